@@ -1,0 +1,54 @@
+# On a machine with Python 3.11+ and make, `make serve` or `make test` is all the set-up there is.
+HOST = 127.0.0.1
+PORT = 8080
+BIN = .venv/bin
+
+.PHONY: help serve test unit check fmt bench golden-update image image-check tools clean
+
+help:  ## this list
+	@awk -F ':.*## +' '/^[a-z-]+:.*## /{ printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+
+serve: .venv/.serve  ## install, then serve examples/hello (PORT=8080 HOST=127.0.0.1)
+	@$(BIN)/gateway serve app.handler --code examples/hello --host $(HOST) --port $(PORT)
+
+test: check  ## install, then every check and test that CI runs
+	$(BIN)/coverage erase && $(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet && $(BIN)/coverage report
+	$(BIN)/coverage report --include="gateway/core/*" --fail-under=100
+
+unit: .venv/.test  ## the fast tests alone
+	@$(BIN)/python -m pytest -m "not slow"
+
+check: .venv/.test  ## ruff, mypy and the import contracts
+	$(BIN)/ruff check && $(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: .venv/.test  ## format, and repair what ruff can
+	@$(BIN)/ruff check --fix-only
+	@$(BIN)/ruff format
+
+bench: .venv/.test  ## measure; results in benchmarks/results/
+	@$(BIN)/python benchmarks/run.py
+
+golden-update: .venv/.test  ## rewrite the expected parts of the golden files, for review
+	@$(BIN)/python -m pytest tests --golden-update
+
+image:  ## build the container image with docker
+	@docker build --tag albgate .
+
+image-check:  ## build and run the image without a docker daemon (Debian, root)
+	@tools/image-check
+
+tools:  ## install what the tests need from the system (apt)
+	@tools/install-system
+
+clean:  ## remove .venv and everything generated
+	@rm -rf .venv build dist *.egg-info .coverage .coverage.* .hypothesis .*_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.serve: pyproject.toml
+	@tools/venv . && touch $@
+
+.venv/.test: pyproject.toml
+	@tools/venv '.[dev]' && touch .venv/.serve $@

@@ -1,0 +1,1 @@
+"""The balancer: a Responder that forwards to target groups."""

@@ -1,0 +1,115 @@
+"""Settings to running objects: the only file where the concrete classes meet."""
+
+import os
+import time
+from asyncio import TaskGroup
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from gateway.balancer.balancer import Balancer, TargetGroup
+from gateway.config.settings import Function, Serving
+from gateway.config.variables import function_variables
+from gateway.core.alb import AlbCodec
+from gateway.core.errors import InvalidSetting
+from gateway.core.interfaces import Invoker, Sink
+from gateway.core.listener import Listener, listener_from_url
+from gateway.core.pages import Pages
+from gateway.invokers.capture import captured_streams, current_request_id
+from gateway.invokers.code import HandlerCode
+from gateway.invokers.in_process import InProcess, InProcessSettings
+from gateway.invokers.reload import reload_on_change
+from gateway.runtime.bootstrap import FunctionSettings, InitError, configure_logging
+from gateway.telemetry.system import HexDraws, SystemClock
+from gateway.web.asgi import AsgiFront
+
+CLOCK = SystemClock()
+
+
+def listener(serving: Serving, scheme: str, port: int) -> Listener:
+    """Return the listener that events name: that of `--as`, else the real one; raises InvalidSetting."""
+    if serving.listener_url:
+        return listener_from_url(serving.listener_url)
+    function = serving.function
+    name = f"{function.completed_name()}-1234567890.{function.region}.elb.amazonaws.com".lower()
+    return Listener(scheme, port, name)
+
+
+def codec(serving: Serving, seen_as: Listener) -> AlbCodec:
+    """Return the codec of the function's target group behind a listener."""
+    return AlbCodec(
+        serving.function.target_group(),
+        seen_as,
+        serving.attributes,
+        faithful=serving.is_faithful,
+    )
+
+
+def balancer(serving: Serving, seen_as: Listener, invoker: Invoker) -> Balancer:
+    """Return the Responder that forwards everything to the function."""
+    bridge = codec(serving, seen_as)
+    group = TargetGroup(bridge.target_group_arn, serving.function.reference(), bridge)
+    return Balancer(group, invoker, pages=Pages(serving.attributes), clock=CLOCK, draw=HexDraws())
+
+
+def portable_front(
+    serving: Serving,
+    seen_as: Listener,
+    invoker: Invoker,
+    sink: Sink,
+    *,
+    keeps_name_case: bool = False,
+) -> AsgiFront:
+    """Return the ASGI application of one listener."""
+    return AsgiFront(
+        balancer(serving, seen_as, invoker),
+        pages=Pages(serving.attributes),
+        sink=sink,
+        clock=CLOCK,
+        keeps_name_case=keeps_name_case,
+    )
+
+
+@contextmanager
+def function_process(function: Function) -> Iterator[None]:
+    """Make this process a Lambda function's: its variables, AWS's log format, output per invocation."""
+    date = time.strftime("%Y/%m/%d", time.gmtime(CLOCK.now()))
+    os.environ.update(
+        function_variables(function, os.environ, date=date, log_stream_id=HexDraws()(32))
+    )
+    time.tzset()
+    with captured_streams():
+        configure_logging(current_request_id)
+        yield
+
+
+def in_process(serving: Serving, code: HandlerCode) -> InProcess:
+    """Return the invoker that runs the handler in this process."""
+    settings = InProcessSettings(
+        serving.function.handler, serving.function.timeout_seconds, serving.worker_threads()
+    )
+    function = FunctionSettings.from_environ(os.environ)
+    return InProcess(settings, code.load(), function=function, clock=CLOCK)
+
+
+@asynccontextmanager
+async def running_function(serving: Serving, sink: Sink) -> AsyncIterator[InProcess]:
+    """Load the function, start its workers and, if asked, the watch over its files."""
+    code = HandlerCode(serving.function.handler, serving.function.code)
+    async with in_process(serving, code) as invoker, TaskGroup() as tasks:
+        if not serving.is_reloading:
+            check_callable(invoker)
+            yield invoker
+            return
+        watch = tasks.create_task(reload_on_change(code, invoker, sink))
+        yield invoker
+        watch.cancel()
+
+
+def check_callable(invoker: InProcess) -> None:
+    """Raise InvalidSetting when the handler is none: better now than at the first request."""
+    handler = invoker.handler
+    if isinstance(handler, InitError):
+        raise InvalidSetting(f"{handler.error_type}: {handler.message}")
+    if not callable(handler):
+        kind = type(handler).__name__
+        raise InvalidSetting(f"the handler is a {kind}, not a function; name one: module.function")

@@ -1,0 +1,131 @@
+"""What `serve` and its siblings were asked for, checked and completed with defaults."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gateway.core.arn import checked_target_group_arn, function_arn, target_group_arn
+from gateway.core.attributes import Attributes
+from gateway.core.errors import InvalidSetting
+from gateway.core.invocation import FunctionRef
+
+DEFAULT_REGION = "us-east-1"
+DEFAULT_ACCOUNT_ID = "123456789012"
+
+RESERVED = frozenset(
+    {
+        "_HANDLER",
+        "_X_AMZN_TRACE_ID",
+        "AWS_DEFAULT_REGION",
+        "AWS_REGION",
+        "AWS_EXECUTION_ENV",
+        "AWS_LAMBDA_FUNCTION_NAME",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+        "AWS_LAMBDA_FUNCTION_VERSION",
+        "AWS_LAMBDA_INITIALIZATION_TYPE",
+        "AWS_LAMBDA_LOG_GROUP_NAME",
+        "AWS_LAMBDA_LOG_STREAM_NAME",
+        "AWS_LAMBDA_RUNTIME_API",
+        "LAMBDA_TASK_ROOT",
+        "LAMBDA_RUNTIME_DIR",
+    }
+)
+"""Keys that AWS refuses in a function's configuration (lambda.md 1.7). Credentials are reserved
+there too, but here there is no role that would provide them, so they may be set."""
+
+ENVIRONMENT_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_]+")
+ENVIRONMENT_BYTES = 4 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """One function: where its code is and how it is configured."""
+
+    handler: str
+    code: Path = Path()
+    name: str = ""
+    """Empty: the name of the code directory."""
+    region: str = DEFAULT_REGION
+    account_id: str = DEFAULT_ACCOUNT_ID
+    timeout_seconds: float = 3.0
+    memory_mb: int = 128
+    environment: dict[str, str] = field(default_factory=dict)
+    target_group_arn: str = ""
+    """Empty: made up from region, account and name."""
+
+    def completed_name(self) -> str:
+        """Return the function name, from the code directory if none was given."""
+        if self.name:
+            return self.name
+        return re.sub(r"[^a-zA-Z0-9-_]", "-", self.code.resolve().name)[:64] or "function"
+
+    def reference(self) -> FunctionRef:
+        """Return how callers name this function; raises InvalidSetting."""
+        name = self.completed_name()
+        return FunctionRef(name, "", function_arn(self.region, self.account_id, name))
+
+    def target_group(self) -> str:
+        """Return the ARN of the target group the function is registered in; raises
+        InvalidSetting."""
+        if self.target_group_arn:
+            return checked_target_group_arn(self.target_group_arn)
+        return target_group_arn(self.region, self.account_id, self.completed_name())
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How a function is served over HTTP."""
+
+    function: Function
+    host: str = "127.0.0.1"
+    port: int = 8080
+    attributes: Attributes = field(default_factory=Attributes)
+    listener_url: str = ""
+    """With `--as`: the listener that events seem to have come through."""
+    concurrency: int = 16
+    threads: int | None = None
+    """Worker threads; None: as many as the concurrency; 0: handlers run on the event loop."""
+    is_faithful: bool = False
+    is_reloading: bool = False
+    access_log: str = ""
+    log_format: str = "text"
+    is_quiet: bool = False
+
+    def worker_threads(self) -> int:
+        """Return how many invocations run at once on threads of their own; 0 for the event loop."""
+        threads = self.concurrency if self.threads is None else self.threads
+        return min(threads, self.concurrency)
+
+
+def environment(pairs: list[str], file: Path | None = None) -> dict[str, str]:
+    """Return the function's variables from a file and `KEY=VALUE`s, the latter winning."""
+    lines = [] if file is None else _file_lines(file)
+    variables = dict(_pair(line) for line in [*lines, *pairs])
+    size = sum(len(key) + len(value.encode()) for key, value in variables.items())
+    if size > ENVIRONMENT_BYTES:
+        raise InvalidSetting(f"environment variables take {size} bytes; Lambda allows 4096")
+    return variables
+
+
+def _file_lines(file: Path) -> list[str]:
+    try:
+        text = file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidSetting(f"--env-file {file} cannot be read: {error}") from error
+    lines = (line.strip().removeprefix("export ") for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InvalidSetting(f"environment variable {text!r} needs the form KEY=VALUE")
+    if key in RESERVED:
+        raise InvalidSetting(
+            f"{key} is reserved by Lambda; --region, --function-name and others set it"
+        )
+    if not ENVIRONMENT_KEY.fullmatch(key):
+        raise InvalidSetting(
+            f"environment variable {key!r}: Lambda wants a letter first, then letters, digits or _"
+        )
+    return key, value.strip("'\"") if value[:1] in {"'", '"'} else value

@@ -1,0 +1,117 @@
+"""HTTP requests and responses as values, undecoded until a codec must read them.
+
+A response carries everything but what only the connection knows: `Date` (the moment of writing) and
+`Connection` (what this client asked for). `wire_headers` puts those two where ALB puts them.
+"""
+
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+Headers = list[tuple[bytes, bytes]]
+"""Name and value in wire order, duplicates kept, name case as received."""
+
+PHRASES: dict[int, str] = {status.value: status.phrase for status in HTTPStatus}
+
+
+@dataclass(slots=True)
+class HttpRequest:
+    """One request as it came through a listener, the body complete."""
+
+    method: str
+    target: bytes
+    """The request target as sent; absolute-form keeps its authority."""
+    raw_path: bytes
+    query_string: bytes
+    headers: Headers
+    body: bytes = b""
+    client: tuple[str, int] = ("127.0.0.1", 0)
+    server: tuple[str, int] = ("127.0.0.1", 80)
+    scheme: str = "http"
+    http_version: str = "1.1"
+    arrived_at: float = 0.0
+    """Epoch seconds."""
+    received_bytes: int = 0
+    """Head and body as they came, 0 where the server hides the head."""
+    connection_id: str = ""
+    classification: str = ""
+    """The desync class and its reason, empty when compliant (alb.md 4.9)."""
+    trace_id: str = ""
+    """The X-Amzn-Trace-Id that the target sees."""
+
+
+@dataclass(slots=True)
+class Forwarding:
+    """How the forward to a target went: what only operators may read."""
+
+    error_reason: str = ""
+    """ALB's access-log word for a failure (alb.md 4.12)."""
+    detail: str = ""
+    """One line for the operator: which rule was broken, by what."""
+    hint: str = ""
+    """Advice about a reply that is legal but probably not meant."""
+    request_id: str = ""
+    target_group_arn: str = ""
+    target_status: int = 0
+    """The function's own status, 0 when it gave none."""
+    dispatched_at: float = 0.0
+    """Epoch seconds, 0.0 when the target was never called."""
+    target_seconds: float = -1.0
+    """How long the target took, -1.0 when it never answered."""
+    log: str = ""
+    """What the function printed and logged during this invocation."""
+
+
+@dataclass(slots=True)
+class HttpResponse:
+    """One response, complete but for `Date` and `Connection`."""
+
+    status: int
+    reason: str
+    headers: Headers
+    body: bytes = b""
+    leading: int = 0
+    """How many of the headers stand before `Connection`: Server, Content-Type, Content-Length."""
+    date_index: int = -1
+    """Where `Date` goes; -1 when the function gave its own."""
+    close: bool = False
+    """The connection ends after this response whatever the client wishes."""
+    forwarding: Forwarding = field(default_factory=Forwarding)
+
+
+def header(headers: Headers, name: bytes) -> bytes | None:
+    """Return the last value of a header, given in lower case, or None."""
+    found = None
+    for key, value in headers:
+        if key.lower() == name:
+            found = value
+    return found
+
+
+def has_token(headers: Headers, name: bytes, token: bytes) -> bool:
+    """Say whether a comma list header, in any of its lines, holds a token (RFC 9110 section
+    5.6.1)."""
+    return any(
+        token == item.strip()
+        for key, value in headers
+        if key.lower() == name
+        for item in value.lower().split(b",")
+    )
+
+
+def wishes_close(request: HttpRequest) -> bool:
+    """Say whether the client wants the connection closed after this exchange (RFC 9112 section
+    9.3)."""
+    if request.http_version == "1.0":
+        return not has_token(request.headers, b"connection", b"keep-alive")
+    return has_token(request.headers, b"connection", b"close")
+
+
+def wire_headers(response: HttpResponse, *, date: bytes, connection: bytes | None) -> Headers:
+    """Return the headers in the order ALB writes them (alb.md 2.3 Order); HTTP/2 has no
+    `Connection`."""
+    headers = response.headers.copy()
+    if connection is not None:
+        headers.insert(response.leading, (b"Connection", connection))
+    if response.date_index >= 0:
+        headers.insert(response.date_index, (b"Date", date))
+    return headers

@@ -1,0 +1,44 @@
+"""The one mapping from what went wrong to the status a client gets and the access-log word (alb.md
+2.5, 4.12, 5.1)."""
+
+from gateway.core.errors import (
+    BadFunctionResponse,
+    BadRequestContent,
+    FunctionUnhandled,
+    GatewayError,
+    IncompleteRequest,
+    InvalidSetting,
+    InvocationFailed,
+    MethodNotAllowed,
+    RequestRefused,
+    RequestTooLarge,
+    ResponseTooLarge,
+    Throttled,
+    TooManyForwardedAddresses,
+    WebSocketNotSupported,
+)
+
+BAD_REQUEST_CONTENT_STATUS = 400
+"""Unpublished: taken as the client's fault; 502 is the alternative (alb.md 6.3)."""
+
+OUTCOMES: dict[type[GatewayError], tuple[int, str]] = {
+    GatewayError: (502, "LambdaUnhandledException"),
+    InvalidSetting: (502, "LambdaUnhandledException"),
+    RequestRefused: (400, ""),
+    BadRequestContent: (BAD_REQUEST_CONTENT_STATUS, "LambdaBadRequest"),
+    RequestTooLarge: (413, "LambdaRequestTooLarge"),
+    MethodNotAllowed: (405, ""),
+    TooManyForwardedAddresses: (463, ""),
+    WebSocketNotSupported: (400, "LambdaWebsocketNotSupported"),
+    IncompleteRequest: (400, ""),
+    BadFunctionResponse: (502, "LambdaInvalidResponse"),
+    ResponseTooLarge: (502, "LambdaResponseTooLarge"),
+    InvocationFailed: (502, "LambdaServiceException"),
+    FunctionUnhandled: (502, "LambdaUnhandled"),
+    Throttled: (502, "LambdaThrottling"),
+}
+
+
+def outcome(error: GatewayError) -> tuple[int, str]:
+    """Return status and error_reason for an error."""
+    return OUTCOMES[type(error)]

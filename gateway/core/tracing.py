@@ -1,0 +1,38 @@
+"""The X-Amzn-Trace-Id header as ALB rewrites it (alb.md 1.9); time and random draws are
+arguments."""
+
+from gateway.core.http import Headers
+
+REWRITE_ABOVE_BYTES = 7 * 1024
+"""Above this total of request headers only a Root field is sent on; the guide does not say whether
+one header or all of them are meant, so all of them count."""
+
+
+def fresh_id(now: float, draw: str) -> str:
+    """Return `1-<8 hex of the epoch second>-<24 hex>` from the time and 24 drawn hex digits."""
+    return f"1-{int(now):08x}-{draw}"
+
+
+def trace_header(headers: Headers, *, now: float, draw: str) -> str:
+    """Return the value that the target sees."""
+    for name, value in reversed(headers):
+        if len(name) == 15 and name.lower() == b"x-amzn-trace-id":
+            return _continued(value.decode(errors="replace"), headers, fresh_id(now, draw))
+    return f"Root=1-{int(now):08x}-{draw}"
+
+
+def _continued(incoming: str, headers: Headers, fresh: str) -> str:
+    """Put `Self` in front and keep the rest, or give a fresh Root when there is none."""
+    fields = [item.strip() for item in incoming.split(";")]
+    root = next((item for item in fields if item.startswith("Root=")), None)
+    if root is None:
+        return f"Root={fresh}"
+    if header_bytes(headers) > REWRITE_ABOVE_BYTES:
+        return root
+    kept = [item for item in fields if item and not item.startswith("Self=")]
+    return ";".join([f"Self={fresh}", *kept])
+
+
+def header_bytes(headers: Headers) -> int:
+    """Return the size of header lines on the wire: name, value, `: ` and CRLF."""
+    return sum(len(name) + len(value) + 4 for name, value in headers)

@@ -1,0 +1,1 @@
+"""Invokers: the ways to run a function."""

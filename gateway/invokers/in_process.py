@@ -1,0 +1,224 @@
+"""Runs a handler inside this process: the fastest way, and the least faithful one.
+
+Several invocations share one interpreter, which AWS never does. Blocking handlers run on daemon
+worker threads: a SimpleQueue there, `call_soon_threadsafe` back. The event loop owns all
+bookkeeping; a worker only claims a job, runs it and hands the result over. A run that outlives
+the function's timeout is answered at the deadline; its thread cannot be stopped, so it is
+abandoned and replaced, up to a limit.
+"""
+
+import asyncio
+import math
+import os
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import SimpleQueue
+
+import orjson
+
+from gateway.core.errors import Throttled
+from gateway.core.interfaces import Clock
+from gateway.core.invocation import Invocation, InvocationResult
+from gateway.invokers.capture import CURRENT, Output
+from gateway.invokers.code import Handler
+from gateway.runtime.bootstrap import (
+    FunctionSettings,
+    InitError,
+    LambdaContext,
+    error_payload,
+    invoke,
+)
+
+ABANDONED_LIMIT = 32
+"""Threads that may be stuck in a handler before further requests are refused."""
+
+WAITING_LIMIT = 1000
+"""Invocations that may wait for a worker; more are throttled at once."""
+
+SMALLEST_WAIT_SECONDS = 0.0005
+
+
+@dataclass(frozen=True, slots=True)
+class InProcessSettings:
+    """How an in-process function runs."""
+
+    handler: str
+    timeout_seconds: float = 3.0
+    threads: int = 16
+    """Worker threads, and so invocations at once; 0 runs handlers on the event loop itself."""
+
+
+class Job:
+    """One invocation on its way to a worker; whoever takes the claim first, worker or timer,
+    decides."""
+
+    __slots__ = ("claim", "future", "invocation", "output", "started", "timer", "worker")
+
+    timer: asyncio.TimerHandle
+    worker: threading.Thread
+
+    def __init__(self, invocation: Invocation, loop: asyncio.AbstractEventLoop) -> None:
+        self.invocation = invocation
+        self.future: asyncio.Future[InvocationResult] = loop.create_future()
+        self.claim = threading.Lock()
+        self.output = Output(invocation.request_id)
+        self.started = 0.0
+
+
+class InProcess:
+    """An Invoker around one handler in this interpreter; an async context manager that owns its
+    threads."""
+
+    def __init__(
+        self,
+        settings: InProcessSettings,
+        handler: Handler | InitError,
+        *,
+        function: FunctionSettings,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self.handler = handler
+        self._function = function
+        self._clock = clock
+        self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._in_flight = 0
+        self._abandoned: set[threading.Thread] = set()
+
+    def replace(self, handler: Handler | InitError) -> None:
+        """Use other code from the next invocation on; what runs keeps the old objects."""
+        self.handler = handler
+
+    async def __aenter__(self) -> "InProcess":
+        self._loop = asyncio.get_running_loop()
+        for _ in range(self._settings.threads):
+            self._start_worker()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for _ in range(self._settings.threads):
+            self._queue.put(None)
+
+    async def invoke(self, invocation: Invocation, /) -> InvocationResult:
+        """Run the handler; raises Throttled when no worker is free in time."""
+        if not self._settings.threads:
+            return self.run(invocation)
+        self._check_room()
+        job = Job(invocation, self._loop)
+        self._in_flight += 1
+        job.timer = self._loop.call_later(self._settings.timeout_seconds, self._expire, job)
+        self._queue.put(job)
+        return await job.future
+
+    def run(self, invocation: Invocation, output: Output | None = None) -> InvocationResult:
+        """Run the handler on the calling thread and return its result."""
+        output = output or Output(invocation.request_id)
+        os.environ["_X_AMZN_TRACE_ID"] = invocation.trace_id  # of the run that started last
+        token = CURRENT.set(output)
+        started = self._clock.monotonic()
+        try:
+            payload, function_error = self._outcome(invocation, output)
+        finally:
+            CURRENT.reset(token)
+        elapsed = self._clock.monotonic() - started
+        return InvocationResult(
+            payload,
+            function_error=function_error,
+            log=output.text(),
+            billed_ms=math.ceil(elapsed * 1000),
+        )
+
+    def _outcome(self, invocation: Invocation, output: Output) -> tuple[bytes, str]:
+        """Return payload and function error; an init error answers every invocation (lambda.md
+        1.10)."""
+        handler = self.handler
+        if isinstance(handler, InitError):
+            fault = error_payload(handler.message, handler.error_type, handler.stack_trace, "")
+            return fault, "Unhandled"
+        deadline_ms = invocation.deadline_ms or self._deadline_ms()
+        arn = invocation.function.arn
+        context = LambdaContext(self._function, invocation.request_id, deadline_ms, arn)
+        outcome = invoke(handler, invocation.payload, context, self._function)
+        if outcome.log:
+            output.write(outcome.log + "\n")
+        return outcome.payload, outcome.function_error
+
+    def _deadline_ms(self) -> int:
+        return int((self._clock.now() + self._settings.timeout_seconds) * 1000)
+
+    def _check_room(self) -> None:
+        handler = self._settings.handler
+        if len(self._abandoned) >= ABANDONED_LIMIT:
+            raise Throttled(
+                f"{len(self._abandoned)} threads are stuck in {handler}, past its timeout of "
+                f"{self._settings.timeout_seconds:g} s; mend the handler and restart the gateway"
+            )
+        if self._in_flight >= self._settings.threads + WAITING_LIMIT:
+            raise Throttled(f"{WAITING_LIMIT} invocations are waiting for {handler} already")
+
+    def _start_worker(self) -> None:
+        threading.Thread(target=self._work, name="handler", daemon=True).start()
+
+    def _work(self) -> None:
+        """Take jobs until told to stop."""
+        worker = threading.current_thread()
+        while (job := self._queue.get()) is not None:
+            job.worker = worker
+            job.started = self._clock.monotonic()
+            if job.claim.acquire(blocking=False):
+                result = self.run(job.invocation, job.output)
+                with suppress(RuntimeError):  # the loop is gone: nobody waits for this result
+                    self._loop.call_soon_threadsafe(self._finish, job, result)
+
+    def _finish(self, job: Job, result: InvocationResult) -> None:
+        """Hand a result over, on the event loop; perhaps nobody is waiting any more."""
+        self._in_flight -= 1
+        job.timer.cancel()
+        if job.worker in self._abandoned:  # it came back after all: one worker too many
+            self._abandoned.discard(job.worker)
+            self._queue.put(None)
+        if not job.future.done():
+            job.future.set_result(result)
+
+    def _expire(self, job: Job) -> None:
+        """Give up a job that waited too long for a worker, or ran too long on one."""
+        if job.claim.acquire(blocking=False):
+            self._in_flight -= 1
+            if not job.future.done():
+                job.future.set_exception(self._waited_in_vain())
+            return
+        left = job.started + self._settings.timeout_seconds - self._clock.monotonic()
+        if left > SMALLEST_WAIT_SECONDS:
+            job.timer = self._loop.call_later(left, self._expire, job)
+        else:
+            self._abandon(job)
+
+    def _waited_in_vain(self) -> Throttled:
+        settings = self._settings
+        return Throttled(
+            f"all {settings.threads} threads were busy in {settings.handler} for "
+            f"{settings.timeout_seconds:g} s; raise --concurrency"
+        )
+
+    def _abandon(self, job: Job) -> None:
+        """Answer for a handler that is past its deadline and put a fresh worker in its place."""
+        self._abandoned.add(job.worker)
+        self._start_worker()
+        if not job.future.done():
+            job.future.set_result(self._timed_out(job))
+
+    def _timed_out(self, job: Job) -> InvocationResult:
+        seconds = self._settings.timeout_seconds
+        return InvocationResult(
+            timed_out_payload(job.invocation.request_id, seconds),
+            function_error="Unhandled",
+            log=job.output.text(),
+            billed_ms=math.ceil(seconds * 1000),
+        )
+
+
+def timed_out_payload(request_id: str, seconds: float) -> bytes:
+    """Return what Lambda answers for a function that ran past its timeout (lambda.md 3.5)."""
+    message = f"RequestId: {request_id} Error: Task timed out after {seconds:.2f} seconds"
+    return orjson.dumps({"errorType": "Sandbox.Timedout", "errorMessage": message})

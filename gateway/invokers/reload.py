@@ -1,0 +1,33 @@
+"""Imports the handler afresh after every save in the code directory.
+
+The import runs on a thread, so requests go on meanwhile; the new handler takes over in one assignment, and
+an import that fails takes over too: the next invocations answer with its error until the next save.
+"""
+
+import asyncio
+
+from watchfiles import PythonFilter, awatch
+
+from gateway.core.interfaces import Sink
+from gateway.core.notices import FunctionReloaded
+from gateway.invokers.code import HandlerCode
+from gateway.invokers.in_process import InProcess
+from gateway.runtime.bootstrap import InitError
+
+WATCHED = PythonFilter(extra_extensions=(".json", ".yaml", ".yml", ".toml", ".html", ".txt"))
+
+
+async def reload_on_change(code: HandlerCode, invoker: InProcess, sink: Sink) -> None:
+    """Watch until cancelled."""
+    async for _ in awatch(code.directory, watch_filter=WATCHED):
+        handler = await asyncio.to_thread(code.reload)
+        invoker.replace(handler)
+        sink.emit(FunctionReloaded(code.handler, error_lines(handler)))
+
+
+def error_lines(handler: object) -> str:
+    """Return what went wrong with an import, empty when nothing did."""
+    if not isinstance(handler, InitError):
+        return ""
+    trace = "".join(handler.stack_trace).rstrip()
+    return f"{handler.error_type}: {handler.message}\n{trace}".rstrip()

@@ -1,0 +1,1 @@
+"""Execution environments as real processes, and what runs inside them."""

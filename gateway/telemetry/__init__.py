@@ -1,0 +1,1 @@
+"""Who listens to notices: the console and the access log, and how their lines reach a file."""

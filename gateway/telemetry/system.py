@@ -1,0 +1,35 @@
+"""The clock and the random draws of this machine: the only file that asks for either."""
+
+import os
+import time
+
+
+class SystemClock:
+    """The real clock."""
+
+    now = staticmethod(time.time)  # noqa: TID251 - this is the clock that others take
+    monotonic = staticmethod(time.monotonic)  # noqa: TID251
+
+
+class HexDraws:
+    """Hands out random hex digits from the operating system, fetched in blocks.
+
+    One `os.urandom` call per request would be a system call on the data path; a block of 4 KB
+    serves over a hundred requests.
+    """
+
+    BLOCK_BYTES = 4096
+
+    def __init__(self) -> None:
+        self._digits = ""
+        self._used = 0
+
+    def __call__(self, count: int) -> str:
+        """Return `count` random hex digits, lower case."""
+        end = self._used + count
+        if end > len(self._digits):
+            self._digits = os.urandom(self.BLOCK_BYTES).hex()
+            self._used, end = 0, count
+        drawn = self._digits[self._used : end]
+        self._used = end
+        return drawn
