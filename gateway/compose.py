@@ -11,9 +11,12 @@ from gateway.config.settings import Function, Serving
 from gateway.config.variables import function_variables
 from gateway.core.alb import AlbCodec
 from gateway.core.errors import InvalidSetting
+from gateway.core.http import HttpRequest
 from gateway.core.interfaces import Invoker, Sink
+from gateway.core.invocation import Invocation, InvocationResult, request_id
 from gateway.core.listener import Listener, listener_from_url
 from gateway.core.pages import Pages
+from gateway.core.tracing import trace_header
 from gateway.invokers.capture import captured_streams, current_request_id
 from gateway.invokers.code import HandlerCode
 from gateway.invokers.in_process import InProcess, InProcessSettings
@@ -26,7 +29,8 @@ CLOCK = SystemClock()
 
 
 def listener(serving: Serving, scheme: str, port: int) -> Listener:
-    """Return the listener that events name: that of `--as`, else the real one; raises InvalidSetting."""
+    """Return the listener that events name: that of `--as`, else the real one; raises
+    InvalidSetting."""
     if serving.listener_url:
         return listener_from_url(serving.listener_url)
     function = serving.function
@@ -51,27 +55,16 @@ def balancer(serving: Serving, seen_as: Listener, invoker: Invoker) -> Balancer:
     return Balancer(group, invoker, pages=Pages(serving.attributes), clock=CLOCK, draw=HexDraws())
 
 
-def portable_front(
-    serving: Serving,
-    seen_as: Listener,
-    invoker: Invoker,
-    sink: Sink,
-    *,
-    keeps_name_case: bool = False,
-) -> AsgiFront:
+def portable_front(serving: Serving, seen_as: Listener, invoker: Invoker, sink: Sink) -> AsgiFront:
     """Return the ASGI application of one listener."""
-    return AsgiFront(
-        balancer(serving, seen_as, invoker),
-        pages=Pages(serving.attributes),
-        sink=sink,
-        clock=CLOCK,
-        keeps_name_case=keeps_name_case,
-    )
+    responder = balancer(serving, seen_as, invoker)
+    return AsgiFront(responder, pages=Pages(serving.attributes), sink=sink, clock=CLOCK)
 
 
 @contextmanager
 def function_process(function: Function) -> Iterator[None]:
-    """Make this process a Lambda function's: its variables, AWS's log format, output per invocation."""
+    """Make this process a Lambda function's: its variables, AWS's log format, output per
+    invocation."""
     date = time.strftime("%Y/%m/%d", time.gmtime(CLOCK.now()))
     os.environ.update(
         function_variables(function, os.environ, date=date, log_stream_id=HexDraws()(32))
@@ -113,3 +106,21 @@ def check_callable(invoker: InProcess) -> None:
     if not callable(handler):
         kind = type(handler).__name__
         raise InvalidSetting(f"the handler is a {kind}, not a function; name one: module.function")
+
+
+async def invoke_once(serving: Serving, payload: bytes) -> InvocationResult:
+    """Run the function once, up to its timeout; raises InvalidSetting when there is no handler."""
+    function = serving.function
+    invocation = Invocation(request_id(HexDraws()(32)), function.reference(), payload)
+    with function_process(function):
+        invoker = in_process(serving, HandlerCode(function.handler, function.code))
+        check_callable(invoker)
+        async with invoker:
+            return await invoker.invoke(invocation)
+
+
+def event_of(serving: Serving, request: HttpRequest) -> bytes:
+    """Return the event that a request becomes behind the listener it names."""
+    seen_as = listener(serving, request.scheme, request.server[1])
+    request.trace_id = trace_header(request.headers, now=CLOCK.now(), draw=HexDraws()(24))
+    return codec(serving, seen_as).encode(request)

@@ -1,8 +1,8 @@
 """The listening socket, the signals and the life of the server around the portable front.
 
-uvicorn parses HTTP and calls the ASGI application. It raises a captured SIGTERM again when it is done,
-which would end a clean stop with status 143; our own handlers stand behind its, so the second delivery
-finds nobody who minds.
+uvicorn parses HTTP and calls the ASGI application. It raises a captured SIGTERM again when it is
+done, which would end a clean stop with status 143; our own handlers stand behind its, so the
+second delivery finds nobody who minds.
 """
 
 import asyncio
@@ -26,7 +26,8 @@ KEEP_ALIVE_SECONDS = 60
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
-    """Return a bound, listening TCP socket; raises InvalidSetting when the address cannot be had."""
+    """Return a bound, listening TCP socket; raises InvalidSetting when the address cannot be
+    had."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listening = socket.socket(family, socket.SOCK_STREAM)
@@ -66,7 +67,7 @@ async def _serve(
 ) -> None:
     async with compose.running_function(serving, sink) as invoker:
         seen_as = compose.listener(serving, "http", listening.getsockname()[1])
-        front = compose.portable_front(serving, seen_as, invoker, sink, keeps_name_case=True)
+        front = compose.portable_front(serving, seen_as, invoker, sink)
         on_ready(url_of(listening))
         await uvicorn.Server(_uvicorn_config(front)).serve(sockets=[listening])
 
@@ -80,6 +81,7 @@ def _uvicorn_config(front: object) -> uvicorn.Config:
         lifespan="off",
         access_log=False,
         log_config=None,
+        log_level="critical",
         proxy_headers=False,
         server_header=False,
         date_header=False,

@@ -56,7 +56,7 @@ class Balancer:
 
     async def respond(self, request: HttpRequest, /) -> HttpResponse:
         """Return the function's response, or the load balancer's own page."""
-        forwarding = Forwarding(target_group_arn=self._target_group.arn)
+        forwarding = Forwarding()
         try:
             invocation = self.begin(request, forwarding)
             started = self._monotonic()
@@ -68,6 +68,7 @@ class Balancer:
 
     def begin(self, request: HttpRequest, forwarding: Forwarding) -> Invocation:
         """Return the invocation that a request becomes; raises RequestRefused."""
+        forwarding.target_group_arn = self._target_group.arn
         refused = refusal(request)
         if refused is not None:
             raise refused

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from gateway.core.arn import checked_target_group_arn, function_arn, target_group_arn
 from gateway.core.attributes import Attributes
@@ -88,7 +89,7 @@ class Serving:
     is_faithful: bool = False
     is_reloading: bool = False
     access_log: str = ""
-    log_format: str = "text"
+    log_format: Literal["text", "json"] = "text"
     is_quiet: bool = False
 
     def worker_threads(self) -> int:

@@ -1,4 +1,5 @@
-"""The environment variables that a Lambda function finds (lambda.md 1.7), for one in this process."""
+"""The environment variables that a Lambda function finds (lambda.md 1.7), for one in this
+process."""
 
 import sys
 from collections.abc import Mapping
@@ -20,7 +21,8 @@ OVERRIDABLE = {
 def function_variables(
     function: Function, machine: Mapping[str, str], *, date: str, log_stream_id: str
 ) -> dict[str, str]:
-    """Return what to set over the machine's variables; `date` is `YYYY/MM/DD`, the id 32 hex digits.
+    """Return what to set over the machine's variables; `date` is `YYYY/MM/DD`, the id 32 hex
+    digits.
 
     AWS's order: the function's own variables, and over them what the platform sets.
     """

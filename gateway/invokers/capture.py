@@ -73,7 +73,7 @@ class Router:
 def captured_streams() -> Iterator[None]:
     """Route the process's standard streams while this context lasts."""
     streams = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = Router(streams[0]), Router(streams[1])  # type: ignore[assignment]
+    sys.stdout, sys.stderr = Router(streams[0]), Router(streams[1])
     try:
         yield
     finally:

@@ -14,6 +14,7 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
+from typing import Self
 
 import orjson
 
@@ -90,13 +91,13 @@ class InProcess:
         """Use other code from the next invocation on; what runs keeps the old objects."""
         self.handler = handler
 
-    async def __aenter__(self) -> "InProcess":
+    async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         for _ in range(self._settings.threads):
             self._start_worker()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, *_exception: object) -> None:
         for _ in range(self._settings.threads):
             self._queue.put(None)
 

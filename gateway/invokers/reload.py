@@ -1,7 +1,8 @@
 """Imports the handler afresh after every save in the code directory.
 
-The import runs on a thread, so requests go on meanwhile; the new handler takes over in one assignment, and
-an import that fails takes over too: the next invocations answer with its error until the next save.
+The import runs on a thread, so requests go on meanwhile; the new handler takes over in one
+assignment, and an import that fails takes over too: the next invocations answer with its error
+until the next save.
 """
 
 import asyncio

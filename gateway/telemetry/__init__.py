@@ -1,1 +1,1 @@
-"""Who listens to notices: the console and the access log, and how their lines reach a file."""
+"""What operators get to see (the console, the access log), and this machine's clock and draws."""

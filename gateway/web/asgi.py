@@ -50,30 +50,19 @@ costs a task, and of a faster response nobody can say whether its client waited.
 
 CLIENT_LEFT = 460
 
+PLAIN_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+
 LOGGER = logging.getLogger(__name__)
 
 
 class AsgiFront:
     """Answers ASGI `http` scopes through a Responder; `websocket` scopes are refused."""
 
-    def __init__(
-        self,
-        responder: Responder,
-        *,
-        pages: Pages,
-        sink: Sink,
-        clock: Clock,
-        keeps_name_case: bool = False,
-    ) -> None:
-        """Take the parts; `keeps_name_case` is for uvicorn, which writes names as they are given.
-
-        ASGI asks for lower-case names, and servers that speak HTTP/2 rely on it.
-        """
+    def __init__(self, responder: Responder, *, pages: Pages, sink: Sink, clock: Clock) -> None:
         self._responder = responder
         self._pages = pages
         self._sink = sink
         self._clock = clock
-        self._keeps_name_case = keeps_name_case
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scope."""
@@ -101,7 +90,7 @@ class AsgiFront:
             return self._refused(request, error)
         try:
             return await self._responder.respond(request)
-        except Exception as error:  # noqa: BLE001 - the outermost loop: a bug here must not end the connection
+        except Exception as error:  # the outermost loop: a bug must not end the connection
             LOGGER.exception("the gateway failed")
             return self._refused(request, GatewayError(repr(error)))
 
@@ -116,9 +105,8 @@ class AsgiFront:
         if request.http_version in {"1.0", "1.1"}:
             connection = b"close" if response.close or wishes_close(request) else b"keep-alive"
         date = formatdate(self._clock.now(), usegmt=True).encode("ascii")
-        headers = wire_headers(response, date=date, connection=connection)
-        if not self._keeps_name_case:
-            headers = [(name.lower(), value) for name, value in headers]
+        given = wire_headers(response, date=date, connection=connection)
+        headers = [(name.lower(), value) for name, value in given]  # ASGI wants lower case
         self._note(request, response, response.status, headers)
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})
@@ -165,7 +153,7 @@ def request_from_scope(scope: Scope, now: float) -> HttpRequest:
         list(scope["headers"]),
         client=(client[0], client[1]) if client else ("127.0.0.1", 0),
         server=(server[0], server[1] or 0) if server else ("127.0.0.1", 0),
-        scheme={"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"]),
+        scheme=PLAIN_SCHEMES[scope["scheme"]],
         http_version=scope["http_version"],
         arrived_at=now,
     )
@@ -221,7 +209,7 @@ async def has_left(receive: Receive) -> bool:
         if not asking.done():
             asking.cancel()
             return False
-    return asking.result()["type"] == "http.disconnect"
+    return bool(asking.result()["type"] == "http.disconnect")
 
 
 async def _receive(receive: Receive) -> Message:

@@ -1,0 +1,110 @@
+"""`gateway serve`: a handler behind a listener."""
+
+import sys
+from contextlib import ExitStack
+from typing import Any, Literal
+
+import click
+
+from gateway import server
+from gateway.cli.options import function_options, listener_options
+from gateway.config.settings import Function, Serving
+from gateway.core.attributes import Attributes
+from gateway.core.interfaces import Sink
+from gateway.telemetry.access_log import AccessLog
+from gateway.telemetry.console import Console
+from gateway.telemetry.fanout import Fanout
+from gateway.telemetry.writer import LineWriter
+
+IN_PROCESS_WARNING = "in-process: invocations share one interpreter, which AWS never does"
+
+
+@click.command()
+@function_options
+@listener_options
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    default=8080,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port to listen on; 0 picks a free one.",
+)
+@click.option(
+    "--concurrency",
+    default=16,
+    show_default=True,
+    type=click.IntRange(1, 1000),
+    help="Invocations at once; further ones wait up to the function's timeout.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(0, 1000),
+    help="Worker threads; 0 runs handlers on the event loop, without a timeout.  "
+    "[default: the concurrency]",
+)
+@click.option("--in-process", is_flag=True, help="Run the handler in this process (the default).")
+@click.option("--reload", is_flag=True, help="Import the handler afresh when its files change.")
+@click.option("--faithful", is_flag=True, help="Reverse repeated reply headers as ALB does.")
+@click.option("--access-log", default="", metavar="FILE|-", help="ALB's access log.")
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True
+)
+@click.option("--quiet", is_flag=True, help="No line per request.")
+def serve(
+    function: Function,
+    attributes: Attributes,
+    as_url: str,
+    access_log: str,
+    log_format: Literal["text", "json"],
+    *,
+    quiet: bool,
+    reload: bool,
+    faithful: bool,
+    in_process: bool,  # noqa: ARG001 - what happens anyway until isolated environments exist
+    **numbers: Any,
+) -> None:
+    """Serve HANDLER (module.function) over HTTP as an Application Load Balancer would.
+
+    The handler runs inside this process: several invocations share one interpreter, which AWS never
+    does, and os._exit, a crash in native code or endless memory end the gateway with it.
+    """
+    serving = Serving(
+        function,
+        attributes=attributes,
+        listener_url=as_url,
+        is_reloading=reload,
+        is_faithful=faithful,
+        access_log=access_log,
+        log_format=log_format,
+        is_quiet=quiet,
+        **numbers,
+    )
+    with ExitStack() as stack:
+        server.run(serving, sinks(serving, stack), announce if not quiet else announce_briefly)
+
+
+def sinks(serving: Serving, stack: ExitStack) -> Sink:
+    """Open what listens to notices; raises InvalidSetting when a file cannot be written."""
+    found: list[Sink] = []
+    if not serving.is_quiet:
+        terminal = stack.enter_context(LineWriter(sys.stdout))
+        is_colored = sys.stdout.isatty()
+        found.append(Console(terminal, is_colored=is_colored, log_format=serving.log_format))
+    if serving.access_log:
+        target = sys.stdout if serving.access_log == "-" else serving.access_log
+        found.append(AccessLog(stack.enter_context(LineWriter(target))))
+    return Fanout(found)
+
+
+def announce_briefly(url: str) -> None:
+    """Say where the listener is."""
+    click.echo(f"listening on {url}")
+
+
+def announce(url: str) -> None:
+    """Say where the listener is and how to try it."""
+    announce_briefly(url)
+    reachable = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+    click.echo(f"try: curl -i '{reachable}/any/path?x=1&x=2'")
+    click.echo(IN_PROCESS_WARNING)

@@ -1,0 +1,134 @@
+"""Notices for people: a tidy line per request, what the function printed, why it failed.
+
+Nothing that a client or a function wrote may drive the terminal: control characters are shown, not
+sent. Advice appears once and the reason for throttling once a second, because both come in floods.
+"""
+
+from gateway.core.http import HttpRequest
+from gateway.core.notices import FunctionReloaded, Notice, RequestServed
+from gateway.telemetry.timestamp import time_of_day
+
+PATH_COLUMNS = 120
+METHOD_COLUMNS = 20
+
+HINT_LIMIT = 100
+"""Different hints in a lifetime; a hint may quote what a function made up."""
+
+THROTTLED = "LambdaThrottling"
+
+INDENT = "\n    "
+
+COLORS = {2: "\x1b[32m", 3: "\x1b[36m", 4: "\x1b[33m", 5: "\x1b[31m"}
+PLAIN = "\x1b[0m"
+
+CONTROLS = (*range(9), *range(11, 32), *range(127, 160))
+# Invisible characters that turn the direction of the text after them (UAX 9) make a line lie.
+TURNS = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+SHOWN = {code: f"\\x{code:02x}" for code in CONTROLS} | {code: f"\\u{code:04x}" for code in TURNS}
+
+
+class ConsoleText:
+    """Turns notices into text; it remembers which hints were shown and what was held back."""
+
+    def __init__(self, *, is_colored: bool) -> None:
+        self._colors = COLORS if is_colored else {}
+        self._hints: set[str] = set()
+        self._throttled_second = -1
+        self._held_back = 0
+
+    def lines(self, notice: Notice) -> str:
+        """Return one or more lines, without the last line end."""
+        if isinstance(notice, RequestServed):
+            return self._request(notice)
+        if isinstance(notice, FunctionReloaded):
+            return _reloaded(notice)
+        return indented(notice.text)
+
+    def _request(self, notice: RequestServed) -> str:
+        forwarding = notice.response.forwarding
+        second = int(notice.completed_at)
+        parts = [self._summary(notice)]
+        if forwarding.log:
+            parts.append(indented(forwarding.log))
+        if failure := self._failure(notice, second):
+            parts.append(indented(failure))
+        if forwarding.hint and self._is_new(forwarding.hint):
+            parts.append(indented(f"hint: {forwarding.hint}"))
+        return self._overdue(second) + INDENT.join(parts)
+
+    def _summary(self, notice: RequestServed) -> str:
+        request, at, status = notice.request, notice.completed_at, notice.elb_status
+        color = self._colors.get(status // 100)
+        shown_status = f"{color}{status}{PLAIN}" if color else str(status)
+        return (
+            f"{time_of_day(at)} {shown_method(request.method):<6} {shown_path(request):<40} "
+            f"{shown_status} {(at - request.arrived_at) * 1000:>8.1f} ms{_aside(notice)}"
+        )
+
+    def _failure(self, notice: RequestServed, second: int) -> str:
+        forwarding = notice.response.forwarding
+        said = ": ".join(filter(None, (forwarding.error_reason, forwarding.detail)))
+        if not said:
+            return ""
+        if forwarding.error_reason == THROTTLED:
+            return self._throttled(f"{notice.elb_status} {said}", second)
+        return f"{notice.elb_status} {said}"
+
+    def _throttled(self, said: str, second: int) -> str:
+        """Return the reason once a second, with the number of those held back before."""
+        if second == self._throttled_second:
+            self._held_back += 1
+            return ""
+        self._throttled_second = second
+        return said + self._more()
+
+    def _overdue(self, second: int) -> str:
+        """Return a line for what was held back when nothing was throttled since."""
+        if not self._held_back or second == self._throttled_second:
+            return ""
+        return f"    {THROTTLED}{self._more()}\n"
+
+    def _more(self) -> str:
+        count, self._held_back = self._held_back, 0
+        return f" (and {count} more)" if count else ""
+
+    def _is_new(self, hint: str) -> bool:
+        if hint in self._hints or len(self._hints) >= HINT_LIMIT:
+            return False
+        self._hints.add(hint)
+        return True
+
+
+def _aside(notice: RequestServed) -> str:
+    if notice.elb_status == 460:
+        return " (client left)"
+    seconds = notice.response.forwarding.target_seconds
+    return f" (handler {seconds * 1000:.1f} ms)" if seconds >= 0 else ""
+
+
+def _reloaded(notice: FunctionReloaded) -> str:
+    if not notice.error:
+        return f"reloaded {notice.handler}"
+    return f"could not reload {notice.handler}:{INDENT}{indented(notice.error)}"
+
+
+def shown_method(method: str) -> str:
+    """Return a method fit for a line; one that could not be read is a dash."""
+    return shown(method[:METHOD_COLUMNS]) or "-"
+
+
+def shown_path(request: HttpRequest) -> str:
+    """Return path and query as sent, cut to fit a line."""
+    target = request.target[: PATH_COLUMNS + 1].decode("ascii", "backslashreplace")
+    text = shown(target)
+    return text if len(text) <= PATH_COLUMNS else f"{text[: PATH_COLUMNS - 3]}..."
+
+
+def indented(text: str) -> str:
+    """Return text whose further lines stand beneath the first one, four blanks in."""
+    return shown(text).rstrip("\n").replace("\n", INDENT)
+
+
+def shown(text: str) -> str:
+    """Return text that a terminal only shows: newline and tab are the only controls in it."""
+    return text if text.isprintable() else text.translate(SHOWN)

@@ -1,0 +1,71 @@
+"""A notice as one line of JSON, for programs that read the console."""
+
+from typing import Any
+
+import orjson
+
+from gateway.core.http import Forwarding
+from gateway.core.notices import FunctionReloaded, Notice, RequestServed
+from gateway.telemetry.timestamp import iso
+
+# JSON leaves these as they are, and a terminal that shows the line would obey some of them.
+CONTROLS = {code: f"\\u{code:04x}" for code in range(127, 160)}
+
+OPTIONAL = ("request_id", "error_reason", "detail", "hint", "log")
+"""What a forward may say under the names it has there; left out when empty."""
+
+
+def json_line(notice: Notice) -> str:
+    """Return one object without a line end."""
+    members = _members(notice)
+    try:
+        line = orjson.dumps(members).decode()
+    except TypeError:  # a lone surrogate, which UTF-8 cannot carry
+        line = orjson.dumps({key: _valid(value) for key, value in members.items()}).decode()
+    return line if line.isprintable() else line.translate(CONTROLS)
+
+
+def _members(notice: Notice) -> dict[str, Any]:
+    if isinstance(notice, RequestServed):
+        return _request_members(notice)
+    if isinstance(notice, FunctionReloaded):
+        return {"type": "FunctionReloaded", "handler": notice.handler, "error": notice.error}
+    return {"type": "OperatorWarning", "text": notice.text}
+
+
+def _request_members(notice: RequestServed) -> dict[str, Any]:
+    request = notice.request
+    forwarding = notice.response.forwarding
+    members: dict[str, Any] = {
+        "type": "RequestServed",
+        "time": iso(notice.completed_at),
+        "client": request.client[0],
+        "client_port": request.client[1],
+        "method": request.method,
+        "path": request.raw_path.decode("utf-8", "backslashreplace"),
+        "status": notice.elb_status,
+        "total_ms": round((notice.completed_at - request.arrived_at) * 1000, 3),
+        "handler_ms": _handler_ms(forwarding),
+        "sent_bytes": notice.sent_bytes,
+        "trace_id": request.trace_id,
+    }
+    if request.query_string:
+        members["query"] = request.query_string.decode("utf-8", "backslashreplace")
+    return members | _optional_members(forwarding)
+
+
+def _optional_members(forwarding: Forwarding) -> dict[str, str]:
+    values = ((name, getattr(forwarding, name)) for name in OPTIONAL)
+    return {name: value for name, value in values if value}
+
+
+def _handler_ms(forwarding: Forwarding) -> float | None:
+    """Return how long the function took, None when it did not run or did not answer."""
+    seconds = forwarding.target_seconds
+    return round(seconds * 1000, 3) if seconds >= 0 else None
+
+
+def _valid(value: object) -> object:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    return value

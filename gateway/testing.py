@@ -1,0 +1,232 @@
+"""For users' tests: a handler behind the load balancer's codec, called through httpx in this
+process.
+
+    from gateway.testing import client
+    with client(handler) as web:
+        assert web.get("/").status_code == 200
+        assert web.events[0]["path"] == "/"
+
+No socket and no server: a request becomes an event, the handler runs on the calling thread, its
+reply becomes a response, all by the code that `gateway serve` uses.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from functools import reduce
+from typing import Any
+
+import httpx
+import orjson
+
+from gateway import compose
+from gateway.config.settings import Function, Serving
+from gateway.core.attributes import Attributes, with_attribute
+from gateway.core.errors import GatewayError
+from gateway.core.http import Forwarding, HttpRequest, HttpResponse, wire_headers
+from gateway.core.invocation import Invocation, InvocationResult
+from gateway.core.listener import Listener, listener_from_url
+from gateway.core.notices import Notice
+from gateway.invokers.in_process import InProcess, InProcessSettings
+from gateway.runtime.bootstrap import FunctionSettings
+from gateway.telemetry.system import SystemClock
+
+Handler = Callable[[Any, Any], Any]
+
+DEFAULT_URL = "http://shop.example.org"
+
+
+class FakeClock:
+    """A clock that stands still until a test moves it."""
+
+    def __init__(self, now: float = 1_700_000_000.0) -> None:
+        self._now = now
+
+    def now(self) -> float:
+        """Return epoch seconds."""
+        return self._now
+
+    def monotonic(self) -> float:
+        """Return the same seconds."""
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self._now += seconds
+
+
+@dataclass
+class FakeInvoker:
+    """An Invoker that answers from a list and remembers what it was asked; an exception is
+    raised."""
+
+    answers: list[InvocationResult | GatewayError]
+    invocations: list[Invocation] = field(default_factory=list)
+
+    async def invoke(self, invocation: Invocation, /) -> InvocationResult:
+        """Return, or raise, the next answer."""
+        self.invocations.append(invocation)
+        answer = self.answers.pop(0)
+        if isinstance(answer, GatewayError):
+            raise answer
+        return answer
+
+
+@dataclass
+class FakeSink:
+    """A Sink that keeps what it is told."""
+
+    notices: list[Notice] = field(default_factory=list)
+
+    def emit(self, notice: Notice, /) -> None:
+        """Keep the notice."""
+        self.notices.append(notice)
+
+
+@dataclass
+class Recorded:
+    """What went to the handler and came from it, in order."""
+
+    events: list[dict[str, Any]] = field(default_factory=list)
+    results: list[Any] = field(default_factory=list)
+    """The replies as JSON; a function error's payload where the handler failed."""
+    outcomes: list[Forwarding] = field(default_factory=list)
+    """Why a response is a 502: `error_reason` and `detail`."""
+
+
+class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
+    """An httpx transport whose far end is a handler."""
+
+    def __init__(self, handler: Handler, serving: Serving, seen_as: Listener) -> None:
+        self.recorded = Recorded()
+        function = serving.function
+        settings = FunctionSettings(function.completed_name(), "$LATEST", str(function.memory_mb))
+        self._invoker = InProcess(
+            InProcessSettings(function.handler, function.timeout_seconds, threads=0),
+            handler,
+            function=settings,
+            clock=SystemClock(),
+        )
+        self._balancer = compose.balancer(serving, seen_as, self._invoker)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Return the response to a request."""
+        asked = http_request(request, request.read())
+        return http_response(self._respond(asked), request)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Return the response to a request."""
+        asked = http_request(request, await request.aread())
+        return http_response(self._respond(asked), request)
+
+    def _respond(self, request: HttpRequest) -> HttpResponse:
+        forwarding = Forwarding()
+        self.recorded.outcomes.append(forwarding)
+        try:
+            invocation = self._balancer.begin(request, forwarding)
+            self.recorded.events.append(orjson.loads(invocation.payload))
+            result = self._invoker.run(invocation)
+            self.recorded.results.append(orjson.loads(result.payload))
+            return self._balancer.conclude(request, forwarding, result)
+        except GatewayError as error:
+            return self._balancer.failed(request, forwarding, error)
+
+
+class Recording:
+    """The captured traffic of a client, at hand on the client itself."""
+
+    recorded: Recorded
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """Return the events that the handler was given."""
+        return self.recorded.events
+
+    @property
+    def results(self) -> list[Any]:
+        """Return what the handler returned, as JSON read back."""
+        return self.recorded.results
+
+    @property
+    def outcomes(self) -> list[Forwarding]:
+        """Return per request why it failed, if it did: `error_reason` and `detail`."""
+        return self.recorded.outcomes
+
+
+class Client(Recording, httpx.Client):
+    """An httpx client whose far end is a handler."""
+
+    def __init__(self, transport: Transport, **options: Any) -> None:
+        super().__init__(transport=transport, **options)
+        self.recorded = transport.recorded
+
+
+class AsyncClient(Recording, httpx.AsyncClient):
+    """An asynchronous httpx client whose far end is a handler."""
+
+    def __init__(self, transport: Transport, **options: Any) -> None:
+        super().__init__(transport=transport, **options)
+        self.recorded = transport.recorded
+
+
+def client(handler: Handler, url: str = DEFAULT_URL, **options: Any) -> Client:
+    """Return a client for a handler behind the listener at `url`.
+
+    Options: `attributes` (AWS's `KEY=VALUE`s), `multi_value_headers`, `timeout_seconds` and
+    `faithful`; any other goes to httpx.
+    """
+    transport = _transport(handler, url, options)
+    return Client(transport, base_url=url, **options)
+
+
+def async_client(handler: Handler, url: str = DEFAULT_URL, **options: Any) -> AsyncClient:
+    """Return an asynchronous client; the options are those of `client`."""
+    transport = _transport(handler, url, options)
+    return AsyncClient(transport, base_url=url, **options)
+
+
+def _transport(handler: Handler, url: str, options: dict[str, Any]) -> Transport:
+    """Take our options out of all options and build the far end."""
+    settings: Sequence[str] = options.pop("attributes", ())
+    is_multi = options.pop("multi_value_headers", False)
+    attributes = reduce(with_attribute, settings, Attributes(multi_value_headers=is_multi))
+    function = Function(
+        getattr(handler, "__qualname__", "handler"),
+        name="test",
+        timeout_seconds=options.pop("timeout_seconds", 3.0),
+    )
+    is_faithful = options.pop("faithful", False)
+    serving = Serving(function, attributes=attributes, is_faithful=is_faithful)
+    found = listener_from_url(url)
+    return Transport(handler, serving, Listener(found.scheme, found.port, found.dns_name))
+
+
+def http_request(request: httpx.Request, body: bytes) -> HttpRequest:
+    """Return the request as a listener would have received it."""
+    target = request.url.raw_path
+    raw_path, _, query = target.partition(b"?")
+    clock = SystemClock()
+    return HttpRequest(
+        request.method,
+        target,
+        raw_path,
+        query,
+        list(request.headers.raw),
+        body,
+        client=("127.0.0.1", 40111),
+        scheme=request.url.scheme,
+        arrived_at=clock.now(),
+    )
+
+
+def http_response(response: HttpResponse, request: httpx.Request) -> httpx.Response:
+    """Return the response as it would have come over the wire."""
+    date = formatdate(SystemClock().now(), usegmt=True).encode()
+    headers = wire_headers(response, date=date, connection=b"keep-alive")
+    return httpx.Response(
+        response.status,
+        headers=headers,
+        stream=httpx.ByteStream(response.body),
+        extensions={"http_version": b"HTTP/1.1", "reason_phrase": response.reason.encode()},
+        request=request,
+    )
