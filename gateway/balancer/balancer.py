@@ -15,13 +15,20 @@ from gateway.core.alb import refusal
 from gateway.core.errors import FunctionUnhandled, GatewayError, RequestRefused
 from gateway.core.http import Forwarding, HttpRequest, HttpResponse
 from gateway.core.interfaces import Clock, EventCodec, Invoker
-from gateway.core.invocation import FunctionRef, Invocation, InvocationResult, request_id
+from gateway.core.invocation import (
+    FunctionRef,
+    Invocation,
+    InvocationResult,
+    InvocationType,
+    request_id,
+)
 from gateway.core.outcomes import outcome
 from gateway.core.pages import Pages
 from gateway.core.tracing import trace_header
 
 DRAWN_FOR_TRACE = 24
 DRAWN_FOR_REQUEST = 32
+REQUEST_RESPONSE = InvocationType.REQUEST_RESPONSE
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +76,7 @@ class Balancer:
     def begin(self, request: HttpRequest, forwarding: Forwarding) -> Invocation:
         """Return the invocation that a request becomes; raises RequestRefused."""
         forwarding.target_group_arn = self._target_group.arn
-        refused = refusal(request)
-        if refused is not None:
+        if refused := refusal(request):
             raise refused
         digits = self._draw(DRAWN_FOR_TRACE + DRAWN_FOR_REQUEST)
         now = self._now()
@@ -78,7 +84,9 @@ class Balancer:
         payload = self._codec.encode(request)
         forwarding.request_id = request_id(digits[DRAWN_FOR_TRACE:])
         forwarding.dispatched_at = now
-        return Invocation(forwarding.request_id, self._function, payload, trace_id=request.trace_id)
+        return Invocation(
+            forwarding.request_id, self._function, payload, 0, REQUEST_RESPONSE, request.trace_id
+        )
 
     def conclude(
         self, request: HttpRequest, forwarding: Forwarding, result: InvocationResult
@@ -90,7 +98,6 @@ class Balancer:
             raise FunctionUnhandled(error_text(result.payload))
         response = self._codec.decode(result.payload, request)
         forwarding.target_status = response.status
-        forwarding.hint = response.forwarding.hint
         response.forwarding = forwarding
         return self._pages.dressed(response)
 
@@ -114,4 +121,4 @@ def error_text(payload: bytes) -> str:
         kind, message = error.get("errorType", ""), error.get("errorMessage", "")
     except (ValueError, AttributeError):
         return payload[:200].decode(errors="replace")
-    return f"{kind}: {message}" if kind and message else str(kind or message)
+    return f"{kind}: {message}" if kind and message else str(kind or message or "")

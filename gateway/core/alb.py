@@ -8,6 +8,7 @@ encoded again: path and query reach the handler as they came (alb.md 1.1, 1.5).
 
 import base64
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -32,6 +33,9 @@ REQUEST_BODY_LIMIT = 1024 * 1024
 FORWARDED_ADDRESS_LIMIT = 30
 """More addresses than this in X-Forwarded-For are answered with 463 (alb.md 1.8)."""
 
+REFUSED_METHODS = frozenset({"TRACE", "CONNECT"})
+"""ALB answers TRACE with 405 (alb.md 4.1); a tunnel it cannot be, so CONNECT gets the same."""
+
 TEXT_TYPES = frozenset({"application/json", "application/javascript", "application/xml"})
 """Beside `text/*`, the types whose body is not base64 (alb.md 1.4)."""
 
@@ -47,6 +51,10 @@ TLS_HEADERS = ("x-amzn-tls-version", "x-amzn-tls-cipher-suite")
 """Set by the listener alone once the attribute is on; a client's copies are removed (alb.md
 1.6)."""
 
+OWN = ("x-forwarded-port", "x-forwarded-proto", "x-amzn-trace-id")
+
+NO_MEMBERS = orjson.Fragment(b"{}")
+
 NOT_FORWARDED = ("expect", "transfer-encoding")
 """ALB answers Expect itself; a chunked body arrives whole and nothing tells its framing (alb.md
 1.6, 6.3)."""
@@ -54,24 +62,33 @@ NOT_FORWARDED = ("expect", "transfer-encoding")
 
 def refusal(request: HttpRequest) -> RequestRefused | None:
     """Return why the listener answers this request itself, or None (alb.md 1.8, 1.11, 4.1)."""
-    if request.method == "TRACE":
-        return MethodNotAllowed("TRACE is not allowed by ALB")
+    if request.method in REFUSED_METHODS:
+        return MethodNotAllowed(f"{request.method} is not allowed by ALB")
     if len(request.body) > REQUEST_BODY_LIMIT:
         return RequestTooLarge(f"request body over {REQUEST_BODY_LIMIT} bytes")
-    addresses = 0
     for name, value in request.headers:
-        size = len(name)
+        size = len(name)  # the cheapest way to pass over most headers
         if size == 15 and name.lower() == b"x-forwarded-for":
-            addresses += value.count(b",") + 1
-        elif size == 7 and name.lower() == b"upgrade" and _asks_websocket(request.headers, value):
-            return WebSocketNotSupported("ALB cannot upgrade to WebSocket in front of Lambda")
-    if addresses > FORWARDED_ADDRESS_LIMIT:
-        return TooManyForwardedAddresses(f"X-Forwarded-For holds {addresses} addresses, 30 allowed")
+            return _too_many_addresses(request.headers) or _websocket(request.headers)
+        if size == 7 and name.lower() == b"upgrade" and b"websocket" in value.lower():
+            return _too_many_addresses(request.headers) or _websocket(request.headers)
     return None
 
 
-def _asks_websocket(headers: Headers, upgrade: bytes) -> bool:
-    return b"websocket" in upgrade.lower() and has_token(headers, b"connection", b"upgrade")
+def _too_many_addresses(headers: Headers) -> RequestRefused | None:
+    lines = [value for name, value in headers if name.lower() == b"x-forwarded-for"]
+    addresses = sum(line.count(b",") + 1 for line in lines)
+    if addresses <= FORWARDED_ADDRESS_LIMIT:
+        return None
+    return TooManyForwardedAddresses(f"X-Forwarded-For holds {addresses} addresses, 30 allowed")
+
+
+def _websocket(headers: Headers) -> RequestRefused | None:
+    if has_token(headers, b"upgrade", b"websocket") and has_token(
+        headers, b"connection", b"upgrade"
+    ):
+        return WebSocketNotSupported("ALB cannot upgrade to WebSocket in front of Lambda")
+    return None
 
 
 class AlbCodec:
@@ -87,11 +104,18 @@ class AlbCodec:
     ) -> None:
         self.target_group_arn = target_group_arn
         self._listener = listener
-        self._attributes = attributes
-        self._multi = attributes.multi_value_headers
-        self._faithful = faithful
-        self._not_forwarded = NOT_FORWARDED + (TLS_HEADERS if attributes.tls_headers else ())
+        self._host_seen = lru_cache(maxsize=1024)(listener.host)
         self._port = str(listener.port)
+        self._scheme = listener.scheme
+        self._faithful = faithful
+        # Read on every request, so not through `attributes`.
+        self._multi = attributes.multi_value_headers
+        self._drops_invalid = attributes.drop_invalid_headers
+        self._preserves_host = attributes.preserve_host
+        self._appends = attributes.xff_mode == "append"
+        self._has_port = attributes.xff_client_port
+        self._removed = removed_headers(attributes)
+        self._own = own_headers(attributes)
         self._context = orjson.Fragment(orjson.dumps({"elb": {"targetGroupArn": target_group_arn}}))
 
     def encode(self, request: HttpRequest, /) -> bytes:
@@ -112,9 +136,9 @@ class AlbCodec:
 
     def _event(self, request: HttpRequest) -> dict[str, Any]:
         headers = self._headers(request)
-        encoded = is_base64(headers, is_empty=not request.body)
-        body = base64.b64encode(request.body) if encoded else request.body
-        query = query_pairs(request.query_string.decode())
+        body = request.body
+        encoded = is_base64(headers, is_empty=not body)
+        query = query_pairs(request.query_string) if request.query_string else ()
         event: dict[str, Any] = {
             "requestContext": self._context,
             "httpMethod": request.method,
@@ -122,53 +146,55 @@ class AlbCodec:
         }
         if self._multi:
             event["multiValueQueryStringParameters"] = rendered(all_values(query))
-            event["multiValueHeaders"] = rendered(headers)
+            event["multiValueHeaders"] = rendered(self._multi_headers(request, headers))
         else:
-            event["queryStringParameters"] = rendered(dict(query))
+            event["queryStringParameters"] = rendered(dict(query)) if query else NO_MEMBERS
             event["headers"] = rendered(headers)
-        event["body"] = body.decode()
+        event["body"] = (base64.b64encode(body) if encoded else body).decode() if body else ""
         event["isBase64Encoded"] = encoded
         return event
 
-    def _headers(self, request: HttpRequest) -> dict[str, Any]:
-        """Return what the client sent under lower-case names, ALB's own headers over it."""
-        pairs = [(event_name(name), value.decode()) for name, value in request.headers]
-        if self._attributes.drop_invalid_headers:
-            pairs = [pair for pair in pairs if VALID_NAME.fullmatch(pair[0])]
-        if request.http_version == "2":
-            pairs = with_joined_cookies(pairs)
-        headers: dict[str, Any] = all_values(pairs) if self._multi else dict(pairs)
-        for name in self._not_forwarded:
+    def _headers(self, request: HttpRequest) -> dict[str, str]:
+        """Return the last value of each name that the client sent, ALB's own headers over them."""
+        if self._drops_invalid or request.http_version == "2":
+            headers = dict(self._received(request))
+        else:
+            headers = {event_name(name): value.decode() for name, value in request.headers}
+        if not self._preserves_host or "host" not in headers:
+            headers["host"] = self._host(request, headers.get("host"))
+        if self._appends:
+            headers["x-forwarded-for"] = (
+                forwarded_for(request, has_port=self._has_port)
+                if self._has_port or "x-forwarded-for" in headers
+                else request.client[0]
+            )
+        headers["x-forwarded-port"] = self._port
+        headers["x-forwarded-proto"] = self._scheme
+        headers["x-amzn-trace-id"] = request.trace_id
+        for name in self._removed:
             headers.pop(name, None)
-        own = self._own_headers(request, headers)
-        headers.update({name: [value] for name, value in own.items()} if self._multi else own)
         return headers
 
-    def _own_headers(self, request: HttpRequest, headers: dict[str, Any]) -> dict[str, str]:
-        own = {
-            "x-forwarded-port": self._port,
-            "x-forwarded-proto": self._listener.scheme,
-            "x-amzn-trace-id": request.trace_id,
+    def _multi_headers(self, request: HttpRequest, last: dict[str, str]) -> dict[str, list[str]]:
+        """Return all values of each name; of ALB's own headers the one that ALB wrote."""
+        values = all_values(self._received(request))
+        return {
+            name: [value] if name in self._own or name not in values else values[name]
+            for name, value in last.items()
         }
-        mode = self._attributes.xff_mode
-        if mode == "append":
-            own["x-forwarded-for"] = forwarded_for(
-                request,
-                is_first="x-forwarded-for" not in headers,
-                has_port=self._attributes.xff_client_port,
-            )
-        elif mode == "remove":
-            headers.pop("x-forwarded-for", None)
-        if not self._attributes.preserve_host or "host" not in headers:
-            own["host"] = self._host(request, headers)
-        return own
 
-    def _host(self, request: HttpRequest, headers: dict[str, Any]) -> str:
+    def _received(self, request: HttpRequest) -> list[tuple[str, str]]:
+        pairs = [(event_name(name), value.decode()) for name, value in request.headers]
+        if self._drops_invalid:
+            pairs = [pair for pair in pairs if VALID_NAME.fullmatch(pair[0])]
+        return with_joined_cookies(pairs) if request.http_version == "2" else pairs
+
+    def _host(self, request: HttpRequest, received: str | None) -> str:
         """Return the host asked for: an absolute target's, else Host, else our own (alb.md 1.7)."""
-        if not request.target.startswith(b"/") and b"://" in request.target:
-            return self._listener.host(authority(request.target).decode(), is_absolute=True)
-        value = headers.get("host") or self._listener.dns_name
-        return self._listener.host(value if isinstance(value, str) else value[-1])
+        target = request.target
+        if target[:1] != b"/" and b"://" in target:
+            return self._listener.host(authority(target).decode(), is_absolute=True)
+        return self._host_seen(received or self._listener.dns_name)
 
 
 def rendered(members: dict[str, Any]) -> orjson.Fragment:
@@ -176,13 +202,27 @@ def rendered(members: dict[str, Any]) -> orjson.Fragment:
     return orjson.Fragment(orjson.dumps(members, option=orjson.OPT_SORT_KEYS))
 
 
+def removed_headers(attributes: Attributes) -> tuple[str, ...]:
+    """Return the names that never reach the function under these attributes."""
+    tls = TLS_HEADERS if attributes.tls_headers else ()
+    forwarded = ("x-forwarded-for",) if attributes.xff_mode == "remove" else ()
+    return NOT_FORWARDED + tls + forwarded
+
+
+def own_headers(attributes: Attributes) -> frozenset[str]:
+    """Return the names whose received values never count beside ALB's."""
+    host = () if attributes.preserve_host else ("host",)
+    forwarded = ("x-forwarded-for",) if attributes.xff_mode == "append" else ()
+    return frozenset({*OWN, *host, *forwarded})
+
+
 @lru_cache(maxsize=1024)
 def event_name(name: bytes) -> str:
-    """Return a header name as events spell it."""
-    return name.decode().lower()
+    """Return a header name as events spell it; bytes, so that only ASCII changes its case."""
+    return name.lower().decode()
 
 
-def all_values(pairs: list[tuple[str, str]]) -> dict[str, list[str]]:
+def all_values(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     """Return every value under its key in arrival order."""
     values: dict[str, list[str]] = {}
     for key, value in pairs:
@@ -190,27 +230,24 @@ def all_values(pairs: list[tuple[str, str]]) -> dict[str, list[str]]:
     return values
 
 
-def query_pairs(query: str) -> list[tuple[str, str]]:
+def query_pairs(query_string: bytes) -> list[tuple[str, str]]:
     """Split a raw query at `&` and the first `=`; empty pairs are skipped, nothing is decoded
     (alb.md 1.5)."""
-    if not query:
-        return []
     pairs = []
-    for pair in query.split("&"):
+    for pair in query_string.decode().split("&"):
         if pair:
             key, _, value = pair.partition("=")
             pairs.append((key, value))
     return pairs
 
 
-def is_base64(headers: dict[str, Any], *, is_empty: bool) -> bool:
+def is_base64(headers: dict[str, str], *, is_empty: bool) -> bool:
     """Say whether the body goes into the event as base64 (alb.md 1.4, in the order given there)."""
     if "content-encoding" in headers:
         return True
     if "content-type" not in headers:
         return EMPTY_BODY_IS_BASE64 if is_empty else True
-    value = headers["content-type"]
-    return not is_text(value if isinstance(value, str) else value[-1])
+    return not is_text(headers["content-type"])
 
 
 def is_text(content_type: str) -> bool:
@@ -219,15 +256,12 @@ def is_text(content_type: str) -> bool:
     return media_type.startswith("text/") or media_type in TEXT_TYPES
 
 
-def forwarded_for(request: HttpRequest, *, is_first: bool, has_port: bool) -> str:
-    """Return X-Forwarded-For with the peer appended (alb.md 1.8); several lines are joined
-    first."""
+def forwarded_for(request: HttpRequest, *, has_port: bool) -> str:
+    """Return X-Forwarded-For with the peer appended (alb.md 1.8); its lines are joined first."""
     host, port = request.client
     peer = host
     if has_port:
         peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    if is_first:
-        return peer
     lines = [value for name, value in request.headers if name.lower() == b"x-forwarded-for"]
     return ", ".join([*(line.decode() for line in lines if line), peer])
 

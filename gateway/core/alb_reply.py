@@ -8,13 +8,14 @@ rule, because the client only ever sees a 502 page and the operator has to find 
 
 import binascii
 import re
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
 from gateway.core.errors import BadFunctionResponse, ResponseTooLarge
-from gateway.core.http import PHRASES, Forwarding, Headers, HttpResponse
+from gateway.core.http import PHRASES, Headers, HttpResponse
 from gateway.core.pages import SERVER
 
 REPLY_LIMIT = 1024 * 1024
@@ -31,24 +32,27 @@ DEFAULT_TYPE = (b"Content-Type", b"application/octet-stream")
 
 NOT_HONOURED = frozenset(
     {
-        b"content-length",
-        b"transfer-encoding",
-        b"connection",
-        b"keep-alive",
-        b"upgrade",
-        b"trailer",
-        b"te",
-        b"proxy-connection",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "keep-alive",
+        "upgrade",
+        "trailer",
+        "te",
+        "proxy-connection",
     }
 )
 """Framing and hop-by-hop headers are ALB's own business, whatever the function wrote (alb.md
 2.3)."""
 
+PLACED = frozenset({"content-type", "server", "content-length", "date", "set-cookie"})
+"""Names that have a place of their own, or that something depends on."""
+
 BODYLESS = frozenset({204, 304})
 
 TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-LEADING_CODE = re.compile(r"\A\d{3}( |\Z)")
+LEADING_CODE = re.compile(r"\A[0-9]{3}( |\Z)")
 
 ABSENT = object()
 
@@ -64,18 +68,12 @@ JSON_TYPES = {
 SHOWN = 60
 """Characters of a wrong value that a message shows."""
 
+FIELD_SHOWN = 120
+"""Characters of a field's name that a message shows; a header name is the function's to choose."""
 
-Line = tuple[str, str, str]
-"""Field (for messages), header name, header value: types checked, characters not yet."""
 
-
-class Reply(NamedTuple):
-    """A reply that broke no rule, its headers still in the order given."""
-
-    status: int
-    reason: str
-    headers: Headers
-    body: bytes
+Pair = tuple[str, str]
+"""Header name and value: types checked, characters not yet."""
 
 
 def decode_reply(
@@ -83,15 +81,29 @@ def decode_reply(
 ) -> HttpResponse:
     """Return the HTTP response; raises ResponseTooLarge or BadFunctionResponse (alb.md 2.2)."""
     reply = _parsed(payload)
-    status = _status_code(reply)
-    reason = _reason(reply, status)
-    lines = _multi_value_lines(reply) if multi_value else _single_lines(reply)
+    status = reply.get("statusCode", ABSENT)
+    if type(status) is not int or status not in STATUS_CODES:
+        raise _wrong_status(status)
+    reason = _reason(reply, status) if "statusDescription" in reply else PHRASES.get(status, "")
+    pairs = _multi_value_pairs(reply) if multi_value else _single_pairs(reply)
     body = _body(reply)
-    headers = _headers(lines)
+    placed = _Placed(pairs, "multiValueHeaders" if multi_value else "headers")
     if status in BODYLESS:
         body = b""
-    checked = Reply(status, reason, headers, body)
-    return _assembled(checked, is_head=is_head, faithful=faithful)
+    else:
+        placed.types = placed.types or [DEFAULT_TYPE]
+        placed.length = _content_length(body, placed.declared if is_head else b"")
+    leading = placed.server + placed.types + placed.length
+    rest = placed.rest[::-1] if faithful else placed.rest
+    return HttpResponse(
+        status,
+        reason,
+        leading + rest,
+        b"" if is_head else body,
+        len(leading),
+        placed.date_index,
+        hint=repeated_cookie(rest) if placed.cookies > 1 else "",
+    )
 
 
 def _parsed(payload: bytes) -> dict[str, Any]:
@@ -108,18 +120,15 @@ def _parsed(payload: bytes) -> dict[str, Any]:
     return reply
 
 
-def _status_code(reply: dict[str, Any]) -> int:
-    status = reply.get("statusCode", ABSENT)
+def _wrong_status(status: object) -> BadFunctionResponse:
     if type(status) is not int:
-        raise wrong("statusCode", status, "must be an integer")
-    if status not in STATUS_CODES:
-        raise wrong("statusCode", status, "must be between 200 and 599")
-    return status
+        return wrong("statusCode", status, "must be an integer")
+    return wrong("statusCode", status, "must be between 200 and 599")
 
 
 def _reason(reply: dict[str, Any], status: int) -> str:
     """Return the description without its leading code, else the standard phrase (alb.md 2.1)."""
-    description = reply.get("statusDescription", "")
+    description = reply["statusDescription"]
     if type(description) is not str:
         raise wrong("statusDescription", description, 'must be a string such as "200 OK"')
     if not description.isprintable() and CONTROL.search(description):
@@ -128,17 +137,17 @@ def _reason(reply: dict[str, Any], status: int) -> str:
     return phrase or PHRASES.get(status, "")
 
 
-def _single_lines(reply: dict[str, Any]) -> list[Line]:
-    lines = []
-    for name, value in _header_map(reply, "headers").items():
+def _single_pairs(reply: dict[str, Any]) -> Iterable[Pair]:
+    members = _header_map(reply, "headers")
+    for value in members.values():
         if type(value) is not str:
+            name = next(name for name, found in members.items() if found is value)
             raise wrong(f"headers.{name}", value, "must be a string")
-        lines.append((f"headers.{name}", name, value))
-    return lines
+    return members.items()
 
 
-def _multi_value_lines(reply: dict[str, Any]) -> list[Line]:
-    lines = []
+def _multi_value_pairs(reply: dict[str, Any]) -> Iterable[Pair]:
+    pairs = []
     for name, values in _header_map(reply, "multiValueHeaders").items():
         field = f"multiValueHeaders.{name}"
         if type(values) is not list:
@@ -146,8 +155,8 @@ def _multi_value_lines(reply: dict[str, Any]) -> list[Line]:
         for index, value in enumerate(values):
             if type(value) is not str:
                 raise wrong(f"{field}[{index}]", value, "must be a string")
-            lines.append((f"{field}[{index}]", name, value))
-    return lines
+            pairs.append((name, value))
+    return pairs
 
 
 def _header_map(reply: dict[str, Any], field: str) -> dict[str, Any]:
@@ -176,70 +185,79 @@ def _body(reply: dict[str, Any]) -> bytes:
         raise wrong("body", body, f"must be base64 without line breaks: {error}") from error
 
 
-def _headers(lines: list[Line]) -> Headers:
-    """Return the lines as bytes; raises BadFunctionResponse on what HTTP cannot carry (alb.md 2.2
-    steps 6, 7)."""
-    headers = []
-    size = 0
-    for field, name, value in lines:
-        if not is_token(name):
-            raise wrong(
-                f"{field.partition('.')[0]}.{name}", name, "a header name must be an RFC 9110 token"
-            )
-        if not value.isprintable() and CONTROL.search(value):
-            raise wrong(field, value, "a header value must not hold control characters")
-        encoded = value.encode()
-        size += len(name) + len(encoded) + 4
-        headers.append((name.encode(), encoded))
-    if size > RESPONSE_HEADERS_LIMIT:
-        field = lines[0][0].partition(".")[0]
-        raise BadFunctionResponse(
-            field, f"{size} bytes", f"ALB takes up to {RESPONSE_HEADERS_LIMIT} bytes of headers"
-        )
-    return headers
+class _Placed:
+    """The function's headers, checked and put where ALB writes them (alb.md 2.2 and 2.3).
+
+    Server, Content-Type and Content-Length have places of their own; the rest keeps its order.
+    """
+
+    __slots__ = ("cookies", "date_index", "declared", "length", "rest", "server", "types")
+
+    def __init__(self, pairs: Iterable[Pair], field: str) -> None:
+        """Check and place; raises BadFunctionResponse. `field` names the map."""
+        self.server: Headers = [(b"Server", SERVER)]
+        self.types: Headers = []
+        self.length: Headers = []
+        self.rest: Headers = []
+        self.declared = b""
+        self.date_index = 1
+        self.cookies = 0
+        size = 0
+        for name, value in pairs:
+            known = known_name(name)
+            if known is None:
+                raise wrong(f"{field}.{name}", name, "a header name must be an RFC 9110 token")
+            if not value.isprintable() and CONTROL.search(value):
+                where = _place(pairs, name, value, field)
+                raise wrong(where, value, "a header value must not hold control characters")
+            line = (known[0], value.encode())
+            size += len(name) + len(line[1]) + 4
+            if known[1]:
+                self._put(line, known[1])
+            else:
+                self.rest.append(line)
+        if size > RESPONSE_HEADERS_LIMIT:
+            rule = f"ALB takes up to {RESPONSE_HEADERS_LIMIT} bytes of headers"
+            raise BadFunctionResponse(field, f"{size} bytes", rule)
+
+    def _put(self, line: tuple[bytes, bytes], kind: str) -> None:
+        """Place a header that something depends on; what is not honoured has no place."""
+        match kind:
+            case "content-type":
+                self.types.append(line)
+            case "server":
+                self.server = [line]
+            case "content-length":
+                self.declared = line[1]
+            case "date":
+                self.date_index = -1
+                self.rest.append(line)
+            case "set-cookie":
+                self.cookies += 1
+                self.rest.append(line)
 
 
-def _assembled(reply: Reply, *, is_head: bool, faithful: bool) -> HttpResponse:
-    """Put the headers into ALB's order: Server, Date, Content-Type, Content-Length, Connection, the
-    rest."""
-    server: Headers = [(b"Server", SERVER)]
-    types: Headers = []
-    rest: Headers = []
-    declared = b""
-    names = set()
-    for line in reply.headers:
-        name = line[0].lower()
-        names.add(name)
-        if name == b"content-type":
-            types.append(line)
-        elif name == b"server":
-            server = [line]
-        elif name == b"content-length":
-            declared = line[1]
-        elif name not in NOT_HONOURED:
-            rest.append(line)
-    if not types and reply.status not in BODYLESS:
-        types.append(DEFAULT_TYPE)
-    length = _content_length(reply.status, reply.body, declared if is_head else b"")
-    leading = server + types + length
-    return HttpResponse(
-        reply.status,
-        reply.reason,
-        leading + (rest[::-1] if faithful else rest),
-        b"" if is_head else reply.body,
-        leading=len(leading),
-        date_index=-1 if b"date" in names else 1,
-        forwarding=Forwarding(
-            target_status=reply.status, hint=repeated_cookie(rest) if b"set-cookie" in names else ""
-        ),
-    )
+def _place(pairs: Iterable[Pair], name: str, value: str, field: str) -> str:
+    """Return the JSON path of a bad value; in the multi-value map with its index."""
+    if field == "headers":
+        return f"{field}.{name}"
+    return f"{field}.{name}[{[v for n, v in pairs if n == name].index(value)}]"
 
 
-def _content_length(status: int, body: bytes, declared: bytes) -> Headers:
+@lru_cache(maxsize=1024)
+def known_name(name: str) -> tuple[bytes, str] | None:
+    """Return a header name as bytes and its kind, or None when it is no RFC 9110 token."""
+    if TOKEN.fullmatch(name) is None:
+        return None
+    lower = name.lower()
+    if lower in PLACED:
+        return name.encode(), lower
+    return name.encode(), "dropped" if lower in NOT_HONOURED else ""
+
+
+def _content_length(body: bytes, declared: bytes) -> Headers:
     """Compute the length; only a HEAD reply without a body may keep the function's (alb.md 6.3)."""
-    if status in BODYLESS:
-        return []
-    kept = declared if declared.isdigit() and not body else b"%d" % len(body)
+    kept = declared if declared.isdigit() and not body else str(len(body)).encode()
     return [(b"Content-Length", kept)]
 
 
@@ -258,15 +276,11 @@ def repeated_cookie(headers: Headers) -> str:
     )
 
 
-@lru_cache(maxsize=1024)
-def is_token(name: str) -> bool:
-    """Say whether a header name is an RFC 9110 token."""
-    return TOKEN.fullmatch(name) is not None
-
-
 def wrong(field: str, value: object, rule: str) -> BadFunctionResponse:
     """Return the refusal of one field, with the type and the beginning of what it holds."""
-    return BadFunctionResponse(field, described(value), rule)
+    shown = field if field.isprintable() else ascii(field)[1:-1]
+    short = shown if len(shown) <= FIELD_SHOWN else f"{shown[:FIELD_SHOWN]}..."
+    return BadFunctionResponse(short, described(value), rule)
 
 
 def described(value: object) -> str:
@@ -275,6 +289,9 @@ def described(value: object) -> str:
         return "missing"
     if value is None:
         return "null"
-    shown = ascii(value)
+    try:
+        shown = ascii(value)
+    except RecursionError:  # orjson reads 1024 levels, which is more than Python's stack holds
+        return f"{JSON_TYPES[type(value)]} nested too deeply to show"
     short = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}..."
     return f"{JSON_TYPES[type(value)]} {short}"

@@ -6,18 +6,28 @@ import re
 from gateway.core.errors import InvalidSetting
 
 FUNCTION_NAME = re.compile(r"[a-zA-Z0-9-_]{1,64}")
-ACCOUNT_ID = re.compile(r"\d{12}")
-REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}")
+ACCOUNT_ID = re.compile(r"[0-9]{12}")
+REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}")
 TARGET_GROUP_ARN = re.compile(
-    r"arn:aws[a-z-]*:elasticloadbalancing:[a-z0-9-]+:\d{12}:targetgroup/[a-zA-Z0-9-]{1,32}/[0-9a-f]{16}"
+    r"arn:aws[a-z-]*:elasticloadbalancing:[a-z0-9-]+:[0-9]{12}:targetgroup/[a-zA-Z0-9-]{1,32}/[0-9a-f]{16}"
 )
+
+PARTITIONS = {
+    "cn-": "aws-cn",
+    "us-gov-": "aws-us-gov",
+    "us-iso-": "aws-iso",
+    "us-isob-": "aws-iso-b",
+    "us-isof-": "aws-iso-f",
+    "eu-isoe-": "aws-iso-e",
+    "eusc-": "aws-eusc",
+}
+"""How the regions outside `aws` begin (botocore, data/partitions.json)."""
 
 
 def partition(region: str) -> str:
     """Return the ARN partition that a region belongs to."""
-    if region.startswith("cn-"):
-        return "aws-cn"
-    return "aws-us-gov" if region.startswith("us-gov-") else "aws"
+    found = (name for start, name in PARTITIONS.items() if region.startswith(start))
+    return next(found, "aws")
 
 
 def function_arn(region: str, account_id: str, name: str) -> str:

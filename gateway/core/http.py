@@ -5,6 +5,8 @@ A response carries everything but what only the connection knows: `Date` (the mo
 """
 
 from dataclasses import dataclass, field
+from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 
 Headers = list[tuple[bytes, bytes]]
@@ -47,8 +49,6 @@ class Forwarding:
     """ALB's access-log word for a failure (alb.md 4.12)."""
     detail: str = ""
     """One line for the operator: which rule was broken, by what."""
-    hint: str = ""
-    """Advice about a reply that is legal but probably not meant."""
     request_id: str = ""
     target_group_arn: str = ""
     target_status: int = 0
@@ -59,6 +59,10 @@ class Forwarding:
     """How long the target took, -1.0 when it never answered."""
     log: str = ""
     """What the function printed and logged during this invocation."""
+
+
+UNFORWARDED = Forwarding()
+"""Of a response that nobody has forwarded yet; never written to."""
 
 
 @dataclass(slots=True)
@@ -75,7 +79,9 @@ class HttpResponse:
     """Where `Date` goes; -1 when the function gave its own."""
     close: bool = False
     """The connection ends after this response whatever the client wishes."""
-    forwarding: Forwarding = field(default_factory=Forwarding)
+    hint: str = ""
+    """Advice about a reply that is legal but probably not meant."""
+    forwarding: Forwarding = field(default_factory=lambda: UNFORWARDED)
 
 
 def header(headers: Headers, name: bytes) -> bytes | None:
@@ -88,27 +94,29 @@ def header(headers: Headers, name: bytes) -> bytes | None:
 
 
 def has_token(headers: Headers, name: bytes, token: bytes) -> bool:
-    """Say whether a comma list header, in any of its lines, holds a token (RFC 9110 section
-    5.6.1)."""
-    return any(
-        token == item.strip()
-        for key, value in headers
-        if key.lower() == name
-        for item in value.lower().split(b",")
-    )
+    """Say whether a comma list header, in any of its lines, holds a token (RFC 9110 5.6.1)."""
+    for key, value in headers:
+        is_named = len(key) == len(name) and key.lower() == name
+        if is_named and token in [item.strip() for item in value.lower().split(b",")]:
+            return True
+    return False
 
 
 def wishes_close(request: HttpRequest) -> bool:
-    """Say whether the client wants the connection closed after this exchange (RFC 9112 section
-    9.3)."""
+    """Say whether the client wants the connection closed after this exchange (RFC 9112 9.3)."""
     if request.http_version == "1.0":
         return not has_token(request.headers, b"connection", b"keep-alive")
     return has_token(request.headers, b"connection", b"close")
 
 
+@lru_cache(maxsize=2)
+def http_date(second: int) -> bytes:
+    """Return the Date header's value for an epoch second (RFC 9110 section 5.6.7)."""
+    return formatdate(second, usegmt=True).encode("ascii")
+
+
 def wire_headers(response: HttpResponse, *, date: bytes, connection: bytes | None) -> Headers:
-    """Return the headers in the order ALB writes them (alb.md 2.3 Order); HTTP/2 has no
-    `Connection`."""
+    """Return the headers in the order ALB writes them; HTTP/2 has no `Connection` (alb.md 2.3)."""
     headers = response.headers.copy()
     if connection is not None:
         headers.insert(response.leading, (b"Connection", connection))

@@ -8,9 +8,9 @@ from gateway.core.errors import InvalidSetting
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
-IP_OR_LOCALHOST = re.compile(r"localhost|\d+\.\d+\.\d+\.\d+|\[[0-9a-f:.]+\]")
+IP_OR_LOCALHOST = re.compile(r"localhost|\d+\.\d+\.\d+\.\d+|\[[0-9a-f:.]+\]", re.ASCII)
 LISTENER_URL = re.compile(
-    r"(?P<scheme>https?)://(?P<host>\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:(?P<port>\d+))?/?"
+    r"(?P<scheme>https?)://(?P<host>\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:(?P<port>\d{1,5}))?/?", re.ASCII
 )
 
 

@@ -1,6 +1,8 @@
 """The X-Amzn-Trace-Id header as ALB rewrites it (alb.md 1.9); time and random draws are
 arguments."""
 
+from functools import lru_cache
+
 from gateway.core.http import Headers
 
 REWRITE_ABOVE_BYTES = 7 * 1024
@@ -8,17 +10,21 @@ REWRITE_ABOVE_BYTES = 7 * 1024
 one header or all of them are meant, so all of them count."""
 
 
-def fresh_id(now: float, draw: str) -> str:
-    """Return `1-<8 hex of the epoch second>-<24 hex>` from the time and 24 drawn hex digits."""
-    return f"1-{int(now):08x}-{draw}"
-
-
 def trace_header(headers: Headers, *, now: float, draw: str) -> str:
-    """Return the value that the target sees."""
-    for name, value in reversed(headers):
-        if len(name) == 15 and name.lower() == b"x-amzn-trace-id":
-            return _continued(value.decode(errors="replace"), headers, fresh_id(now, draw))
-    return f"Root=1-{int(now):08x}-{draw}"
+    """Return the value that the target sees; of several incoming lines the last one counts."""
+    incoming = None
+    for line in headers:
+        if len(line[0]) == 15 and line[0].lower() == b"x-amzn-trace-id":
+            incoming = line[1]
+    fresh = f"1-{_hex_second(int(now))}-{draw}"
+    if incoming is None:
+        return "Root=" + fresh
+    return _continued(incoming.decode(errors="replace"), headers, fresh)
+
+
+@lru_cache(maxsize=2)
+def _hex_second(second: int) -> str:
+    return f"{second:08x}"
 
 
 def _continued(incoming: str, headers: Headers, fresh: str) -> str:
