@@ -27,7 +27,7 @@ class Output:
 
     def write(self, text: str) -> None:
         """Keep the text as far as there is room."""
-        if self._room <= 0:
+        if self._room < 0 or not text:
             return
         self._parts.append(text if len(text) <= self._room else text[: self._room] + CUT)
         self._room -= len(text)

@@ -6,7 +6,9 @@ invocation and then answers with the error of the init phase (lambda.md 1.10).
 
 import importlib
 import sys
+import sysconfig
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from gateway.runtime.bootstrap import InitError, load_handler
 
 Handler = Callable[[Any, Any], Any]
 OWN_PACKAGE = __name__.partition(".")[0]
+STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib")).resolve()
 
 
 class HandlerCode:
@@ -23,12 +26,10 @@ class HandlerCode:
 
     def __init__(self, handler: str, directory: Path) -> None:
         self.handler = handler
-        self.directory = directory.resolve()
-        self._check()
+        self.directory = readable(directory)
+        self._refuse_own_name()
 
-    def _check(self) -> None:
-        if not self.directory.is_dir():
-            raise InvalidSetting(f"--code {self.directory} is no directory that can be read")
+    def _refuse_own_name(self) -> None:
         module = self.handler.rpartition(".")[0].replace("/", ".")
         if module.partition(".")[0] == OWN_PACKAGE:
             raise InvalidSetting(
@@ -39,8 +40,8 @@ class HandlerCode:
     def load(self) -> Handler | InitError:
         """Import the module and return its handler, or why there is none."""
         path = str(self.directory)
-        if path not in sys.path:
-            sys.path.insert(0, path)
+        # In one assignment: a handler may be importing on another thread.
+        sys.path[:] = [path, *(other for other in sys.path if other != path)]
         try:
             return load_handler(self.handler)
         except InitError as error:
@@ -48,18 +49,48 @@ class HandlerCode:
 
     def reload(self) -> Handler | InitError:
         """Forget every module that came from the code directory and load again."""
-        for name, module in list(sys.modules.items()):
-            if self._is_ours(module):
-                del sys.modules[name]
+        for name in self._loaded_modules():
+            forget_bytecode(sys.modules.pop(name, None))
         importlib.invalidate_caches()
         return self.load()
 
-    def _is_ours(self, module: object) -> bool:
-        file = getattr(module, "__file__", None)
-        if file is None:
-            return any(self._is_inside(path) for path in getattr(module, "__path__", ()))
-        return self._is_inside(file)
+    def _loaded_modules(self) -> list[str]:
+        """Return names before the first one goes: a namespace package asks its parent for its
+        path."""
+        return [name for name, module in list(sys.modules.items()) if self._is_ours(name, module)]
+
+    def _is_ours(self, name: str, module: object) -> bool:
+        if name.partition(".")[0] in {"__main__", OWN_PACKAGE}:
+            return False  # `.venv/bin/gateway` and a checkout may lie in the code directory
+        fields = getattr(module, "__dict__", {})  # getattr(module, "__file__") may run their code
+        file = fields.get("__file__")
+        places = [file] if file else fields.get("__path__", ())
+        return any(isinstance(place, str) and self._is_inside(place) for place in places)
 
     def _is_inside(self, path: str) -> bool:
-        resolved = Path(path).resolve()
-        return resolved.is_relative_to(self.directory) and "site-packages" not in resolved.parts
+        place = Path(path).resolve()
+        if not place.is_relative_to(self.directory) or place.is_relative_to(STANDARD_LIBRARY):
+            return False
+        return "site-packages" not in place.relative_to(self.directory).parts
+
+
+def readable(directory: Path) -> Path:
+    """Return the absolute path of a directory; raises InvalidSetting when it cannot be listed."""
+    try:
+        found = directory.resolve()
+        next(found.iterdir(), None)
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
+        raise InvalidSetting(f"--code {directory} cannot be read: {error}") from error
+    return found
+
+
+def forget_bytecode(module: object) -> None:
+    """Delete a module's cached bytecode.
+
+    Python takes it for current when the source has the same size and the same second of change, so
+    a quick second save would go unseen.
+    """
+    cached = getattr(getattr(module, "__spec__", None), "cached", None)
+    if cached:
+        with suppress(OSError):
+            Path(cached).unlink(missing_ok=True)

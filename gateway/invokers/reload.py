@@ -6,11 +6,12 @@ until the next save.
 """
 
 import asyncio
+from contextlib import aclosing
 
 from watchfiles import PythonFilter, awatch
 
 from gateway.core.interfaces import Sink
-from gateway.core.notices import FunctionReloaded
+from gateway.core.notices import FunctionReloaded, OperatorWarning
 from gateway.invokers.code import HandlerCode
 from gateway.invokers.in_process import InProcess
 from gateway.runtime.bootstrap import InitError
@@ -19,11 +20,16 @@ WATCHED = PythonFilter(extra_extensions=(".json", ".yaml", ".yml", ".toml", ".ht
 
 
 async def reload_on_change(code: HandlerCode, invoker: InProcess, sink: Sink) -> None:
-    """Watch until cancelled."""
-    async for _ in awatch(code.directory, watch_filter=WATCHED):
-        handler = await asyncio.to_thread(code.reload)
-        invoker.replace(handler)
-        sink.emit(FunctionReloaded(code.handler, error_lines(handler)))
+    """Watch until cancelled; a directory that cannot be watched is served without it."""
+    saves = awatch(code.directory, watch_filter=WATCHED)
+    try:
+        async with aclosing(saves):
+            async for _ in saves:
+                handler = await asyncio.to_thread(code.reload)
+                invoker.replace(handler)
+                sink.emit(FunctionReloaded(code.handler, error_lines(handler)))
+    except (OSError, RuntimeError) as error:  # RuntimeError: watchfiles' own errors
+        sink.emit(OperatorWarning(f"not reloading: {code.directory} cannot be watched: {error}"))
 
 
 def error_lines(handler: object) -> str:

@@ -174,9 +174,9 @@ class CognitoIdentity:
     __repr__ = _describe
 
 
-def _take_w3c(client_context: Any) -> dict[str, str]:
-    """Remove the trace context from the client context, where AWS hides it from the handler."""
-    sent = client_context.pop("w3c", None) if isinstance(client_context, dict) else None
+def _w3c_fields(client_context: Any) -> dict[str, str]:
+    """Return the trace context that a caller may send inside the client context."""
+    sent = client_context.get("w3c") if isinstance(client_context, dict) else None
     if not isinstance(sent, dict):
         return {}
     names = ("traceparent", "tracestate", "baggage")
@@ -204,7 +204,7 @@ class LambdaContext:
         self.function_version = settings.function_version
         self.invoked_function_arn = invoked_function_arn
         self.tenant_id = tenant_id
-        self._w3c_fields = {} if client_context is None else _take_w3c(client_context)
+        self._w3c_fields = {} if client_context is None else _w3c_fields(client_context)
         self.client_context = None if client_context is None else ClientContext(client_context)
         self.identity = CognitoIdentity(identity)
         self._epoch_deadline_time_in_ms = deadline_ms
@@ -482,7 +482,7 @@ class Outcome(NamedTuple):
     function_error: str = ""
     error_type: str = ""
     log: str = ""
-    """What AWS's runtime writes to the function's log about an error, with its line end."""
+    """What AWS's runtime writes to the function's log about an error, without its line end."""
 
 
 _TOO_LARGE = Outcome(
@@ -520,7 +520,7 @@ def failed(error: Exception, request_id: str, settings: FunctionSettings) -> Out
     if settings.json_log:  # what is posted, after the time and the level
         now = time.strftime(_LOG_TIME, time.gmtime())
         log = f'{{"timestamp": "{now}", "level": "ERROR", {payload.decode()[1:]}'
-    return Outcome(payload, "Unhandled", report[1], f"{log}\n")
+    return Outcome(payload, "Unhandled", report[1], log)
 
 
 def _exited(error: BaseException, request_id: str) -> Outcome:

@@ -20,16 +20,16 @@ USER_AGENT_LIMIT = 8 * 1024
 """Bytes of a user agent that the log keeps (alb.md 1.10)."""
 
 CREATION_STEP_US = 1000
-"""request_creation_time is in whole milliseconds, `.324000Z`, in every line that was published."""
+"""request_creation_time is in whole milliseconds, `.324000Z`, in every capture that was found."""
 
 PROTOCOLS = {"1.1": "HTTP/1.1", "1.0": "HTTP/1.0", "2": "HTTP/2.0", "": "-"}
 """A request that could not be read has no version: `"- http://example.com:80- -"` in captures."""
 
 ABSOLUTE_FORM = re.compile(rb"[^/?#]+://(?:[^/?#@]*@)?([^/?#]*)(.*)", re.DOTALL)
 
-# nginx, ngx_http_log_escape: the quote, the backslash and everything but printable ASCII.
-ESCAPES = {code: f"\\x{code:02X}" for code in (*range(32), 34, 92, *range(127, 256))}
-BARE_ESCAPES = ESCAPES | {32: "\\x20"}
+# nginx, ngx_http_log_escape: printable ASCII stays, but for the quote and the backslash.
+QUOTED = [chr(byte) if 32 <= byte < 127 else f"\\x{byte:02X}" for byte in range(256)]
+QUOTED[34], QUOTED[92] = "\\x22", "\\x5C"
 
 
 class AccessLog:
@@ -142,7 +142,8 @@ def _request_line(request: HttpRequest, host: bytes) -> str:
         host, uri = _from_absolute_form(uri, host)
     name = split_port(_escaped(host))[0] or _server_name(request)
     method = _escaped(_encoded(request.method)) or "-"
-    protocol = PROTOCOLS.get(request.http_version, f"HTTP/{request.http_version}")
+    version = request.http_version
+    protocol = PROTOCOLS.get(version) or _escaped(_encoded(f"HTTP/{version}"))
     authority = f"{name}:{request.server[1]}"
     return f"{method} {request.scheme}://{authority}{_escaped(uri) or '-'} {protocol}"
 
@@ -151,7 +152,7 @@ def _from_absolute_form(target: bytes, host: bytes) -> tuple[bytes, bytes]:
     """Return authority and URI of an absolute-form target, which overrules Host (RFC 9112 section
     3.2.2)."""
     matched = ABSOLUTE_FORM.fullmatch(target)
-    return (matched[1], matched[2]) if matched else (host, target)
+    return (matched[1], matched[2] or b"/") if matched else (host, target)
 
 
 def _server_name(request: HttpRequest) -> str:
@@ -169,10 +170,10 @@ def _escaped(value: bytes) -> str:
     text = value.decode("latin-1")
     if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
         return text
-    return text.translate(ESCAPES)
+    return "".join(map(QUOTED.__getitem__, value))
 
 
 @lru_cache(maxsize=1024)
 def _bare(text: str) -> str:
     """Return a value for a field without quotes; the few peers of a moment are kept."""
-    return _encoded(text).decode("latin-1").translate(BARE_ESCAPES)
+    return _escaped(_encoded(text)).replace(" ", "\\x20")

@@ -4,6 +4,8 @@ Nothing that a client or a function wrote may drive the terminal: control charac
 sent. Advice appears once and the reason for throttling once a second, because both come in floods.
 """
 
+import re
+
 from gateway.core.http import HttpRequest
 from gateway.core.notices import FunctionReloaded, Notice, RequestServed
 from gateway.telemetry.timestamp import time_of_day
@@ -25,6 +27,7 @@ CONTROLS = (*range(9), *range(11, 32), *range(127, 160))
 # Invisible characters that turn the direction of the text after them (UAX 9) make a line lie.
 TURNS = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 SHOWN = {code: f"\\x{code:02x}" for code in CONTROLS} | {code: f"\\u{code:04x}" for code in TURNS}
+DRIVING = re.compile(f"[{''.join(map(chr, SHOWN))}]")
 
 
 class ConsoleText:
@@ -45,15 +48,14 @@ class ConsoleText:
         return indented(notice.text)
 
     def _request(self, notice: RequestServed) -> str:
-        forwarding = notice.response.forwarding
-        second = int(notice.completed_at)
+        response, second = notice.response, int(notice.completed_at)
         parts = [self._summary(notice)]
-        if forwarding.log:
-            parts.append(indented(forwarding.log))
+        if log := indented(response.forwarding.log):
+            parts.append(log)
         if failure := self._failure(notice, second):
             parts.append(indented(failure))
-        if forwarding.hint and self._is_new(forwarding.hint):
-            parts.append(indented(f"hint: {forwarding.hint}"))
+        if response.hint and self._is_new(response.hint):
+            parts.append(indented(f"hint: {response.hint}"))
         return self._overdue(second) + INDENT.join(parts)
 
     def _summary(self, notice: RequestServed) -> str:
@@ -61,8 +63,8 @@ class ConsoleText:
         color = self._colors.get(status // 100)
         shown_status = f"{color}{status}{PLAIN}" if color else str(status)
         return (
-            f"{time_of_day(at)} {shown_method(request.method):<6} {shown_path(request):<40} "
-            f"{shown_status} {(at - request.arrived_at) * 1000:>8.1f} ms{_aside(notice)}"
+            f"{time_of_day(at)} {shown_method(request.method):<6} {shown_path(request):<30} "
+            f"{shown_status} {(at - request.arrived_at) * 1000:>7.1f} ms{_aside(notice)}"
         )
 
     def _failure(self, notice: RequestServed, second: int) -> str:
@@ -114,14 +116,19 @@ def _reloaded(notice: FunctionReloaded) -> str:
 
 def shown_method(method: str) -> str:
     """Return a method fit for a line; one that could not be read is a dash."""
-    return shown(method[:METHOD_COLUMNS]) or "-"
+    return on_one_line(method[:METHOD_COLUMNS]) or "-"
 
 
 def shown_path(request: HttpRequest) -> str:
     """Return path and query as sent, cut to fit a line."""
     target = request.target[: PATH_COLUMNS + 1].decode("ascii", "backslashreplace")
-    text = shown(target)
+    text = on_one_line(target) or "-"
     return text if len(text) <= PATH_COLUMNS else f"{text[: PATH_COLUMNS - 3]}..."
+
+
+def on_one_line(text: str) -> str:
+    """Return text that also cannot begin a line or move to a column."""
+    return shown(text).replace("\n", "\\x0a").replace("\t", "\\x09")
 
 
 def indented(text: str) -> str:
@@ -131,4 +138,6 @@ def indented(text: str) -> str:
 
 def shown(text: str) -> str:
     """Return text that a terminal only shows: newline and tab are the only controls in it."""
-    return text if text.isprintable() else text.translate(SHOWN)
+    if text.isprintable() or not DRIVING.search(text):  # translate: 65 ns a character, search: 3
+        return text
+    return text.translate(SHOWN)

@@ -1,5 +1,6 @@
 """A notice as one line of JSON, for programs that read the console."""
 
+import re
 from typing import Any
 
 import orjson
@@ -9,9 +10,9 @@ from gateway.core.notices import FunctionReloaded, Notice, RequestServed
 from gateway.telemetry.timestamp import iso
 
 # JSON leaves these as they are, and a terminal that shows the line would obey some of them.
-CONTROLS = {code: f"\\u{code:04x}" for code in range(127, 160)}
+CONTROL = re.compile("[\x7f-\x9f]")
 
-OPTIONAL = ("request_id", "error_reason", "detail", "hint", "log")
+OPTIONAL = ("request_id", "error_reason", "detail", "log")
 """What a forward may say under the names it has there; left out when empty."""
 
 
@@ -22,7 +23,7 @@ def json_line(notice: Notice) -> str:
         line = orjson.dumps(members).decode()
     except TypeError:  # a lone surrogate, which UTF-8 cannot carry
         line = orjson.dumps({key: _valid(value) for key, value in members.items()}).decode()
-    return line if line.isprintable() else line.translate(CONTROLS)
+    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
 
 
 def _members(notice: Notice) -> dict[str, Any]:
@@ -51,6 +52,8 @@ def _request_members(notice: RequestServed) -> dict[str, Any]:
     }
     if request.query_string:
         members["query"] = request.query_string.decode("utf-8", "backslashreplace")
+    if notice.response.hint:
+        members["hint"] = notice.response.hint
     return members | _optional_members(forwarding)
 
 

@@ -1,7 +1,8 @@
 """Where lines go: a file opened here, or a stream that belongs to somebody else.
 
-Where there is a file descriptor it is written to directly: a thread that is stuck inside a buffered
-stream holds that stream's lock, and Python aborts at exit when it cannot take it.
+A stream with a file descriptor is written to beneath its buffer. Somebody else may have made that
+descriptor non-blocking (Node does it to a terminal it shares); the buffer then raises
+BlockingIOError halfway through a text, while here the rest waits for room.
 """
 
 import os
@@ -82,8 +83,7 @@ def output(destination: str | Path | TextIO) -> FileOutput | StreamOutput:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write every byte, also where somebody else made the descriptor non-blocking (a Node child
-    does that to a terminal it shares)."""
+    """Write every byte, waiting for room also where the descriptor does not."""
     rest = memoryview(data)
     while rest:
         try:

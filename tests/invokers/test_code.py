@@ -1,0 +1,253 @@
+"""The handler that a string in a code directory means, now and after a save."""
+
+import sys
+from collections.abc import Iterator
+from os import utime
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from gateway.core.errors import InvalidSetting
+from gateway.invokers.code import Handler, HandlerCode
+from gateway.runtime.bootstrap import InitError
+
+
+@pytest.fixture(autouse=True)
+def fresh_imports() -> Iterator[None]:
+    """Forget what a test imported and where from."""
+    path, modules = sys.path[:], set(sys.modules)
+    yield
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """A code directory, not the first one of its kind on disk or on the path."""
+    path = tmp_path / "code"
+    path.mkdir()
+    return path
+
+
+def write(file: Path, answer: object) -> None:
+    """Write a module whose handler gives an answer."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"def handler(event, context):\n    return {answer!r}\n")
+
+
+def loaded(found: Handler | InitError) -> Handler:
+    assert not isinstance(found, InitError), found
+    return found
+
+
+@pytest.mark.parametrize(
+    ("handler", "file"),
+    [
+        ("gw_app.handler", "gw_app.py"),
+        ("gw_sub/app.handler", "gw_sub/app.py"),
+        ("gw_sub.app.handler", "gw_sub/app.py"),
+        ("gw_sub/deep.app.handler", "gw_sub/deep/app.py"),
+        ("gw_pkg.handler", "gw_pkg/__init__.py"),
+    ],
+)
+def test_handler_is_found_in_the_code_directory(handler: str, file: str, directory: Path) -> None:
+    write(directory / file, file)
+
+    found = HandlerCode(handler, directory).load()
+
+    assert loaded(found)(None, None) == file
+
+
+def test_relative_directory_is_found(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(directory / "gw_app.py", 1)
+    monkeypatch.chdir(directory.parent)
+
+    found = HandlerCode("gw_app.handler", Path("code")).load()
+
+    assert loaded(found)(None, None) == 1
+
+
+def test_code_directory_stands_first_on_the_path(directory: Path) -> None:
+    write(directory / "gw_app.py", "ours")
+    write(directory.parent / "other" / "gw_app.py", "other")
+    sys.path[:0] = [str(directory.parent / "other"), str(directory)]
+
+    found = HandlerCode("gw_app.handler", directory).load()
+
+    assert loaded(found)(None, None) == "ours"
+    assert sys.path.count(str(directory)) == 1
+
+
+@pytest.mark.parametrize(
+    ("handler", "error_type"),
+    [
+        ("gw_app", "Runtime.MalformedHandlerName"),
+        ("gw_none.handler", "Runtime.ImportModuleError"),
+        ("gw_app.none", "Runtime.HandlerNotFound"),
+        ("gw_syntax.handler", "Runtime.UserCodeSyntaxError"),
+        ("gw_raises.handler", "ZeroDivisionError"),
+        ("gw_exits.handler", "Runtime.ExitError"),
+    ],
+)
+def test_handler_that_cannot_be_loaded_is_a_value(
+    handler: str, error_type: str, directory: Path
+) -> None:
+    write(directory / "gw_app.py", 1)
+    (directory / "gw_syntax.py").write_text("def handler(:")
+    (directory / "gw_raises.py").write_text("1 / 0")
+    (directory / "gw_exits.py").write_text("raise SystemExit(3)")
+
+    found = HandlerCode(handler, directory).load()
+
+    assert isinstance(found, InitError)
+    assert found.error_type == error_type
+
+
+@pytest.mark.parametrize("handler", ["gateway.handler", "gateway.app.handler", "gateway/app.run"])
+def test_module_called_like_this_package_is_refused(handler: str, directory: Path) -> None:
+    with pytest.raises(InvalidSetting, match=r"the module 'gateway.*rename your file"):
+        HandlerCode(handler, directory)
+
+
+@pytest.mark.parametrize("handler", ["gateways.handler", "my_gateway.handler", "gateway"])
+def test_module_called_almost_like_this_package_is_taken(handler: str, directory: Path) -> None:
+    assert HandlerCode(handler, directory).handler == handler
+
+
+@pytest.mark.parametrize("name", ["missing", "file", "loop", "x" * 300])
+def test_directory_that_cannot_be_read_is_an_invalid_setting(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+
+    with pytest.raises(InvalidSetting, match=f"^--code .*{name} cannot be read: "):
+        HandlerCode("gw_app.handler", tmp_path / name)
+
+
+# After a save
+
+
+def test_saved_code_is_loaded_afresh(directory: Path) -> None:
+    write(directory / "gw_app.py", "old")
+    code = HandlerCode("gw_app.handler", directory)
+    old = loaded(code.load())
+    write(directory / "gw_app.py", "new one")
+
+    new = loaded(code.reload())
+
+    assert (old(None, None), new(None, None)) == ("old", "new one")
+
+
+def test_save_of_the_same_size_in_the_same_second_is_seen(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python takes bytecode for current when size and second of the source agree."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    file = directory / "gw_app.py"
+    write(file, "old")
+    utime(file, (1_700_000_000, 1_700_000_000))
+    code = HandlerCode("gw_app.handler", directory)
+    code.load()
+    write(file, "new")
+    utime(file, (1_700_000_000, 1_700_000_000))
+
+    assert loaded(code.reload())(None, None) == "new"
+
+
+def test_mended_code_is_loaded(directory: Path) -> None:
+    (directory / "gw_app.py").write_text("def handler(:")
+    code = HandlerCode("gw_app.handler", directory)
+    broken = code.load()
+    write(directory / "gw_app.py", "mended")
+
+    assert isinstance(broken, InitError)
+    assert loaded(code.reload())(None, None) == "mended"
+
+
+def test_module_that_the_handler_imports_is_loaded_afresh(directory: Path) -> None:
+    (directory / "gw_app.py").write_text("from gw_pkg.part import handler")
+    (directory / "gw_pkg").mkdir()
+    (directory / "gw_pkg" / "__init__.py").write_text("")
+    write(directory / "gw_pkg" / "part.py", "old")
+    code = HandlerCode("gw_app.handler", directory)
+    code.load()
+    write(directory / "gw_pkg" / "part.py", "new one")
+
+    assert loaded(code.reload())(None, None) == "new one"
+
+
+def test_nested_namespace_packages_are_loaded_afresh(directory: Path) -> None:
+    """Such a package looks its parent up in sys.modules whenever it is asked for its path."""
+    write(directory / "gw_space" / "inner" / "part.py", "old")
+    code = HandlerCode("gw_space.inner.part.handler", directory)
+    code.load()
+    write(directory / "gw_space" / "inner" / "part.py", "new one")
+
+    assert loaded(code.reload())(None, None) == "new one"
+
+
+def test_modules_of_the_code_directory_leave(directory: Path) -> None:
+    write(directory / "gw_app.py", 1)
+    write(directory / "gw_space" / "part.py", 1)
+    write(directory / "gw_pkg" / "__init__.py", 1)
+    code = HandlerCode("gw_app.handler", directory)
+    for handler in ("gw_app.handler", "gw_space.part.handler", "gw_pkg.handler"):
+        HandlerCode(handler, directory).load()
+    names = {name for name in sys.modules if name.startswith("gw_")}
+
+    code.reload()
+
+    assert names == {"gw_app", "gw_space", "gw_space.part", "gw_pkg"}
+    assert {name for name in sys.modules if name.startswith("gw_")} == {"gw_app"}
+
+
+class Lazy(ModuleType):
+    """A module of a kind that some packages put into sys.modules: asking it runs code."""
+
+    __file__ = "gw_lazy.py"  # type: ignore[assignment] # and relative at that
+
+    def __getattr__(self, name: str) -> object:
+        raise RuntimeError(name)
+
+
+def test_other_modules_stay(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = directory / ".venv" / "lib" / "site-packages"
+    write(site / "gw_installed.py", 1)
+    write(directory.parent / "code2" / "gw_beside.py", 1)
+    write(directory / "gw_app.py", 1)
+    sys.path[:0] = [str(site), str(directory.parent / "code2")]
+    code = HandlerCode("gw_app.handler", directory)
+    code.load()
+    for handler in ("gw_installed.handler", "gw_beside.handler"):
+        loaded(HandlerCode(handler, directory).load())
+    main = ModuleType("__main__")
+    main.__file__ = str(directory / ".venv" / "bin" / "gateway")
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    monkeypatch.setitem(sys.modules, "gw_lazy", Lazy("gw_lazy"))
+    monkeypatch.chdir(directory)
+    before = dict(sys.modules)
+
+    code.reload()
+
+    assert {name for name in before if sys.modules.get(name) is not before[name]} == {"gw_app"}
+
+
+def test_this_package_and_the_standard_library_stay_in_whatever_directory_they_are() -> None:
+    code = HandlerCode("json.dumps", Path("/"))
+    code.load()
+    ours = {name for name in sys.modules if name.startswith(("gateway", "json", "asyncio"))}
+
+    leaving = set(code._loaded_modules())
+
+    assert not leaving & ours
+
+
+def test_installed_package_can_be_the_code_directory(tmp_path: Path) -> None:
+    directory = tmp_path / "site-packages" / "shop"
+    write(directory / "gw_app.py", "old")
+    code = HandlerCode("gw_app.handler", directory)
+    code.load()
+    write(directory / "gw_app.py", "new one")
+
+    assert loaded(code.reload())(None, None) == "new one"
