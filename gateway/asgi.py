@@ -9,6 +9,7 @@ or without a file of your own, from the environment (`GATEWAY_HANDLER`, `GATEWAY
     GATEWAY_HANDLER=app.handler granian --interface asgi gateway.asgi:app
 """
 
+import asyncio
 import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -21,20 +22,26 @@ from gateway.config.settings import Function, Serving
 from gateway.core.attributes import Attributes, with_attribute
 from gateway.core.errors import InvalidSetting
 from gateway.core.interfaces import Sink
+from gateway.core.listener import DEFAULT_PORTS, listener_from_url
+from gateway.invokers.code import HandlerCode
 from gateway.invokers.in_process import InProcess
-from gateway.telemetry.fanout import Fanout
-from gateway.web.asgi import AsgiFront, Message, Receive, Scope, Send
+from gateway.web.asgi import AsgiFront, Receive, Scope, Send, plain_scheme
 
 
 class Application:
     """An ASGI application that starts its workers on the lifespan, or at the first request
-    without one."""
+    without one.
 
-    def __init__(self, serving: Serving, sink: Sink) -> None:
+    It serves one event loop at a time: on a new one it starts afresh, because a test suite may give
+    every test its own.
+    """
+
+    def __init__(self, serving: Serving, sink: Sink | None) -> None:
         self._serving = serving
         self._sink = sink
         self._stack = AsyncExitStack()
         self._invoker: InProcess | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._fronts: dict[tuple[str, int], AsgiFront] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,26 +59,40 @@ class Application:
         except InvalidSetting as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await self._stack.aclose()
-        stopped: Message = {"type": "lifespan.shutdown.complete"}
-        await send(stopped)
+        try:
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        finally:
+            await self._stop()
+        await send({"type": "lifespan.shutdown.complete"})
 
     async def _started(self) -> InProcess:
         """Return the invoker, started; nothing waits between looking and starting."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            await self._stop()
         if self._invoker is None:
-            running = compose.running_function(self._serving, self._sink)
-            self._invoker = await self._stack.enter_async_context(running)
+            function = self._serving.function
+            code = HandlerCode(function.handler, function.code)
+            invoker = compose.in_process(self._serving, code)
+            compose.check_callable(invoker)
+            self._invoker = await self._stack.enter_async_context(invoker)
+            self._loop = loop
         return self._invoker
+
+    async def _stop(self) -> None:
+        self._fronts.clear()
+        self._invoker = None
+        await self._stack.aclose()
 
     async def _front(self, scope: Scope) -> AsgiFront:
         """Return the front of the listener that a scope came through, by scheme and port."""
-        host_and_port = scope.get("server") or ("127.0.0.1", 80)
-        key = scope["scheme"].replace("ws", "http"), host_and_port[1] or 80
+        invoker = await self._started()
+        scheme = plain_scheme(scope)
+        _, port = scope.get("server") or ("", None)
+        key = scheme, port or DEFAULT_PORTS[scheme]
         if key not in self._fronts:
             seen_as = compose.listener(self._serving, *key)
-            invoker = await self._started()
             front = compose.portable_front(self._serving, seen_as, invoker, self._sink)
             self._fronts[key] = front
         return self._fronts[key]
@@ -91,13 +112,15 @@ def application(  # noqa: PLR0913 - one parameter per setting
 
     Raises InvalidSetting. The process's environment variables and streams are left as they are.
     """
+    if as_url:
+        listener_from_url(as_url)
     serving = Serving(
         Function(handler, Path(code), timeout_seconds=timeout_seconds),
         attributes=reduce(with_attribute, attributes, Attributes()),
         listener_url=as_url,
         concurrency=concurrency,
     )
-    return Application(serving, sink or Fanout([]))
+    return Application(serving, sink)
 
 
 def __getattr__(name: str) -> Any:

@@ -22,6 +22,7 @@ from gateway.invokers.code import HandlerCode
 from gateway.invokers.in_process import InProcess, InProcessSettings
 from gateway.invokers.reload import reload_on_change
 from gateway.runtime.bootstrap import FunctionSettings, InitError, configure_logging
+from gateway.telemetry.fanout import Fanout
 from gateway.telemetry.system import HexDraws, SystemClock
 from gateway.web.asgi import AsgiFront
 
@@ -55,7 +56,9 @@ def balancer(serving: Serving, seen_as: Listener, invoker: Invoker) -> Balancer:
     return Balancer(group, invoker, pages=Pages(serving.attributes), clock=CLOCK, draw=HexDraws())
 
 
-def portable_front(serving: Serving, seen_as: Listener, invoker: Invoker, sink: Sink) -> AsgiFront:
+def portable_front(
+    serving: Serving, seen_as: Listener, invoker: Invoker, sink: Sink | None
+) -> AsgiFront:
     """Return the ASGI application of one listener."""
     responder = balancer(serving, seen_as, invoker)
     return AsgiFront(responder, pages=Pages(serving.attributes), sink=sink, clock=CLOCK)
@@ -85,7 +88,7 @@ def in_process(serving: Serving, code: HandlerCode) -> InProcess:
 
 
 @asynccontextmanager
-async def running_function(serving: Serving, sink: Sink) -> AsyncIterator[InProcess]:
+async def running_function(serving: Serving, sink: Sink | None) -> AsyncIterator[InProcess]:
     """Load the function, start its workers and, if asked, the watch over its files."""
     code = HandlerCode(serving.function.handler, serving.function.code)
     async with in_process(serving, code) as invoker, TaskGroup() as tasks:
@@ -93,7 +96,7 @@ async def running_function(serving: Serving, sink: Sink) -> AsyncIterator[InProc
             check_callable(invoker)
             yield invoker
             return
-        watch = tasks.create_task(reload_on_change(code, invoker, sink))
+        watch = tasks.create_task(reload_on_change(code, invoker, sink or Fanout([])))
         yield invoker
         watch.cancel()
 

@@ -102,7 +102,8 @@ def environment(pairs: list[str], file: Path | None = None) -> dict[str, str]:
     """Return the function's variables from a file and `KEY=VALUE`s, the latter winning."""
     lines = [] if file is None else _file_lines(file)
     variables = dict(_pair(line) for line in [*lines, *pairs])
-    size = sum(len(key) + len(value.encode()) for key, value in variables.items())
+    text = "".join([*variables, *variables.values()])
+    size = len(text.encode(errors="surrogateescape"))
     if size > ENVIRONMENT_BYTES:
         raise InvalidSetting(f"environment variables take {size} bytes; Lambda allows 4096")
     return variables
@@ -110,11 +111,18 @@ def environment(pairs: list[str], file: Path | None = None) -> dict[str, str]:
 
 def _file_lines(file: Path) -> list[str]:
     try:
-        text = file.read_text()
+        text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidSetting(f"--env-file {file} cannot be read: {error}") from error
     lines = (line.strip().removeprefix("export ") for line in text.splitlines())
-    return [line for line in lines if line and not line.startswith("#")]
+    return [_unquoted(line) for line in lines if line and not line.startswith("#")]
+
+
+def _unquoted(line: str) -> str:
+    """Take the quotes off a value, as a shell does with one on the command line."""
+    key, equals, value = line.partition("=")
+    is_quoted = len(value) >= 2 and value[0] == value[-1] and value[0] in "'\""
+    return f"{key}{equals}{value[1:-1]}" if is_quoted else line
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -129,4 +137,4 @@ def _pair(text: str) -> tuple[str, str]:
         raise InvalidSetting(
             f"environment variable {key!r}: Lambda wants a letter first, then letters, digits or _"
         )
-    return key, value.strip("'\"") if value[:1] in {"'", '"'} else value
+    return key, value

@@ -9,7 +9,6 @@ refuses is answered with the load balancer's own page.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
-from email.utils import formatdate
 from typing import Any
 from urllib.parse import quote
 
@@ -26,6 +25,7 @@ from gateway.core.http import (
     HttpRequest,
     HttpResponse,
     header,
+    http_date,
     wire_headers,
     wishes_close,
 )
@@ -48,7 +48,21 @@ DISCONNECT_CHECK_SECONDS = 0.05
 """A response that took longer than this is first checked for a client that left (460); asking
 costs a task, and of a faster response nobody can say whether its client waited."""
 
+HAND_OVER_TURNS = 4
+"""Turns of the event loop after which a server has handed over what it knows: one starts the task
+that asks, and each of two messages may take one more through a queue."""
+
 CLIENT_LEFT = 460
+
+WEBSOCKET_REJECTED = 403
+"""What a server makes of `websocket.close` when it cannot send a response of ours (ASGI
+specification)."""
+
+HTTP_RESPONSE = "http.response"
+WEBSOCKET_RESPONSE = "websocket.http.response"
+"""What the two messages of a response begin with."""
+
+BODY_HEADERS = frozenset({b"content-length", b"transfer-encoding"})
 
 PLAIN_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
@@ -58,41 +72,51 @@ LOGGER = logging.getLogger(__name__)
 class AsgiFront:
     """Answers ASGI `http` scopes through a Responder; `websocket` scopes are refused."""
 
-    def __init__(self, responder: Responder, *, pages: Pages, sink: Sink, clock: Clock) -> None:
+    def __init__(
+        self, responder: Responder, *, pages: Pages, sink: Sink | None, clock: Clock
+    ) -> None:
         self._responder = responder
         self._pages = pages
         self._sink = sink
-        self._clock = clock
+        self._now = clock.now
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scope."""
         if scope["type"] == "http":
-            await self._serve(request_from_scope(scope, self._clock.now()), receive, send)
+            await self._serve(request_from_scope(scope, self._now()), receive, send)
         elif scope["type"] == "websocket":
             await self._refuse_websocket(scope, receive, send)
 
     async def _serve(self, request: HttpRequest, receive: Receive, send: Send) -> None:
         try:
             response = await self._response(request, receive)
+            if self._is_slow(request) and await has_left(receive):
+                self._note(request, response, CLIENT_LEFT)
+                return
+        except IncompleteRequest as error:  # there is nobody to answer
+            response = self._refused(request, error)
+            self._note(request, response, response.status)
+            return
         except asyncio.CancelledError:  # some servers cancel when the client leaves
             self._note(request, self._pages.page(502, request), CLIENT_LEFT)
             raise
-        waited = self._clock.now() - request.arrived_at
-        if waited > DISCONNECT_CHECK_SECONDS and await has_left(receive):
-            self._note(request, response, CLIENT_LEFT)
-            return
-        await self._write(request, response, send)
+        await self._write(request, response, send, HTTP_RESPONSE)
 
     async def _response(self, request: HttpRequest, receive: Receive) -> HttpResponse:
-        try:
-            request.body = await read_body(request.headers, receive)
-        except GatewayError as error:
-            return self._refused(request, error)
+        """Return what answers a request; raises IncompleteRequest."""
+        if has_body(request):
+            try:
+                request.body = await read_body(request.headers, receive)
+            except RequestTooLarge as error:
+                return self._refused(request, error)
         try:
             return await self._responder.respond(request)
         except Exception as error:  # the outermost loop: a bug must not end the connection
             LOGGER.exception("the gateway failed")
             return self._refused(request, GatewayError(repr(error)))
+
+    def _is_slow(self, request: HttpRequest) -> bool:
+        return self._now() - request.arrived_at > DISCONNECT_CHECK_SECONDS
 
     def _refused(self, request: HttpRequest, error: GatewayError) -> HttpResponse:
         status, reason = outcome(error)
@@ -100,16 +124,22 @@ class AsgiFront:
         response.forwarding = Forwarding(error_reason=reason, detail=str(error))
         return response
 
-    async def _write(self, request: HttpRequest, response: HttpResponse, send: Send) -> None:
+    async def _write(
+        self, request: HttpRequest, response: HttpResponse, send: Send, kind: str
+    ) -> None:
         connection = None
         if request.http_version in {"1.0", "1.1"}:
             connection = b"close" if response.close or wishes_close(request) else b"keep-alive"
-        date = formatdate(self._clock.now(), usegmt=True).encode("ascii")
+        date = http_date(int(self._now()))
         given = wire_headers(response, date=date, connection=connection)
         headers = [(name.lower(), value) for name, value in given]  # ASGI wants lower case
         self._note(request, response, response.status, headers)
-        await send({"type": "http.response.start", "status": response.status, "headers": headers})
-        await send({"type": "http.response.body", "body": response.body})
+        start = {"type": f"{kind}.start", "status": response.status, "headers": headers}
+        try:
+            await send(start)
+            await send({"type": f"{kind}.body", "body": response.body})
+        except OSError:
+            pass  # what ASGI 2.4 servers raise when the client has gone
 
     def _note(
         self,
@@ -118,32 +148,30 @@ class AsgiFront:
         elb_status: int,
         sent: Headers | None = None,
     ) -> None:
+        if self._sink is None:
+            return
         sent_bytes = 0
         if sent is not None:
             sent_bytes = len(f"HTTP/1.1 {response.status} {response.reason}\r\n\r\n")
             sent_bytes += header_bytes(sent) + len(response.body)
-        now = self._clock.now()
-        self._sink.emit(RequestServed(request, response, elb_status, sent_bytes, now))
+        self._sink.emit(RequestServed(request, response, elb_status, sent_bytes, self._now()))
 
     async def _refuse_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 400 where the server can send a response to an upgrade, else reject it."""
         await receive()
-        request = request_from_scope({**scope, "method": "GET"}, self._clock.now())
+        request = request_from_scope({**scope, "method": "GET"}, self._now())
         response = self._refused(request, WebSocketNotSupported("WebSocket in front of Lambda"))
-        if "websocket.http.response" not in scope.get("extensions", {}):
-            await send({"type": "websocket.close"})
+        if WEBSOCKET_RESPONSE in (scope.get("extensions") or {}):
+            await self._write(request, response, send, WEBSOCKET_RESPONSE)
             return
-        headers = [(name.lower(), value) for name, value in response.headers]
-        start = {"type": "websocket.http.response.start", "status": 400, "headers": headers}
-        await send(start)
-        await send({"type": "websocket.http.response.body", "body": response.body})
-        self._note(request, response, 400, response.headers)
+        self._note(request, response, WEBSOCKET_REJECTED)
+        await send({"type": "websocket.close"})
 
 
 def request_from_scope(scope: Scope, now: float) -> HttpRequest:
     """Return the request of an ASGI `http` scope, its body still to come."""
     raw_path = scope.get("raw_path") or quote(scope["path"]).encode("ascii")
-    query = scope["query_string"]
+    query = scope.get("query_string", b"")
     client, server = scope.get("client"), scope.get("server")
     return HttpRequest(
         scope["method"],
@@ -153,10 +181,22 @@ def request_from_scope(scope: Scope, now: float) -> HttpRequest:
         list(scope["headers"]),
         client=(client[0], client[1]) if client else ("127.0.0.1", 0),
         server=(server[0], server[1] or 0) if server else ("127.0.0.1", 0),
-        scheme=PLAIN_SCHEMES[scope["scheme"]],
-        http_version=scope["http_version"],
+        scheme=plain_scheme(scope),
+        http_version=scope.get("http_version", "1.1"),
         arrived_at=now,
     )
+
+
+def has_body(request: HttpRequest) -> bool:
+    """Say whether a body is to be read; in HTTP/1 one of two headers announces it."""
+    if request.http_version not in {"1.0", "1.1"}:
+        return True
+    return any(name in BODY_HEADERS for name, _ in request.headers)
+
+
+def plain_scheme(scope: Scope) -> str:
+    """Return http or https; a server may leave the scheme out."""
+    return PLAIN_SCHEMES.get(scope.get("scheme", "http"), "http")
 
 
 async def read_body(headers: Headers, receive: Receive) -> bytes:
@@ -165,19 +205,25 @@ async def read_body(headers: Headers, receive: Receive) -> bytes:
     body = message.get("body", b"")
     if not message.get("more_body", False) and len(body) <= REQUEST_BODY_LIMIT:
         return bytes(body)
-    declared = header(headers, b"content-length") or b""
-    if declared.isdigit() and int(declared) > REQUEST_BODY_LIMIT:
-        await drain(message, receive)
-        raise RequestTooLarge(f"body of {int(declared)} bytes, {REQUEST_BODY_LIMIT} allowed")
-    chunks = bytearray(body)
-    while message.get("more_body", False) and len(chunks) <= REQUEST_BODY_LIMIT:
+    kept = bytearray()
+    is_over = len(body) > REQUEST_BODY_LIMIT or declares_too_much(headers)
+    while not is_over:
+        kept += body
+        if not message.get("more_body", False):
+            return bytes(kept)
         message = await next_body_message(receive)
-        chunks += message.get("body", b"")
-    if len(chunks) > REQUEST_BODY_LIMIT:
-        chunks.clear()
-        await drain(message, receive)
-        raise RequestTooLarge(f"body over {REQUEST_BODY_LIMIT} bytes")
-    return bytes(chunks)
+        body = message.get("body", b"")
+        is_over = len(kept) + len(body) > REQUEST_BODY_LIMIT
+    kept.clear()
+    await drain(message, receive)
+    raise RequestTooLarge(f"request body over {REQUEST_BODY_LIMIT} bytes")
+
+
+def declares_too_much(headers: Headers) -> bool:
+    """Say whether Content-Length promises more than may come."""
+    declared = header(headers, b"content-length") or b""
+    # Cut because int() raises above 4300 digits.
+    return declared.isdigit() and int(declared[:18]) > REQUEST_BODY_LIMIT
 
 
 async def next_body_message(receive: Receive) -> Message:
@@ -201,10 +247,8 @@ async def drain(message: Message, receive: Receive) -> None:
 async def has_left(receive: Receive) -> bool:
     """Say whether the client has disconnected, without waiting for it to."""
     async with asyncio.TaskGroup() as tasks:
-        asking = tasks.create_task(_receive(receive))
-        for _ in range(
-            2
-        ):  # one turn to start the task, one for servers that hand over through a queue
+        asking = tasks.create_task(_message_after_body(receive))
+        for _ in range(HAND_OVER_TURNS):
             await _next_turn()
         if not asking.done():
             asking.cancel()
@@ -212,8 +256,11 @@ async def has_left(receive: Receive) -> bool:
     return bool(asking.result()["type"] == "http.disconnect")
 
 
-async def _receive(receive: Receive) -> Message:
-    return await receive()
+async def _message_after_body(receive: Receive) -> Message:
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body", False):
+        return await receive()  # that was the empty body that nobody had asked for
+    return message
 
 
 async def _next_turn() -> None:

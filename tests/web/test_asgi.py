@@ -1,0 +1,646 @@
+"""One ASGI exchange at a time, in memory: what a server hands over and what it is told."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+from anyio.lowlevel import checkpoint
+
+from gateway.balancer.balancer import Balancer, TargetGroup
+from gateway.core.alb import REQUEST_BODY_LIMIT, AlbCodec
+from gateway.core.attributes import Attributes
+from gateway.core.http import HttpRequest, HttpResponse
+from gateway.core.interfaces import Responder
+from gateway.core.invocation import FunctionRef, InvocationResult
+from gateway.core.listener import Listener
+from gateway.core.notices import RequestServed
+from gateway.core.pages import Pages
+from gateway.testing import FakeClock, FakeInvoker, FakeSink
+from gateway.web.asgi import (
+    DISCONNECT_CHECK_SECONDS,
+    DRAIN_LIMIT,
+    AsgiFront,
+    Message,
+    Scope,
+    request_from_scope,
+)
+
+PATIENCE_SECONDS = 5.0
+
+NOW = 1_700_000_000.0
+DATE = formatdate(NOW, usegmt=True).encode()
+ARN = "arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/shop/0a1b2c3d4e5f6071"
+
+DISCONNECT: Message = {"type": "http.disconnect"}
+CHUNK = b"x" * 64 * 1024
+MEGABYTES = [CHUNK] * (REQUEST_BODY_LIMIT // len(CHUNK))
+
+
+def body(*chunks: bytes) -> list[Message]:
+    """The messages of a body that comes in these chunks."""
+    last = len(chunks) - 1
+    return [
+        {"type": "http.request", "body": chunk, "more_body": index < last}
+        for index, chunk in enumerate(chunks)
+    ]
+
+
+NO_BODY = tuple(body(b""))
+
+
+def scope(**changes: Any) -> Scope:
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": "/a b",
+        "raw_path": b"/a%20b",
+        "query_string": b"x=1",
+        "root_path": "",
+        "headers": [(b"host", b"shop.example.org")],
+        "client": ("198.51.100.7", 40111),
+        "server": ("192.0.2.1", 80),
+    } | changes
+
+
+class Server:
+    """An ASGI server with one client; when its messages are used up, the client keeps waiting."""
+
+    def __init__(self, messages: Iterable[Message]) -> None:
+        self._messages: Iterator[Message] = iter(messages)
+        self.given: list[Message] = []
+        self.received = 0
+        self.sent: list[Message] = []
+
+    async def receive(self) -> Message:
+        message = next(self._messages, None)
+        if message is None:
+            await asyncio.Event().wait()
+            raise AssertionError
+        self.given.append(message)
+        self.received += len(message.get("body", b""))
+        return message
+
+    async def send(self, message: Message) -> None:
+        self.sent.append(message)
+
+    @property
+    def status(self) -> int:
+        status: int = self.sent[0]["status"]
+        return status
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        return dict(self.sent[0]["headers"])
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message["body"] for message in self.sent[1:])
+
+
+class Answering:
+    """A Responder that gives one answer and keeps what it was asked."""
+
+    def __init__(
+        self,
+        response: HttpResponse | None = None,
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._response = response or Pages().page(404)
+        self._meanwhile = meanwhile
+        self.requests: list[HttpRequest] = []
+
+    async def respond(self, request: HttpRequest, /) -> HttpResponse:
+        self.requests.append(request)
+        self._meanwhile()
+        return self._response
+
+
+class World:
+    """A front with everything around it."""
+
+    def __init__(self, responder: Responder | None = None, clock: FakeClock | None = None) -> None:
+        self.clock = clock or FakeClock(NOW)
+        self.sink = FakeSink()
+        self.front = AsgiFront(
+            responder or Answering(), pages=Pages(), sink=self.sink, clock=self.clock
+        )
+
+    async def serve(self, messages: Iterable[Message] = NO_BODY, **changes: Any) -> Server:
+        server = Server(messages)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await self.front(scope(**changes), server.receive, server.send)
+        return server
+
+    @property
+    def notice(self) -> RequestServed:
+        (notice,) = self.sink.notices
+        assert isinstance(notice, RequestServed)
+        return notice
+
+
+def shop(*replies: dict[str, Any]) -> Balancer:
+    """A real balancer in front of a function that gives these replies."""
+    listener = Listener("http", 80, "shop-1234567890.eu-west-1.elb.amazonaws.com")
+    group = TargetGroup(ARN, FunctionRef("shop", "", ""), AlbCodec(ARN, listener, Attributes()))
+    answers = [InvocationResult(json.dumps(reply).encode()) for reply in replies]
+    return Balancer(
+        group,
+        FakeInvoker([*answers]),
+        pages=Pages(),
+        clock=FakeClock(NOW),
+        draw="0123456789abcdef".__mul__,
+    )
+
+
+# A request that comes and a response that goes
+
+
+async def test_scope_becomes_a_request() -> None:
+    responder = Answering()
+
+    await World(responder).serve(
+        body(b"he", b"", b"llo"),
+        method="PUT",
+        headers=[(b"x-a", b"1"), (b"x-a", b"2"), (b"content-length", b"5")],
+        http_version="1.0",
+        scheme="https",
+    )
+
+    assert responder.requests == [
+        HttpRequest(
+            "PUT",
+            b"/a%20b?x=1",
+            b"/a%20b",
+            b"x=1",
+            [(b"x-a", b"1"), (b"x-a", b"2"), (b"content-length", b"5")],
+            b"hello",
+            client=("198.51.100.7", 40111),
+            server=("192.0.2.1", 80),
+            scheme="https",
+            http_version="1.0",
+            arrived_at=NOW,
+        )
+    ]
+
+
+OPTIONAL = ("raw_path", "query_string", "scheme", "client", "server", "http_version", "root_path")
+
+
+@pytest.mark.parametrize("rest", [{}, {"client": None, "server": None, "raw_path": None}])
+def test_scope_of_a_sparing_server_becomes_a_request_too(rest: Scope) -> None:
+    sparing = {name: value for name, value in scope().items() if name not in OPTIONAL}
+
+    request = request_from_scope(sparing | rest, NOW)
+
+    assert (request.target, request.raw_path, request.query_string) == (b"/a%20b", b"/a%20b", b"")
+    assert (request.client, request.server) == (("127.0.0.1", 0), ("127.0.0.1", 0))
+    assert (request.scheme, request.http_version) == ("http", "1.1")
+
+
+@pytest.mark.parametrize(
+    ("path", "raw_path"), [("/caf\u00e9", b"/caf%C3%A9"), ("/a?b#c%", b"/a%3Fb%23c%25")]
+)
+def test_path_is_encoded_again_where_the_server_only_has_it_decoded(
+    path: str, raw_path: bytes
+) -> None:
+    assert request_from_scope(scope(raw_path=None, path=path), NOW).raw_path == raw_path
+
+
+def test_server_on_a_unix_socket_has_no_port() -> None:
+    assert request_from_scope(scope(server=("/run/a.sock", None)), NOW).server == ("/run/a.sock", 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "scheme"),
+    [("http", "http"), ("https", "https"), ("ws", "http"), ("wss", "https"), ("spdy", "http")],
+)
+def test_scheme_is_http_or_https(given: str, scheme: str) -> None:
+    assert request_from_scope(scope(scheme=given), NOW).scheme == scheme
+
+
+async def test_response_goes_out_in_albs_order_and_in_lower_case() -> None:
+    reply = {"statusCode": 200, "headers": {"X-Shop": "1", "Content-Type": "text/plain"}}
+    world = World(shop({**reply, "body": "hello"}))
+
+    server = await world.serve()
+
+    assert server.sent == [
+        {
+            "type": "http.response.start",
+            "status": 200,
+            "headers": [
+                (b"server", b"awselb/2.0"),
+                (b"date", DATE),
+                (b"content-type", b"text/plain"),
+                (b"content-length", b"5"),
+                (b"connection", b"keep-alive"),
+                (b"x-shop", b"1"),
+            ],
+        },
+        {"type": "http.response.body", "body": b"hello"},
+    ]
+
+
+async def test_served_request_is_noted() -> None:
+    world = World(shop({"statusCode": 200, "body": "hello"}))
+
+    server = await world.serve()
+
+    head = b"HTTP/1.1 200 OK\r\n"
+    for name, value in server.sent[0]["headers"]:
+        head += name + b": " + value + b"\r\n"
+    assert (world.notice.elb_status, world.notice.response.status) == (200, 200)
+    assert world.notice.sent_bytes == len(head + b"\r\nhello")
+    assert world.notice.completed_at == NOW
+
+
+async def test_head_gets_the_length_and_no_body() -> None:
+    server = await World(shop({"statusCode": 200, "body": "hello"})).serve(method="HEAD")
+
+    assert (server.headers[b"content-length"], server.body) == (b"5", b"")
+
+
+async def test_204_has_neither_length_nor_body() -> None:
+    server = await World(shop({"statusCode": 204, "body": "hello"})).serve()
+
+    assert server.status == 204
+    assert server.headers.keys() == {b"server", b"date", b"connection"}
+    assert server.body == b""
+
+
+CLOSE, KEEP = b"close", b"keep-alive"
+
+
+@pytest.mark.parametrize(
+    ("http_version", "wish", "is_closing", "connection"),
+    [
+        ("1.1", None, False, KEEP),
+        ("1.1", b"close", False, CLOSE),
+        ("1.1", b"TE, Close", False, CLOSE),
+        ("1.1", b"keep-alive", True, CLOSE),
+        ("1.0", None, False, CLOSE),
+        ("1.0", b"Keep-Alive", False, KEEP),
+        ("1.0", b"keep-alive", True, CLOSE),
+        ("2", None, False, None),
+        ("2", None, True, None),
+        ("3", None, True, None),
+    ],
+)
+async def test_connection_says_what_becomes_of_it(
+    http_version: str, wish: bytes | None, is_closing: bool, connection: bytes | None
+) -> None:
+    response = HttpResponse(200, "OK", [], close=is_closing)
+    headers = [] if wish is None else [(b"connection", wish)]
+
+    server = await World(Answering(response)).serve(http_version=http_version, headers=headers)
+
+    assert server.headers.get(b"connection") == connection
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"method": "TRACE"}, 405),
+        ({"headers": [(b"x-forwarded-for", b",".join([b"192.0.2.1"] * 31))]}, 463),
+        ({"headers": [(b"upgrade", b"websocket"), (b"connection", b"upgrade")]}, 400),
+        ({"raw_path": b"/\xff"}, 400),
+    ],
+)
+async def test_request_that_a_load_balancer_refuses_gets_its_page(
+    changes: Scope, status: int
+) -> None:
+    server = await World(shop()).serve(**changes)
+
+    page = Pages().page(status)
+    assert (server.status, server.body) == (status, page.body)
+    assert server.headers[b"server"] == b"awselb/2.0"
+
+
+async def test_scope_of_another_type_is_left_alone() -> None:
+    world = World()
+
+    server = await world.serve(type="lifespan")
+
+    assert (server.given, server.sent, world.sink.notices) == ([], [], [])
+
+
+# Bodies
+
+
+CHUNKED = (b"transfer-encoding", b"chunked")
+
+
+def framed(size: int, *, is_declared: bool = True) -> dict[str, Any]:
+    return {"headers": [(b"content-length", b"%d" % size) if is_declared else CHUNKED]}
+
+
+async def test_body_of_http_2_needs_no_announcement() -> None:
+    responder = Answering()
+
+    await World(responder).serve(body(b"hello"), http_version="2")
+
+    assert responder.requests[0].body == b"hello"
+
+
+WAYS: dict[str, Callable[[int], list[Message]]] = {
+    "at once": lambda size: body(b"x" * size),
+    "in two": lambda size: body(b"x" * (size // 2), b"x" * (size - size // 2)),
+    "in many": lambda size: body(*[CHUNK] * (size // len(CHUNK)), b"x" * (size % len(CHUNK))),
+    "with an end of its own": lambda size: body(b"x" * size, b""),
+    "a byte late": lambda size: body(b"x" * (size - 1), b"x"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("is_declared", [True, False])
+@pytest.mark.parametrize("size", [REQUEST_BODY_LIMIT - 1, REQUEST_BODY_LIMIT])
+async def test_body_up_to_the_limit_is_taken(size: int, is_declared: bool, way: str) -> None:
+    responder = Answering()
+
+    await World(responder).serve(WAYS[way](size), **framed(size, is_declared=is_declared))
+
+    assert responder.requests[0].body == b"x" * size
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("is_declared", [True, False])
+async def test_body_over_the_limit_is_413_and_reaches_nobody(is_declared: bool, way: str) -> None:
+    size = REQUEST_BODY_LIMIT + 1
+    world = World(shop())
+
+    server = await world.serve(WAYS[way](size), **framed(size, is_declared=is_declared))
+
+    forwarding = world.notice.response.forwarding
+    assert (server.status, server.headers[b"connection"]) == (413, b"close")
+    assert server.received == size
+    assert world.notice.request.body == b""
+    assert forwarding.error_reason == "LambdaRequestTooLarge"
+    assert forwarding.detail == "request body over 1048576 bytes"
+
+
+def endless() -> Iterator[Message]:
+    """More than anybody may read."""
+    for _ in range(8 * DRAIN_LIMIT // len(CHUNK)):
+        yield {"type": "http.request", "body": CHUNK, "more_body": True}
+
+
+@pytest.mark.parametrize(
+    ("headers", "kept"),
+    [
+        ([CHUNKED], REQUEST_BODY_LIMIT + len(CHUNK)),
+        ([(b"content-length", b"9" * 12)], len(CHUNK)),
+        ([(b"content-length", b"9" * 5000)], len(CHUNK)),
+        ([(b"content-length", b"1, 1")], REQUEST_BODY_LIMIT + len(CHUNK)),
+    ],
+    ids=["undeclared", "declared", "beyond int()", "no number"],
+)
+async def test_refused_body_is_drained_up_to_a_limit(
+    headers: list[tuple[bytes, bytes]], kept: int
+) -> None:
+    server = await World().serve(endless(), headers=headers)
+
+    assert server.status == 413
+    assert server.received == kept + DRAIN_LIMIT
+
+
+async def test_client_that_leaves_while_a_refused_body_is_drained_is_answered_like_any_other() -> (
+    None
+):
+    messages = [{"type": "http.request", "body": CHUNK, "more_body": True}, DISCONNECT]
+
+    server = await World().serve(messages, **framed(REQUEST_BODY_LIMIT + 1))
+
+    assert (server.status, server.given) == (413, messages)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 60.0])
+@pytest.mark.parametrize(
+    "start", [[], body(b"x", b"")[:1], [{"type": "http.request", "more_body": True}]]
+)
+async def test_client_that_leaves_before_its_body_is_complete_is_noted_as_400(
+    start: list[Message], seconds: float
+) -> None:
+    responder = Answering()
+    world = World(responder)
+
+    def messages() -> Iterator[Message]:
+        yield from start
+        world.clock.advance(seconds)
+        yield DISCONNECT
+
+    server = await world.serve(messages(), **framed(5))
+
+    assert (server.sent, responder.requests) == ([], [])
+    assert (world.notice.elb_status, world.notice.sent_bytes) == (400, 0)
+    assert world.notice.response.forwarding.detail.startswith("the client left before its body")
+
+
+# Clients that leave
+
+SLOW = DISCONNECT_CHECK_SECONDS * 2
+
+
+def slow_world(seconds: float = SLOW) -> World:
+    """A world whose Responder takes its time."""
+    clock = FakeClock(NOW)
+    return World(Answering(meanwhile=lambda: clock.advance(seconds)), clock)
+
+
+@pytest.mark.parametrize("changes", [{}, framed(0)], ids=["get", "post"])
+async def test_client_that_left_during_a_slow_response_is_noted_as_460(changes: Scope) -> None:
+    world = slow_world()
+
+    server = await world.serve([*NO_BODY, DISCONNECT], **changes)
+
+    assert server.sent == []
+    assert (world.notice.elb_status, world.notice.sent_bytes) == (460, 0)
+    assert world.notice.response.status == 404
+
+
+async def test_client_that_stays_gets_a_slow_response() -> None:
+    world = slow_world()
+
+    server = await world.serve()
+
+    assert (server.status, world.notice.elb_status) == (404, 404)
+
+
+async def test_client_that_still_sends_gets_a_slow_response() -> None:
+    world = slow_world()
+
+    server = await world.serve([*NO_BODY, {"type": "http.request"}])
+
+    assert (server.status, world.notice.elb_status) == (404, 404)
+
+
+async def test_nobody_is_asked_after_a_fast_response() -> None:
+    world = slow_world(DISCONNECT_CHECK_SECONDS / 2)
+
+    server = await world.serve([*NO_BODY, DISCONNECT])
+
+    assert server.status == 404
+    assert DISCONNECT not in server.given
+
+
+async def test_disconnect_that_comes_through_a_queue_is_seen() -> None:
+    world = slow_world()
+    server = Server([*NO_BODY, DISCONNECT])
+
+    async def receive() -> Message:
+        await checkpoint()  # as anyio's memory streams do
+        return await server.receive()
+
+    await world.front(scope(), receive, server.send)
+
+    assert (server.sent, world.notice.elb_status) == ([], 460)
+
+
+async def test_client_that_leaves_while_the_response_is_sent_breaks_nothing() -> None:
+    world = World()
+
+    async def send(message: Message) -> None:
+        raise BrokenPipeError
+
+    await world.front(scope(), Server(NO_BODY).receive, send)
+
+    assert world.notice.elb_status == 404
+
+
+class Waiting:
+    """A Responder that never answers and says when it was asked."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    async def respond(self, request: HttpRequest, /) -> HttpResponse:
+        self.asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def serve_and_cancel(
+    world: World, asked: asyncio.Event, server: Server, **changes: Any
+) -> asyncio.Task[None]:
+    """Cancel the server's task once something was asked; return it when it has ended."""
+    async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(world.front(scope(**changes), server.receive, server.send))
+        await asked.wait()
+        task.cancel()
+    return task
+
+
+async def test_request_that_the_server_cancels_is_noted_as_460() -> None:
+    responder = Waiting()
+    world, server = World(responder), Server(NO_BODY)
+
+    task = await serve_and_cancel(world, responder.asked, server)
+
+    assert task.cancelled()
+    assert (server.sent, world.notice.elb_status) == ([], 460)
+
+
+async def test_request_cancelled_while_its_body_comes_is_noted_as_460() -> None:
+    asked = asyncio.Event()
+
+    def messages() -> Iterator[Message]:
+        asked.set()
+        yield from ()
+
+    world, server = World(), Server(messages())
+
+    task = await serve_and_cancel(world, asked, server, **framed(5))
+
+    assert task.cancelled()
+    assert (server.sent, world.notice.elb_status) == ([], 460)
+
+
+async def test_request_cancelled_while_its_client_is_looked_for_is_noted_as_460() -> None:
+    world = slow_world()
+    asked = asyncio.Event()
+
+    def messages() -> Iterator[Message]:
+        yield from NO_BODY
+        asked.set()
+
+    server = Server(messages())
+
+    task = await serve_and_cancel(world, asked, server)
+
+    assert task.cancelled()
+    assert (server.sent, world.notice.elb_status) == ([], 460)
+
+
+# Bugs of ours
+
+
+class Broken:
+    """A Responder with a bug."""
+
+    async def respond(self, request: HttpRequest, /) -> HttpResponse:
+        raise ZeroDivisionError("ours")
+
+
+async def test_bug_is_a_502_page_and_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    world = World(Broken())
+
+    server = await world.serve()
+
+    assert (server.status, server.body) == (502, Pages().page(502).body)
+    assert world.notice.response.forwarding.detail == "ZeroDivisionError('ours')"
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], ZeroDivisionError)
+
+
+# WebSocket
+
+
+def websocket(**changes: Any) -> Scope:
+    scheme = {"type": "websocket", "scheme": "ws", "subprotocols": []}
+    return {name: value for name, value in scope(**scheme, **changes).items() if name != "method"}
+
+
+async def exchanged(world: World, asked: Scope) -> Server:
+    server = Server([{"type": "websocket.connect"}])
+    await world.front(asked, server.receive, server.send)
+    return server
+
+
+async def test_websocket_gets_a_400_page_where_the_server_can_send_one() -> None:
+    world = World()
+
+    server = await exchanged(world, websocket(extensions={"websocket.http.response": {}}))
+
+    start, end = server.sent
+    assert (start["type"], end["type"]) == (
+        "websocket.http.response.start",
+        "websocket.http.response.body",
+    )
+    assert (server.status, server.body) == (400, Pages().page(400).body)
+    assert server.headers.keys() == {
+        b"server",
+        b"date",
+        b"content-type",
+        b"content-length",
+        b"connection",
+    }
+    assert world.notice.elb_status == 400
+    assert world.notice.response.forwarding.error_reason == "LambdaWebsocketNotSupported"
+
+
+@pytest.mark.parametrize("extensions", [{}, {"extensions": {}}, {"extensions": None}])
+async def test_websocket_is_rejected_where_the_server_sends_its_own_403(extensions: Scope) -> None:
+    world = World()
+
+    server = await exchanged(world, websocket(**extensions))
+
+    assert server.sent == [{"type": "websocket.close"}]
+    assert (world.notice.elb_status, world.notice.sent_bytes) == (403, 0)
