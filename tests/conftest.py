@@ -1,0 +1,45 @@
+"""What every test may use: the golden comparison, asyncio for async tests, hypothesis profiles."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import settings
+
+from tests.golden import Case, compressed
+
+Golden = Callable[[Case, str], None]
+
+# The suite draws the same examples every time: red or green never depends on luck. Whoever looks
+# for more runs pytest with `--hypothesis-profile explore`.
+settings.register_profile("suite", deadline=None, derandomize=True, max_examples=100)
+settings.register_profile("explore", deadline=None, max_examples=10_000)
+settings.load_profile("suite")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--golden-update",
+        action="store_true",
+        help="rewrite the expected parts of golden files that differ, for review",
+    )
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """Compare with the expected part of a case; with --golden-update rewrite it instead."""
+    is_updating = request.config.getoption("--golden-update")
+
+    def check(case: Case, actual: str) -> None:
+        shown = compressed(actual)
+        if not is_updating:
+            assert shown == case.expected
+        elif shown != case.expected:
+            case.rewrite(shown)
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Run async tests on asyncio alone: the gateway has no other loop."""
+    return "asyncio"

@@ -1,0 +1,271 @@
+"""What architecture.md and style.md promise about the code, read from the code."""
+
+import ast
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+from importlinter.cli import lint_imports
+
+import gateway
+from gateway.core import errors
+from gateway.core.errors import GatewayError
+from gateway.core.outcomes import OUTCOMES
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted((ROOT / "gateway").rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+EVERYTHING = [
+    *SOURCES,
+    *TESTS,
+    *(ROOT / "benchmarks").rglob("*.py"),
+    *(ROOT / "examples").rglob("*.py"),
+]
+
+FILE_LINES = 600
+FUNCTION_LINES = 60
+
+EXCUSED = {
+    "gateway/__main__.py": "hands over to the command line, which has its own tests",
+}
+"""Sources without a test file, and why. An excuse ends when the file gets a function, or a test."""
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@lru_cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def mirror(source: Path) -> Path:
+    """Return where the tests of a source file stand; those of a package's own code in its name."""
+    inner = source.relative_to(ROOT / "gateway")
+    name = inner.parent.name if inner.stem == "__init__" else inner.stem.strip("_")
+    return ROOT / "tests" / inner.parent / f"test_{name}.py"
+
+
+def functions(tree: ast.AST) -> Iterator[Function]:
+    for node in ast.walk(tree):
+        if isinstance(node, Function):
+            yield node
+
+
+def does_something(function: Function) -> bool:
+    """Say whether there is more in a function than its docstring and `...`."""
+    return not all(
+        isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+        for statement in function.body
+    )
+
+
+def needs_test(source: Path) -> bool:
+    """Say whether a file must have tests: all must but packages that only have a docstring."""
+    return source.stem != "__init__" or any(map(does_something, functions(parsed(source))))
+
+
+@pytest.mark.parametrize(
+    "source", [path for path in SOURCES if name_of(path) not in EXCUSED], ids=name_of
+)
+def test_source_has_its_mirrored_test_file(source: Path) -> None:
+    assert mirror(source).exists() or not needs_test(source), f"write {name_of(mirror(source))}"
+
+
+@pytest.mark.parametrize("excused", EXCUSED)
+def test_excuse_for_having_no_tests_still_holds(excused: str) -> None:
+    source = ROOT / excused
+
+    assert source.exists()
+    assert not mirror(source).exists(), "it has tests now"
+    assert not any(map(does_something, functions(parsed(source)))), "it has functions now"
+
+
+@pytest.mark.parametrize("path", EVERYTHING, ids=name_of)
+def test_file_is_not_longer_than_the_wall(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= FILE_LINES
+
+
+@pytest.mark.parametrize("path", EVERYTHING, ids=name_of)
+def test_functions_are_short(path: Path) -> None:
+    too_long = [
+        function.name
+        for function in functions(parsed(path))
+        if (function.end_lineno or 0) - function.lineno + 1 > FUNCTION_LINES
+    ]
+
+    assert too_long == []
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__")
+
+
+def package_of(module: str) -> str:
+    """Return the package that a module of ours belongs to: its second name, if there is one."""
+    return ".".join(module.split(".")[:2])
+
+
+def imports(tree: ast.Module) -> dict[str, str]:
+    """Return what a file calls modules and names of ours, with their full names."""
+    found: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            found |= {
+                alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names
+            }
+        elif isinstance(node, ast.Import):
+            found |= {alias.asname or alias.name: alias.name for alias in node.names}
+    return {short: full for short, full in found.items() if full.startswith("gateway")}
+
+
+def private_names(tree: ast.Module, own_package: str) -> list[str]:
+    """Return the private names that a file takes from packages of ours other than its own."""
+    imported = imports(tree)
+    attributes = [
+        f"{imported[ast.unparse(node.value)]}.{node.attr}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in imported
+    ]
+    return [
+        full
+        for full in [*imported.values(), *attributes]
+        if any(map(is_private, full.split("."))) and package_of(full) != own_package
+    ]
+
+
+@pytest.mark.parametrize("path", TESTS, ids=name_of)
+def test_tests_use_no_private_name_of_another_package(path: Path) -> None:
+    folder = path.relative_to(ROOT / "tests").parts[0]
+
+    assert private_names(parsed(path), f"gateway.{folder}") == []
+
+
+def forbidden(tree: ast.Module) -> list[str]:
+    """Return what tests must not use: mocks, and sleeping."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names if alias.name.startswith("unittest.mock")]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found += [name for name in names if name.startswith(("unittest.mock", "time.sleep"))]
+        elif isinstance(node, ast.Attribute) and ast.unparse(node) == "time.sleep":
+            found.append("time.sleep")
+    return found
+
+
+@pytest.mark.parametrize("path", TESTS, ids=name_of)
+def test_tests_neither_mock_nor_sleep(path: Path) -> None:
+    assert forbidden(parsed(path)) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import unittest.mock", ["unittest.mock"]),
+        ("import unittest.mock as m", ["unittest.mock"]),
+        ("from unittest import mock", ["unittest.mock"]),
+        ("from unittest.mock import patch", ["unittest.mock.patch"]),
+        ("import time\ntime.sleep(1)", ["time.sleep"]),
+        ("import time\nwait = time.sleep", ["time.sleep"]),
+        ("from time import sleep as wait", ["time.sleep"]),
+        ("import time\ntime.monotonic()\n'time.sleep(1)'", []),
+    ],
+)
+def test_mocks_and_sleeping_are_seen(source: str, expected: list[str]) -> None:
+    assert forbidden(ast.parse(source)) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("from gateway.web.asgi import _x", ["gateway.web.asgi._x"]),
+        ("from gateway.web import _x as y", ["gateway.web._x"]),
+        ("from gateway.web import asgi\nasgi._x", ["gateway.web.asgi._x"]),
+        ("import gateway.web.asgi\ngateway.web.asgi._x()", ["gateway.web.asgi._x"]),
+        ("import gateway.web.asgi as a\na._x = 1", ["gateway.web.asgi._x"]),
+        ("from gateway.core.alb import _x", []),
+        ("from gateway.core import alb\nalb._x", []),
+        ("from gateway.web import asgi\nasgi.__doc__", []),
+        ("import os\nos._exit(0)", []),
+    ],
+)
+def test_private_names_are_seen(source: str, expected: list[str]) -> None:
+    assert private_names(ast.parse(source), "gateway.core") == expected
+
+
+@pytest.mark.slow
+def test_import_contracts_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    status = lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True, no_logo=True)
+
+    assert status == 0, capsys.readouterr().out
+
+
+def is_protocol(node: ast.AST) -> bool:
+    return isinstance(node, ast.ClassDef) and "Protocol" in map(ast.unparse, node.bases)
+
+
+@pytest.mark.parametrize("source", sorted((ROOT / "gateway/core").glob("*.py")), ids=name_of)
+def test_core_cannot_wait(source: Path) -> None:
+    inside_protocols = {
+        function
+        for node in ast.walk(parsed(source))
+        if is_protocol(node)
+        for function in functions(node)
+    }
+    waiting = [node for node in functions(parsed(source)) if isinstance(node, ast.AsyncFunctionDef)]
+
+    assert [function.name for function in waiting if function not in inside_protocols] == []
+
+
+def undocumented(node: ast.Module | ast.ClassDef, name: str) -> Iterator[str]:
+    """Give the public classes and functions that have no docstring, and what is in the classes."""
+    if ast.get_docstring(node) is None:
+        yield name
+    for child in node.body:
+        if isinstance(child, ast.ClassDef) and not is_private(child.name):
+            yield from undocumented(child, f"{name}.{child.name}")
+        if isinstance(child, Function) and not child.name.startswith("_"):
+            yield from [] if ast.get_docstring(child) else [f"{name}.{child.name}"]
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=name_of)
+def test_everything_public_has_a_docstring(source: Path) -> None:
+    assert list(undocumented(parsed(source), source.stem)) == []
+
+
+def gateway_errors() -> set[type[GatewayError]]:
+    """Return every error class of the package, wherever it is defined."""
+    for module in pkgutil.walk_packages(gateway.__path__, "gateway."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    found = {GatewayError}
+    waiting = [GatewayError]
+    while waiting:
+        children = waiting.pop().__subclasses__()
+        found |= set(children)
+        waiting += children
+    return {kind for kind in found if kind.__module__.startswith("gateway.")}
+
+
+def test_every_error_has_an_outcome_and_stands_in_the_drawing() -> None:
+    drawn = set(re.findall(r"\w+", (errors.__doc__ or "").partition("The one mapping")[0]))
+
+    for kind in gateway_errors():
+        assert kind in OUTCOMES, f"{kind.__name__} has no entry in gateway.core.outcomes"
+        assert kind.__name__ in drawn, f"{kind.__name__} is missing in gateway.core.errors"
+
+
+def test_newest_release_in_the_changelog_is_this_version() -> None:
+    headings = re.findall(r"^## \[?([^\]\s]+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+
+    assert headings[0] == "Unreleased"
+    assert headings[1] == gateway.__version__
