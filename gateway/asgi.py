@@ -123,13 +123,22 @@ def application(  # noqa: PLR0913 - one parameter per setting
     return Application(serving, sink)
 
 
+def from_environment() -> Application:
+    """Return the application that `GATEWAY_HANDLER` and its companions describe."""
+    return application(
+        os.environ["GATEWAY_HANDLER"],
+        code=os.environ.get("GATEWAY_CODE", "."),
+        attributes=os.environ.get("GATEWAY_ATTRIBUTES", "").split(),
+        as_url=os.environ.get("GATEWAY_AS", ""),
+    )
+
+
 def __getattr__(name: str) -> Any:
-    """Make `app` from the environment when a server asks for it."""
+    """Say what is missing when a server asks for an `app` that there is not."""
     if name != "app":
         raise AttributeError(name)
-    handler = os.environ.get("GATEWAY_HANDLER")
-    if not handler:
-        raise InvalidSetting("set GATEWAY_HANDLER to module.function to serve gateway.asgi:app")
-    attributes = os.environ.get("GATEWAY_ATTRIBUTES", "").split()
-    code, as_url = os.environ.get("GATEWAY_CODE", "."), os.environ.get("GATEWAY_AS", "")
-    return application(handler, code=code, attributes=attributes, as_url=as_url)
+    raise InvalidSetting("set GATEWAY_HANDLER to module.function to serve gateway.asgi:app")
+
+
+if os.environ.get("GATEWAY_HANDLER"):  # hypercorn looks into the module's dict for it
+    app = from_environment()

@@ -1,15 +1,17 @@
 """The listening socket, the signals and the life of the server around the portable front.
 
-uvicorn parses HTTP and calls the ASGI application. It raises a captured SIGTERM again when it is
-done, which would end a clean stop with status 143; our own handlers stand behind its, so the
-second delivery finds nobody who minds.
+uvicorn parses HTTP and calls the ASGI application. While the handler is imported signals end the
+process; from the moment that the listener is announced they stop the server as uvicorn's handlers
+do when they take over. It raises a captured SIGTERM again when it is done, which would end a clean
+stop with status 143; ours then take that second delivery.
 """
 
 import asyncio
+import errno
 import signal
 import socket
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 
 import uvicorn
@@ -24,21 +26,36 @@ BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 60
 """ALB's `idle_timeout.timeout_seconds` (alb.md 4.1)."""
 
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+ADVICE: dict[int | None, str] = {
+    errno.EADDRINUSE: "choose another --port, 0 for any free one",
+    errno.EACCES: "ports below 1024 are for root, choose another --port",
+}
+
 
 def listening_socket(host: str, port: int) -> socket.socket:
     """Return a bound, listening TCP socket; raises InvalidSetting when the address cannot be
     had."""
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listening = socket.socket(family, socket.SOCK_STREAM)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(BACKLOG)
-    except (OSError, OverflowError) as error:
-        advice = "; choose another --port, 0 for any free one" if port else ""
-        raise InvalidSetting(f"cannot listen on {host}:{port}: {error}{advice}") from error
+    with ExitStack() as stack:
+        try:
+            family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+            listening = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((host, port))
+            listening.listen(BACKLOG)
+        except (OSError, UnicodeError) as error:  # UnicodeError: no host name at all
+            raise InvalidSetting(f"cannot listen on {host}:{port}: {reason(error)}") from error
+        stack.pop_all()  # it is the caller's now
     listening.setblocking(False)  # noqa: FBT003 - the standard library's signature
     return listening
+
+
+def reason(error: OSError | UnicodeError) -> str:
+    """Return why an address cannot be had, and what to do about it."""
+    said = getattr(error, "strerror", None) or str(error)
+    number = getattr(error, "errno", None)
+    return f"{said}; {ADVICE.get(number, 'choose another --host')}"
 
 
 def url_of(listening: socket.socket) -> str:
@@ -47,29 +64,48 @@ def url_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def run(serving: Serving, sink: Sink, on_ready: Callable[[str], None]) -> None:
+def run(serving: Serving, sink: Sink | None, on_ready: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM; raises InvalidSetting when it cannot start."""
     with ExitStack() as stack:
         listening = stack.enter_context(listening_socket(serving.host, serving.port))
         stack.enter_context(compose.function_process(serving.function))
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _ignore)
+        on_stopping(signal.SIG_DFL)
+        stack.enter_context(_unwrapped_settings())
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(serving, sink, listening, on_ready))
+        on_stopping(signal.SIG_DFL)  # a thread of the user's module may keep Python from ending
 
 
-def _ignore(_number: int, _frame: FrameType | None) -> None:
-    """Take the signal that uvicorn hands on after its own stop."""
+def on_stopping(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
+    """Have SIGINT and SIGTERM call a handler, or with SIG_DFL end the process at once: Python's own
+    handler of SIGINT raises an exception, and an import may swallow that or be stuck in native
+    code."""
+    for number in STOPPING:
+        signal.signal(number, handler)
+
+
+@contextmanager
+def _unwrapped_settings() -> Iterator[None]:
+    """Raise an InvalidSetting as it is, not in the group that a TaskGroup makes of it."""
+    try:
+        yield
+    except ExceptionGroup as group:
+        invalid = group.subgroup(InvalidSetting)
+        if invalid is None:
+            raise
+        raise invalid.exceptions[0] from group
 
 
 async def _serve(
-    serving: Serving, sink: Sink, listening: socket.socket, on_ready: Callable[[str], None]
+    serving: Serving, sink: Sink | None, listening: socket.socket, on_ready: Callable[[str], None]
 ) -> None:
     async with compose.running_function(serving, sink) as invoker:
         seen_as = compose.listener(serving, "http", listening.getsockname()[1])
         front = compose.portable_front(serving, seen_as, invoker, sink)
+        web = uvicorn.Server(_uvicorn_config(front))
+        on_stopping(web.handle_exit)
         on_ready(url_of(listening))
-        await uvicorn.Server(_uvicorn_config(front)).serve(sockets=[listening])
+        await web.serve(sockets=[listening])
 
 
 def _uvicorn_config(front: object) -> uvicorn.Config:

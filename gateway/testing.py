@@ -23,7 +23,13 @@ from gateway import compose
 from gateway.config.settings import Function, Serving
 from gateway.core.attributes import Attributes, with_attribute
 from gateway.core.errors import GatewayError
-from gateway.core.http import Forwarding, HttpRequest, HttpResponse, wire_headers
+from gateway.core.http import (
+    Forwarding,
+    HttpRequest,
+    HttpResponse,
+    wire_headers,
+    wishes_close,
+)
 from gateway.core.invocation import Invocation, InvocationResult
 from gateway.core.listener import Listener, listener_from_url
 from gateway.core.notices import Notice
@@ -89,7 +95,8 @@ class Recorded:
 
     events: list[dict[str, Any]] = field(default_factory=list)
     results: list[Any] = field(default_factory=list)
-    """The replies as JSON; a function error's payload where the handler failed."""
+    """The replies as JSON, or as text where they are none; a function error's payload where the
+    handler failed."""
     outcomes: list[Forwarding] = field(default_factory=list)
     """Why a response is a 502: `error_reason` and `detail`."""
 
@@ -100,7 +107,11 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
     def __init__(self, handler: Handler, serving: Serving, seen_as: Listener) -> None:
         self.recorded = Recorded()
         function = serving.function
-        settings = FunctionSettings(function.completed_name(), "$LATEST", str(function.memory_mb))
+        settings = FunctionSettings(
+            function_name=function.completed_name(),
+            function_version="$LATEST",
+            memory_limit_in_mb=str(function.memory_mb),
+        )
         self._invoker = InProcess(
             InProcessSettings(function.handler, function.timeout_seconds, threads=0),
             handler,
@@ -111,13 +122,17 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Return the response to a request."""
-        asked = http_request(request, request.read())
-        return http_response(self._respond(asked), request)
+        return self._exchanged(request, request.read())
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Return the response to a request."""
-        asked = http_request(request, await request.aread())
-        return http_response(self._respond(asked), request)
+        return self._exchanged(request, await request.aread())
+
+    def _exchanged(self, request: httpx.Request, body: bytes) -> httpx.Response:
+        asked = http_request(request, body)
+        response = self._respond(asked)
+        response.close = response.close or wishes_close(asked)
+        return http_response(response, request)
 
     def _respond(self, request: HttpRequest) -> HttpResponse:
         forwarding = Forwarding()
@@ -126,7 +141,7 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
             invocation = self._balancer.begin(request, forwarding)
             self.recorded.events.append(orjson.loads(invocation.payload))
             result = self._invoker.run(invocation)
-            self.recorded.results.append(orjson.loads(result.payload))
+            self.recorded.results.append(read_back(result.payload))
             return self._balancer.conclude(request, forwarding, result)
         except GatewayError as error:
             return self._balancer.failed(request, forwarding, error)
@@ -144,7 +159,7 @@ class Recording:
 
     @property
     def results(self) -> list[Any]:
-        """Return what the handler returned, as JSON read back."""
+        """Return what the handler returned, as JSON read back; as text where it is no JSON."""
         return self.recorded.results
 
     @property
@@ -201,6 +216,14 @@ def _transport(handler: Handler, url: str, options: dict[str, Any]) -> Transport
     return Transport(handler, serving, Listener(found.scheme, found.port, found.dns_name))
 
 
+def read_back(payload: bytes) -> Any:
+    """Return the payload as JSON, or as text when the load balancer could not read it either."""
+    try:
+        return orjson.loads(payload)
+    except ValueError:
+        return payload.decode(errors="replace")
+
+
 def http_request(request: httpx.Request, body: bytes) -> HttpRequest:
     """Return the request as a listener would have received it."""
     target = request.url.raw_path
@@ -222,7 +245,8 @@ def http_request(request: httpx.Request, body: bytes) -> HttpRequest:
 def http_response(response: HttpResponse, request: httpx.Request) -> httpx.Response:
     """Return the response as it would have come over the wire."""
     date = formatdate(SystemClock().now(), usegmt=True).encode()
-    headers = wire_headers(response, date=date, connection=b"keep-alive")
+    connection = b"close" if response.close else b"keep-alive"
+    headers = wire_headers(response, date=date, connection=connection)
     return httpx.Response(
         response.status,
         headers=headers,

@@ -1,7 +1,8 @@
 """`gateway event`: the event that a request would become."""
 
+import os
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import click
 import orjson
@@ -9,23 +10,39 @@ import orjson
 from gateway import compose
 from gateway.cli.options import listener_options
 from gateway.config.settings import Function, Serving
+from gateway.core.alb import refusal
 from gateway.core.attributes import Attributes
 from gateway.core.errors import InvalidSetting
 from gateway.core.http import Headers, HttpRequest
 from gateway.core.listener import DEFAULT_PORTS
 
 
-@click.command()
+@click.command(short_help="Print the event that a request would become.")
 @click.argument("method")
 @click.argument("url")
-@click.option("-H", "--header", "headers", multiple=True, metavar="'Name: value'")
-@click.option("-d", "--data", default="", metavar="DATA|@FILE", help="The body.")
+@click.option(
+    "-H",
+    "--header",
+    "headers",
+    multiple=True,
+    metavar="'NAME: VALUE'",
+    help="A header; repeatable.",
+)
+@click.option(
+    "-d", "--data", default="", metavar="DATA|@FILE", help="The body, or the file that holds it."
+)
 @listener_options
 def event(
     method: str, url: str, headers: tuple[str, ...], data: str, attributes: Attributes, as_url: str
 ) -> None:
-    """Print the event that METHOD URL would become behind the load balancer."""
+    """Print the event that METHOD URL would become behind the load balancer.
+
+    URL is the listener's, such as http://shop.example.org/cart?x=1; what the listener would refuse
+    is an error here.
+    """
     request = asked(method, url, headers, body(data))
+    if refused := refusal(request):
+        raise refused
     serving = Serving(Function("app.handler"), attributes=attributes, listener_url=as_url)
     payload = compose.event_of(serving, request)
     text = orjson.dumps(orjson.loads(payload), option=orjson.OPT_INDENT_2)
@@ -34,14 +51,11 @@ def event(
 
 def asked(method: str, url: str, headers: tuple[str, ...], content: bytes) -> HttpRequest:
     """Return the request that a client would send to a URL; raises InvalidSetting."""
-    parts = urlsplit(url if "://" in url else f"http://{url}")
-    if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
-        raise InvalidSetting(f"{url!r} is no http or https URL")
-    path = (parts.path or "/").encode()
-    query = parts.query.encode()
+    parts = url_parts(url)
+    path, query = os.fsencode(parts.path or "/"), os.fsencode(parts.query)
     given = [header_line(text) for text in headers]
     names = {name.lower() for name, _ in given}
-    defaults: Headers = [(b"Host", parts.netloc.rpartition("@")[2].encode())]
+    defaults: Headers = [(b"Host", os.fsencode(parts.netloc.rpartition("@")[2]))]
     if content:
         defaults.append((b"Content-Length", b"%d" % len(content)))
     return HttpRequest(
@@ -51,9 +65,21 @@ def asked(method: str, url: str, headers: tuple[str, ...], content: bytes) -> Ht
         query,
         [line for line in defaults if line[0].lower() not in names] + given,
         content,
-        server=(parts.hostname, parts.port or DEFAULT_PORTS[parts.scheme]),
+        server=(parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme]),
         scheme=parts.scheme,
     )
+
+
+def url_parts(url: str) -> SplitResult:
+    """Return the parts of an http or https URL with a host; raises InvalidSetting."""
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        is_whole = parts.scheme in DEFAULT_PORTS and parts.hostname and parts.port != 0
+    except ValueError as error:  # a port that is none, brackets that do not match
+        raise InvalidSetting(f"{url!r} is no URL: {error}") from error
+    if not is_whole:
+        raise InvalidSetting(f"{url!r} is no URL such as http://shop.example.org/cart?x=1")
+    return parts
 
 
 def header_line(text: str) -> tuple[bytes, bytes]:
@@ -61,14 +87,14 @@ def header_line(text: str) -> tuple[bytes, bytes]:
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
         raise InvalidSetting(f"header {text!r} needs the form 'Name: value'")
-    return name.strip().encode(), value.strip().encode()
+    return os.fsencode(name.strip()), os.fsencode(value.strip())
 
 
 def body(data: str) -> bytes:
     """Return the body that `-d` means; raises InvalidSetting when its file cannot be read."""
     if not data.startswith("@"):
-        return data.encode()
+        return os.fsencode(data)
     try:
         return Path(data[1:]).read_bytes()
     except OSError as error:
-        raise InvalidSetting(f"-d {data} cannot be read: {error}") from error
+        raise InvalidSetting(f"-d {data} cannot be read: {error.strerror}") from error

@@ -1,8 +1,9 @@
 """Options that several commands share, and how they become settings."""
 
 import functools
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,48 +22,112 @@ Command = Callable[..., Any]
 MULTI_VALUE = "lambda.multi_value_headers.enabled=true"
 
 
-def function_options(command: Command) -> Command:
-    """Add the options that describe a function; the command receives a Function as `function`."""
+class Seconds(click.FloatRange):
+    """A duration above 0 and up to a limit."""
 
-    @click.argument("handler")
-    @click.option(
+    def __init__(self, limit: float) -> None:
+        super().__init__(0, limit, min_open=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number; not-a-number lies outside every range, and no comparison says so."""
+        seconds = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail(f"{value} is not a number of seconds.", param, ctx)
+        return seconds
+
+
+def handler_name(_context: click.Context, _param: click.Parameter, value: str) -> str:
+    """Return a handler in AWS's notation, where dots and slashes may stand in the module part."""
+    module, _, function = value.rpartition(".")
+    if not module.strip("./") or not function or function == "py":
+        example = f"{module or 'app'}.handler" if function == "py" else "app.handler"
+        raise click.BadParameter(f"{value!r} is not module.function, such as {example}")
+    return value
+
+
+FUNCTION_OPTIONS = (
+    click.argument("handler", callback=handler_name),
+    click.option(
         "--code",
         default=".",
-        type=click.Path(path_type=Path),
+        type=click.Path(path_type=Path, readable=False),  # HandlerCode says why it cannot be read
+        metavar="DIR",
         help="Directory of the code.  [default: the current one]",
-    )
-    @click.option(
+    ),
+    click.option(
         "--timeout",
         default=3.0,
         show_default=True,
-        type=click.FloatRange(0, 900, min_open=True),
+        type=Seconds(900),
+        metavar="SECONDS",
         help="The function's timeout in seconds.",
-    )
-    @click.option(
+    ),
+    click.option(
         "--memory-size",
         default=128,
         show_default=True,
         type=click.IntRange(128, 32768),
-        help="MB that the context names; nothing limits memory in-process.",
-    )
-    @click.option("--env", multiple=True, metavar="K=V", help="Environment variable; repeatable.")
-    @click.option("--env-file", type=click.Path(path_type=Path), help="File of K=V lines.")
-    @click.option("--function-name", default="", help="[default: the code directory's name]")
-    @click.option(
+        metavar="MB",
+        help="Memory that the context names; nothing limits it in-process.",
+    ),
+    click.option(
+        "--env",
+        multiple=True,
+        metavar="K=V",
+        help="Environment variable of the function; repeatable.",
+    ),
+    click.option(
+        "--env-file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="File of K=V lines; --env wins over it.",
+    ),
+    click.option(
+        "--function-name",
+        default="",
+        metavar="NAME",
+        help="Name in the context and in ARNs.  [default: the code directory's name]",
+    ),
+    click.option(
         "--region",
         default=lambda: (
             os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or DEFAULT_REGION
         ),
         show_default="$AWS_REGION or us-east-1",
+        metavar="NAME",
         help="Region in ARNs and variables.",
-    )
-    @click.option("--account-id", default=DEFAULT_ACCOUNT_ID, show_default=True)
-    @click.option("--target-group-arn", default="", help="[default: made from the function name]")
+    ),
+    click.option(
+        "--account-id",
+        default=DEFAULT_ACCOUNT_ID,
+        show_default=True,
+        metavar="DIGITS",
+        help="Account in ARNs.",
+    ),
+    click.option(
+        "--target-group-arn",
+        default="",
+        metavar="ARN",
+        help="ARN that events name.  [default: made from the function name]",
+    ),
+)
+
+
+def function_options(command: Command) -> Command:
+    """Add the options that describe a function; the command receives a Function as `function`."""
+
     @functools.wraps(command)
     def wrapped(**options: Any) -> Any:
         return command(function=_function(options), **options)
 
-    return wrapped
+    return with_options(wrapped, FUNCTION_OPTIONS)
+
+
+def with_options(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
+    """Return a command with these options, listed by its help in this order."""
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def _function(options: dict[str, Any]) -> Function:
@@ -87,13 +152,15 @@ def listener_options(command: Command) -> Command:
     @click.option(
         "--multi-value-headers",
         is_flag=True,
-        help="Events and replies with multiValueHeaders; short for the attribute.",
+        help="Events and replies with multiValueHeaders; "
+        "short for --attribute lambda.multi_value_headers.enabled=true.",
     )
     @click.option(
         "--attribute",
         multiple=True,
         metavar="KEY=VALUE",
-        help="Load balancer or target group attribute under AWS's own name; repeatable.",
+        help="Load balancer or target group attribute under AWS's own name, for example "
+        "routing.http.preserve_host_header.enabled=true; repeatable.",
     )
     @click.option(
         "--as",

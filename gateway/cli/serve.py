@@ -19,15 +19,28 @@ from gateway.telemetry.writer import LineWriter
 IN_PROCESS_WARNING = "in-process: invocations share one interpreter, which AWS never does"
 
 
-@click.command()
+DROPPED_LINES = {
+    "text": "(COUNT lines dropped: they came faster than they could be written)",
+    "json": '{"type":"LinesDropped","count":COUNT}',
+}
+
+
+@click.command(short_help="Serve a handler as an Application Load Balancer would.")
 @function_options
 @listener_options
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="ADDRESS",
+    help="Address to listen on.",
+)
 @click.option(
     "--port",
     default=8080,
     show_default=True,
     type=click.IntRange(0, 65535),
+    metavar="PORT",
     help="Port to listen on; 0 picks a free one.",
 )
 @click.option(
@@ -35,22 +48,40 @@ IN_PROCESS_WARNING = "in-process: invocations share one interpreter, which AWS n
     default=16,
     show_default=True,
     type=click.IntRange(1, 1000),
+    metavar="N",
     help="Invocations at once; further ones wait up to the function's timeout.",
 )
 @click.option(
     "--threads",
     type=click.IntRange(0, 1000),
+    metavar="N",
     help="Worker threads; 0 runs handlers on the event loop, without a timeout.  "
     "[default: the concurrency]",
 )
 @click.option("--in-process", is_flag=True, help="Run the handler in this process (the default).")
 @click.option("--reload", is_flag=True, help="Import the handler afresh when its files change.")
-@click.option("--faithful", is_flag=True, help="Reverse repeated reply headers as ALB does.")
-@click.option("--access-log", default="", metavar="FILE|-", help="ALB's access log.")
 @click.option(
-    "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True
+    "--faithful",
+    is_flag=True,
+    help="Send a reply's headers in reverse order as ALB does; of two cookies of one name, "
+    "clients then keep the first.",
 )
-@click.option("--quiet", is_flag=True, help="No line per request.")
+@click.option(
+    "--access-log",
+    default="",
+    metavar="FILE|-",
+    help="Append ALB's access log, a line per request, to a file or to stdout (-).",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Print requests as text for people or as JSON lines for programs.",
+)
+@click.option(
+    "--quiet", is_flag=True, help="Print neither requests nor what the handler prints meanwhile."
+)
 def serve(
     function: Function,
     attributes: Attributes,
@@ -65,6 +96,9 @@ def serve(
     **numbers: Any,
 ) -> None:
     """Serve HANDLER (module.function) over HTTP as an Application Load Balancer would.
+
+    Ctrl-C or SIGTERM stops accepting and lets running requests finish; a second Ctrl-C ends at
+    once.
 
     The handler runs inside this process: several invocations share one interpreter, which AWS never
     does, and os._exit, a crash in native code or endless memory end the gateway with it.
@@ -84,17 +118,19 @@ def serve(
         server.run(serving, sinks(serving, stack), announce if not quiet else announce_briefly)
 
 
-def sinks(serving: Serving, stack: ExitStack) -> Sink:
-    """Open what listens to notices; raises InvalidSetting when a file cannot be written."""
+def sinks(serving: Serving, stack: ExitStack) -> Sink | None:
+    """Open what listens to notices, if anything; raises InvalidSetting for a file that cannot be
+    written."""
     found: list[Sink] = []
     if not serving.is_quiet:
-        terminal = stack.enter_context(LineWriter(sys.stdout))
+        dropped = DROPPED_LINES[serving.log_format]
+        terminal = stack.enter_context(LineWriter(sys.stdout, dropped_line=dropped))
         is_colored = sys.stdout.isatty()
         found.append(Console(terminal, is_colored=is_colored, log_format=serving.log_format))
     if serving.access_log:
         target = sys.stdout if serving.access_log == "-" else serving.access_log
         found.append(AccessLog(stack.enter_context(LineWriter(target))))
-    return Fanout(found)
+    return Fanout(found) if found else None
 
 
 def announce_briefly(url: str) -> None:

@@ -12,7 +12,8 @@ import logging
 import math
 import os
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Self
@@ -167,14 +168,18 @@ class InProcess:
 
     def _work(self) -> None:
         """Take jobs until told to stop."""
+        with main_thread_loop():
+            self._take_jobs()
+        if self._is_over:
+            self._queue.put(None)  # for the next worker, an abandoned one whenever it comes back
+
+    def _take_jobs(self) -> None:
         while (job := self._queue.get()) is not None:
             job.started = self._clock.monotonic()
             if job.claim.acquire(blocking=False):
                 result = self.run(job.invocation, job.output)
                 with suppress(RuntimeError):  # the loop is gone: nobody waits for this result
                     self._loop.call_soon_threadsafe(self._finish, job, result)
-        if self._is_over:
-            self._queue.put(None)  # for the next worker, an abandoned one whenever it comes back
 
     def _finish(self, job: Job, result: InvocationResult) -> None:
         """Hand a result over, on the event loop; perhaps nobody is waiting any more."""
@@ -223,6 +228,21 @@ class InProcess:
             log=job.output.text(),
             billed_ms=math.ceil(seconds * 1000),
         )
+
+
+@contextmanager
+def main_thread_loop() -> Iterator[None]:
+    """Give this thread an event loop of its own, as Lambda's main thread would make one.
+
+    Adapters such as Mangum ask for it with `asyncio.get_event_loop()`, which makes none elsewhere.
+    """
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        yield
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
 
 
 def set_trace_id(trace_id: str) -> None:

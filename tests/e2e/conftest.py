@@ -1,0 +1,52 @@
+"""Servers for the end-to-end tests: one per module and set of options, and per front."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.serving import FRONTS, Gate, Server, serving
+
+Serve = Callable[..., Server]
+
+
+@pytest.fixture(scope="session", params=FRONTS, ids=lambda front: " ".join(front) or "default")
+def front(request: pytest.FixtureRequest) -> list[str]:
+    """Return the arguments of one front."""
+    arguments: list[str] = request.param
+    return arguments
+
+
+@pytest.fixture(scope="module")
+def shared(front: list[str]) -> Iterator[Serve]:
+    """Return a way to a server that the tests of a module share, by handler and options."""
+    running: dict[tuple[str, ...], Server] = {}
+    with ExitStack() as stack:
+
+        def serve(handler: str, *options: str) -> Server:
+            key = (handler, *options)
+            if key not in running:
+                running[key] = stack.enter_context(serving(handler, *options, *front))
+            return running[key]
+
+        yield serve
+
+
+@pytest.fixture
+def serve(front: list[str]) -> Iterator[Serve]:
+    """Return a way to a server of the test's own."""
+    with ExitStack() as stack:
+
+        def start(handler: str, *options: str, **settings: object) -> Server:
+            return stack.enter_context(serving(handler, *options, *front, **settings))  # type: ignore[arg-type]
+
+        yield start
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    """Return a gate that stands open when the test is over."""
+    gate = Gate(tmp_path / "gate")
+    yield gate
+    gate.close()
