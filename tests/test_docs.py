@@ -1,5 +1,6 @@
 """The README's code runs, and every option, attribute and limit is in the documentation."""
 
+import importlib
 import re
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from gateway.cli import group
 from gateway.core.attributes import names
+from gateway.testing import client
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -26,8 +28,6 @@ def test_readme_client_block_runs() -> None:
 
 
 def test_readme_handler_answers_as_printed() -> None:
-    from gateway.testing import client
-
     names_in_block: dict[str, object] = {}
     exec(compile(python_blocks()[0], "README.md", "exec"), names_in_block)
     with client(names_in_block["handler"]) as web:  # type: ignore[arg-type]
@@ -59,8 +59,6 @@ def test_every_attribute_is_in_the_reference() -> None:
 
 
 def test_every_documented_limit_exists() -> None:
-    import importlib
-
     found = LIMIT_PATH.findall((ROOT / "docs/behaviour/fronts.md").read_text())
     assert len(found) >= 8
     for module, constant in found:
