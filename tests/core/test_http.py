@@ -10,6 +10,7 @@ from gateway.core.http import (
     HttpResponse,
     has_token,
     header,
+    http_date,
     wire_headers,
     wishes_close,
 )
@@ -96,6 +97,10 @@ def test_date_follows_server_and_connection_the_content_length() -> None:
         (b"Connection", b"close"),
         (b"X", b"1"),
     ]
+
+
+def test_date_has_the_form_of_http_whatever_the_locale() -> None:
+    assert http_date(1609316836) == b"Wed, 30 Dec 2020 08:27:16 GMT"
 
 
 def test_date_may_come_first() -> None:

@@ -157,17 +157,8 @@ def test_websocket_is_refused_with_albs_page(embedded: Embedded) -> None:
     assert body == page("400 Bad Request")
 
 
-@pytest.mark.parametrize(
-    "server",
-    [
-        hypercorn,
-        granian,
-    ],
-    ids=["hypercorn", "granian"],
-)
-def test_application_comes_from_the_environment(
-    server: Callable[..., object], tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("name", SERVERS)
+def test_application_comes_from_the_environment(name: str, tmp_path: Path) -> None:
     env = {
         **ENVIRONMENT,
         "GATEWAY_ATTRIBUTES": "lambda.multi_value_headers.enabled=true "
@@ -175,7 +166,7 @@ def test_application_comes_from_the_environment(
         "GATEWAY_AS": "https://shop.example.org",
     }
 
-    with server("gateway.asgi:app", env, tmp_path) as embedded:  # type: ignore[attr-defined]
+    with SERVERS[name]("gateway.asgi:app", env, tmp_path) as embedded:
         headers = embedded.client.get("/").json()["multiValueHeaders"]
 
     assert headers["host"] == ["shop.example.org"]

@@ -100,6 +100,7 @@ async def test_save_brings_the_new_code(directory: Path) -> None:
     assert (before, after) == ("first", "second")
 
 
+@pytest.mark.slow
 async def test_syntax_error_answers_until_it_is_mended(directory: Path) -> None:
     sink = WaitingSink()
 

@@ -1,163 +1,37 @@
-"""One ASGI exchange at a time, in memory: what a server hands over and what it is told."""
+"""The portable front as a server sees it: requests, responses, bodies, WebSocket, bugs of ours."""
 
-import asyncio
-import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from email.utils import formatdate
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from anyio.lowlevel import checkpoint
 
-from gateway.balancer.balancer import Balancer, TargetGroup
-from gateway.core.alb import REQUEST_BODY_LIMIT, AlbCodec
-from gateway.core.attributes import Attributes
+from gateway.core.alb import REQUEST_BODY_LIMIT
 from gateway.core.http import HttpRequest, HttpResponse
-from gateway.core.interfaces import Responder
-from gateway.core.invocation import FunctionRef, InvocationResult
-from gateway.core.listener import Listener
-from gateway.core.notices import RequestServed
 from gateway.core.pages import Pages
-from gateway.testing import FakeClock, FakeInvoker, FakeSink
+from gateway.testing import FakeClock
 from gateway.web.asgi import (
-    DISCONNECT_CHECK_SECONDS,
     DRAIN_LIMIT,
     AsgiFront,
     Message,
     Scope,
     request_from_scope,
 )
-
-PATIENCE_SECONDS = 5.0
-
-NOW = 1_700_000_000.0
-DATE = formatdate(NOW, usegmt=True).encode()
-ARN = "arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/shop/0a1b2c3d4e5f6071"
-
-DISCONNECT: Message = {"type": "http.disconnect"}
-CHUNK = b"x" * 64 * 1024
-MEGABYTES = [CHUNK] * (REQUEST_BODY_LIMIT // len(CHUNK))
-
-
-def body(*chunks: bytes) -> list[Message]:
-    """The messages of a body that comes in these chunks."""
-    last = len(chunks) - 1
-    return [
-        {"type": "http.request", "body": chunk, "more_body": index < last}
-        for index, chunk in enumerate(chunks)
-    ]
-
-
-NO_BODY = tuple(body(b""))
-
-
-def scope(**changes: Any) -> Scope:
-    return {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.4"},
-        "http_version": "1.1",
-        "method": "GET",
-        "scheme": "http",
-        "path": "/a b",
-        "raw_path": b"/a%20b",
-        "query_string": b"x=1",
-        "root_path": "",
-        "headers": [(b"host", b"shop.example.org")],
-        "client": ("198.51.100.7", 40111),
-        "server": ("192.0.2.1", 80),
-    } | changes
-
-
-class Server:
-    """An ASGI server with one client; when its messages are used up, the client keeps waiting."""
-
-    def __init__(self, messages: Iterable[Message]) -> None:
-        self._messages: Iterator[Message] = iter(messages)
-        self.given: list[Message] = []
-        self.received = 0
-        self.sent: list[Message] = []
-
-    async def receive(self) -> Message:
-        message = next(self._messages, None)
-        if message is None:
-            await asyncio.Event().wait()
-            raise AssertionError
-        self.given.append(message)
-        self.received += len(message.get("body", b""))
-        return message
-
-    async def send(self, message: Message) -> None:
-        self.sent.append(message)
-
-    @property
-    def status(self) -> int:
-        status: int = self.sent[0]["status"]
-        return status
-
-    @property
-    def headers(self) -> dict[bytes, bytes]:
-        return dict(self.sent[0]["headers"])
-
-    @property
-    def body(self) -> bytes:
-        return b"".join(message["body"] for message in self.sent[1:])
-
-
-class Answering:
-    """A Responder that gives one answer and keeps what it was asked."""
-
-    def __init__(
-        self,
-        response: HttpResponse | None = None,
-        meanwhile: Callable[[], object] = lambda: None,
-    ) -> None:
-        self._response = response or Pages().page(404)
-        self._meanwhile = meanwhile
-        self.requests: list[HttpRequest] = []
-
-    async def respond(self, request: HttpRequest, /) -> HttpResponse:
-        self.requests.append(request)
-        self._meanwhile()
-        return self._response
-
-
-class World:
-    """A front with everything around it."""
-
-    def __init__(self, responder: Responder | None = None, clock: FakeClock | None = None) -> None:
-        self.clock = clock or FakeClock(NOW)
-        self.sink = FakeSink()
-        self.front = AsgiFront(
-            responder or Answering(), pages=Pages(), sink=self.sink, clock=self.clock
-        )
-
-    async def serve(self, messages: Iterable[Message] = NO_BODY, **changes: Any) -> Server:
-        server = Server(messages)
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            await self.front(scope(**changes), server.receive, server.send)
-        return server
-
-    @property
-    def notice(self) -> RequestServed:
-        (notice,) = self.sink.notices
-        assert isinstance(notice, RequestServed)
-        return notice
-
-
-def shop(*replies: dict[str, Any]) -> Balancer:
-    """A real balancer in front of a function that gives these replies."""
-    listener = Listener("http", 80, "shop-1234567890.eu-west-1.elb.amazonaws.com")
-    group = TargetGroup(ARN, FunctionRef("shop", "", ""), AlbCodec(ARN, listener, Attributes()))
-    answers = [InvocationResult(json.dumps(reply).encode()) for reply in replies]
-    return Balancer(
-        group,
-        FakeInvoker([*answers]),
-        pages=Pages(),
-        clock=FakeClock(NOW),
-        draw="0123456789abcdef".__mul__,
-    )
-
+from tests.web.exchange import (
+    CHUNK,
+    CHUNKED,
+    DATE,
+    DISCONNECT,
+    NO_BODY,
+    NOW,
+    Answering,
+    Server,
+    World,
+    body,
+    framed,
+    scope,
+    shop,
+)
 
 # A request that comes and a response that goes
 
@@ -261,6 +135,15 @@ async def test_served_request_is_noted() -> None:
     assert world.notice.completed_at == NOW
 
 
+async def test_request_is_served_where_nobody_takes_note() -> None:
+    front = AsgiFront(Answering(), pages=Pages(), sink=None, clock=FakeClock(NOW))
+    server = Server(NO_BODY)
+
+    await front(scope(), server.receive, server.send)
+
+    assert server.status == 404
+
+
 async def test_head_gets_the_length_and_no_body() -> None:
     server = await World(shop({"statusCode": 200, "body": "hello"})).serve(method="HEAD")
 
@@ -334,11 +217,10 @@ async def test_scope_of_another_type_is_left_alone() -> None:
 # Bodies
 
 
-CHUNKED = (b"transfer-encoding", b"chunked")
+async def test_request_that_announces_no_body_is_served_without_asking_for_one() -> None:
+    server = await World().serve([])
 
-
-def framed(size: int, *, is_declared: bool = True) -> dict[str, Any]:
-    return {"headers": [(b"content-length", b"%d" % size) if is_declared else CHUNKED]}
+    assert (server.status, server.given) == (404, [])
 
 
 async def test_body_of_http_2_needs_no_announcement() -> None:
@@ -418,163 +300,6 @@ async def test_client_that_leaves_while_a_refused_body_is_drained_is_answered_li
     server = await World().serve(messages, **framed(REQUEST_BODY_LIMIT + 1))
 
     assert (server.status, server.given) == (413, messages)
-
-
-@pytest.mark.parametrize("seconds", [0.0, 60.0])
-@pytest.mark.parametrize(
-    "start", [[], body(b"x", b"")[:1], [{"type": "http.request", "more_body": True}]]
-)
-async def test_client_that_leaves_before_its_body_is_complete_is_noted_as_400(
-    start: list[Message], seconds: float
-) -> None:
-    responder = Answering()
-    world = World(responder)
-
-    def messages() -> Iterator[Message]:
-        yield from start
-        world.clock.advance(seconds)
-        yield DISCONNECT
-
-    server = await world.serve(messages(), **framed(5))
-
-    assert (server.sent, responder.requests) == ([], [])
-    assert (world.notice.elb_status, world.notice.sent_bytes) == (400, 0)
-    assert world.notice.response.forwarding.detail.startswith("the client left before its body")
-
-
-# Clients that leave
-
-SLOW = DISCONNECT_CHECK_SECONDS * 2
-
-
-def slow_world(seconds: float = SLOW) -> World:
-    """A world whose Responder takes its time."""
-    clock = FakeClock(NOW)
-    return World(Answering(meanwhile=lambda: clock.advance(seconds)), clock)
-
-
-@pytest.mark.parametrize("changes", [{}, framed(0)], ids=["get", "post"])
-async def test_client_that_left_during_a_slow_response_is_noted_as_460(changes: Scope) -> None:
-    world = slow_world()
-
-    server = await world.serve([*NO_BODY, DISCONNECT], **changes)
-
-    assert server.sent == []
-    assert (world.notice.elb_status, world.notice.sent_bytes) == (460, 0)
-    assert world.notice.response.status == 404
-
-
-async def test_client_that_stays_gets_a_slow_response() -> None:
-    world = slow_world()
-
-    server = await world.serve()
-
-    assert (server.status, world.notice.elb_status) == (404, 404)
-
-
-async def test_client_that_still_sends_gets_a_slow_response() -> None:
-    world = slow_world()
-
-    server = await world.serve([*NO_BODY, {"type": "http.request"}])
-
-    assert (server.status, world.notice.elb_status) == (404, 404)
-
-
-async def test_nobody_is_asked_after_a_fast_response() -> None:
-    world = slow_world(DISCONNECT_CHECK_SECONDS / 2)
-
-    server = await world.serve([*NO_BODY, DISCONNECT])
-
-    assert server.status == 404
-    assert DISCONNECT not in server.given
-
-
-async def test_disconnect_that_comes_through_a_queue_is_seen() -> None:
-    world = slow_world()
-    server = Server([*NO_BODY, DISCONNECT])
-
-    async def receive() -> Message:
-        await checkpoint()  # as anyio's memory streams do
-        return await server.receive()
-
-    await world.front(scope(), receive, server.send)
-
-    assert (server.sent, world.notice.elb_status) == ([], 460)
-
-
-async def test_client_that_leaves_while_the_response_is_sent_breaks_nothing() -> None:
-    world = World()
-
-    async def send(message: Message) -> None:
-        raise BrokenPipeError
-
-    await world.front(scope(), Server(NO_BODY).receive, send)
-
-    assert world.notice.elb_status == 404
-
-
-class Waiting:
-    """A Responder that never answers and says when it was asked."""
-
-    def __init__(self) -> None:
-        self.asked = asyncio.Event()
-
-    async def respond(self, request: HttpRequest, /) -> HttpResponse:
-        self.asked.set()
-        await asyncio.Event().wait()
-        raise AssertionError
-
-
-async def serve_and_cancel(
-    world: World, asked: asyncio.Event, server: Server, **changes: Any
-) -> asyncio.Task[None]:
-    """Cancel the server's task once something was asked; return it when it has ended."""
-    async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(world.front(scope(**changes), server.receive, server.send))
-        await asked.wait()
-        task.cancel()
-    return task
-
-
-async def test_request_that_the_server_cancels_is_noted_as_460() -> None:
-    responder = Waiting()
-    world, server = World(responder), Server(NO_BODY)
-
-    task = await serve_and_cancel(world, responder.asked, server)
-
-    assert task.cancelled()
-    assert (server.sent, world.notice.elb_status) == ([], 460)
-
-
-async def test_request_cancelled_while_its_body_comes_is_noted_as_460() -> None:
-    asked = asyncio.Event()
-
-    def messages() -> Iterator[Message]:
-        asked.set()
-        yield from ()
-
-    world, server = World(), Server(messages())
-
-    task = await serve_and_cancel(world, asked, server, **framed(5))
-
-    assert task.cancelled()
-    assert (server.sent, world.notice.elb_status) == ([], 460)
-
-
-async def test_request_cancelled_while_its_client_is_looked_for_is_noted_as_460() -> None:
-    world = slow_world()
-    asked = asyncio.Event()
-
-    def messages() -> Iterator[Message]:
-        yield from NO_BODY
-        asked.set()
-
-    server = Server(messages())
-
-    task = await serve_and_cancel(world, asked, server)
-
-    assert task.cancelled()
-    assert (server.sent, world.notice.elb_status) == ([], 460)
 
 
 # Bugs of ours
