@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import runpy
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -329,7 +330,8 @@ async def test_application_from_the_environment(
         "routing.http.xff_header_processing.mode=remove",
     )
 
-    headers = await headers_seen(gateway.asgi.from_environment())
+    module = await asyncio.to_thread(runpy.run_path, gateway.asgi.__file__)
+    headers = await headers_seen(module["app"])
 
     assert headers["host"] == "shop.example.org"
     assert (headers["x-forwarded-proto"], headers["x-forwarded-port"]) == ("https", "8443")

@@ -25,7 +25,7 @@ from gateway.core.errors import (
     WebSocketNotSupported,
 )
 from gateway.core.http import Headers, HttpRequest, HttpResponse, has_token
-from gateway.core.listener import Listener
+from gateway.core.listener import Listener, authority
 
 REQUEST_BODY_LIMIT = 1024 * 1024
 """1 MB before base64; 2^20 and not 10^6 is our reading (alb.md 1.4, 6.3)."""
@@ -44,8 +44,6 @@ EMPTY_BODY_IS_BASE64 = False
 
 VALID_NAME = re.compile(r"[-a-z0-9]+")
 """What `drop_invalid_header_fields` leaves, in lower case (alb.md 1.6)."""
-
-AUTHORITY_END = re.compile(rb"[/?#]")
 
 TLS_HEADERS = ("x-amzn-tls-version", "x-amzn-tls-cipher-suite")
 """Set by the listener alone once the attribute is on; a client's copies are removed (alb.md
@@ -264,12 +262,6 @@ def forwarded_for(request: HttpRequest, *, has_port: bool) -> str:
         peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     lines = [value for name, value in request.headers if name.lower() == b"x-forwarded-for"]
     return ", ".join([*(line.decode() for line in lines if line), peer])
-
-
-def authority(target: bytes) -> bytes:
-    """Return the authority of an absolute-form target, without user information (RFC 9112
-    3.2.2)."""
-    return AUTHORITY_END.split(target.partition(b"://")[2], maxsplit=1)[0].rpartition(b"@")[2]
 
 
 def with_joined_cookies(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from gateway.core.errors import InvalidSetting
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 IP_OR_LOCALHOST = re.compile(r"localhost|\d+\.\d+\.\d+\.\d+|\[[0-9a-f:.]+\]", re.ASCII)
+AUTHORITY_END = re.compile(rb"[/?#]")
 LISTENER_URL = re.compile(
     r"(?P<scheme>https?)://(?P<host>\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:(?P<port>\d{1,5}))?/?", re.ASCII
 )
@@ -47,6 +48,12 @@ def split_port(authority: str) -> tuple[str, str]:
         return authority, ""
     name, colon, port = authority.rpartition(":")
     return (name, port) if colon else (authority, "")
+
+
+def authority(target: bytes) -> bytes:
+    """Return the authority of an absolute-form target, without user information (RFC 9112
+    3.2.2)."""
+    return AUTHORITY_END.split(target.partition(b"://")[2], maxsplit=1)[0].rpartition(b"@")[2]
 
 
 def listener_from_url(url: str) -> Listener:

@@ -168,10 +168,12 @@ def test_refusal_stays_one_printable_line_whatever_the_header_name(name: str, fi
 
 
 def test_refusal_stays_short_whatever_the_header_name() -> None:
-    for length, shown_length in ((112, 112), (113, 112), (100_000, 112)):
-        refusal = refused({"statusCode": 200, "headers": {length * "x": 1}})
-
-        assert refusal.field.removesuffix("...") == f"headers.{shown_length * 'x'}"
+    for length, shown_field in (
+        (112, f"headers.{112 * 'x'}"),
+        (113, f"headers.{112 * 'x'}..."),
+        (100_000, f"headers.{112 * 'x'}..."),
+    ):
+        assert refused({"statusCode": 200, "headers": {length * "x": 1}}).field == shown_field
 
 
 def test_long_value_is_shown_by_its_beginning() -> None:

@@ -53,6 +53,7 @@ def test_token_is_found_in_any_line_and_case(headers: Headers) -> None:
         [(b"Connection", b"closed")],
         [(b"Connection", b"en close")],
         [(b"X-Connection", b"close")],
+        [(b"X-Connectn", b"close")],
     ],
 )
 def test_token_is_found_as_a_whole_or_not_at_all(headers: Headers) -> None:

@@ -1,0 +1,289 @@
+"""The rules of a request head with their tiers and reasons (alb.md 4.9), and which ones it breaks.
+
+Strategy: the rules are a table. A head that was taken apart (desync_head.py) is checked against all
+of them, in the order in which AWS's own classifier names its reasons (tests/data/desync), because
+the first among equals is the one that is logged. A rule with a status is never passed on, whatever
+the mode; where AWS's load balancer would do otherwise, the constant says so.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+
+from gateway.core.desync_head import TOKEN, Ending, Field, RawHead, Role
+from gateway.core.listener import authority
+
+NO_VERSION_STATUS = 400
+"""HTTP/0.9 has no headers to frame by. A difference: ALB speaks it (alb.md 4.1)."""
+
+HIGHER_MAJOR_STATUS = 505
+"""HTTP/2 spoken in HTTP/1 lines, the h2 preface included (alb.md 5.1)."""
+
+OTHER_CODING_STATUS = 501
+"""A coding we know of and do not undo (RFC 9112 section 6.1; alb.md 5.1)."""
+
+TWO_HOSTS_STATUS = 400
+"""RFC 9112 section 3.2. ALB's guide speaks of passing several (alb.md 1.7), which 0 would do."""
+
+LENGTH_END = 2**63
+"""Nobody means a longer body, and parsers differ in where they overflow (llhttp: 2^64)."""
+
+LENGTH_DIGITS = len(str(LENGTH_END))
+
+CODINGS = frozenset(
+    {b"chunked", b"gzip", b"deflate", b"compress", b"identity", b"x-gzip", b"x-compress"}
+)
+"""RFC 9112 section 7 with its aliases, and RFC 2616's `identity`."""
+
+BODILESS = frozenset({b"GET", b"HEAD"})
+"""Methods whose body has no meaning (alb.md 4.9)."""
+
+OLD_VERSIONS = frozenset({"0.9", "1.0"})
+"""They know neither Transfer-Encoding nor a Host that must be there."""
+
+FIELD_BYTES = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
+"""What a value may hold: visible, space, tab, obs-text (RFC 9110 section 5.5)."""
+
+TARGET_BYTES = bytes([*range(0x21, 0x7F), *range(0x80, 0x100)])
+"""What a target may hold; AWS's suite has raw UTF-8 in a compliant one."""
+
+HOST = re.compile(
+    rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[-._~!$&'()*+,;=0-9A-Za-z]|%[0-9A-Fa-f]{2})++)(?::[0-9]*)?"
+)
+"""RFC 3986 section 3.2.2; an empty host is invalid in http (RFC 9110 section 4.2.1)."""
+
+
+class Tier(StrEnum):
+    """The desync class as the access log prints it, from harmless to hopeless."""
+
+    COMPLIANT = "Compliant"
+    ACCEPTABLE = "Acceptable"
+    AMBIGUOUS = "Ambiguous"
+    SEVERE = "Severe"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rule:
+    """One thing that can be wrong with a head."""
+
+    tier: Tier
+    reason: str
+    """AWS's word, empty where it has none."""
+    words: str
+    status: int = 0
+    """Refuse with it whatever the mode; 0 where the mode decides by tier."""
+
+
+COMPLIANT, ACCEPTABLE, AMBIGUOUS, SEVERE = Tier
+
+BARE_LF = Rule(ACCEPTABLE, "NonCrLfLineTermination", "a line ends in LF alone")
+ODD_HEADER = Rule(ACCEPTABLE, "NonCompliantHeader", "odd bytes in a header")
+ZERO_LENGTH = Rule(ACCEPTABLE, "GetHeadZeroContentLength", "Content-Length: 0 on GET or HEAD")
+ODD_VERSION = Rule(ACCEPTABLE, "NonCompliantVersion", "HTTP/1.2 to 1.9, or stray spaces")
+NO_VERSION = Rule(ACCEPTABLE, "NonCompliantVersion", "HTTP/0.9 or no version", NO_VERSION_STATUS)
+SPACE_IN_URI = Rule(ACCEPTABLE, "SpaceInUri", "a space in the target")
+
+EMPTY_NAME = Rule(AMBIGUOUS, "EmptyHeader", "a header line without name")
+LOOK_ALIKE = Rule(AMBIGUOUS, "SuspiciousHeader", "a name that looks like one that frames")
+FOLDED_LINE = Rule(AMBIGUOUS, "MultilineHeader", "a folded header line")
+NO_COLON = Rule(AMBIGUOUS, "MissingHeaderColon", "a header line without colon")
+EQUAL_LENGTHS = Rule(AMBIGUOUS, "DuplicateContentLength", "Content-Length repeated")
+BOTH = Rule(AMBIGUOUS, "BothTeClPresent", "Content-Length beside Transfer-Encoding")
+UNDEFINED_LENGTH = Rule(
+    AMBIGUOUS, "UndefinedContentLengthSemantics", "Content-Length on GET or HEAD, or in HTTP/0.9"
+)
+UNDEFINED_CODING = Rule(
+    AMBIGUOUS,
+    "UndefinedTransferEncodingSemantics",
+    "Transfer-Encoding on GET or HEAD, or before HTTP/1.1",
+)
+CONTROL_IN_URI = Rule(AMBIGUOUS, "AmbiguousUri", "a control character in the target")
+NO_URI = Rule(AMBIGUOUS, "MissingUri", "no target", 400)
+PARTIAL_LINE = Rule(AMBIGUOUS, "PartialHeaderLine", "the last line has no end", 400)
+NO_EMPTY_LINE = Rule(AMBIGUOUS, "MissingLastEmptyLine", "no empty line ends the head", 400)
+
+BAD_HEADER = Rule(SEVERE, "BadHeader", "NUL, CR or LF inside a header", 400)
+MORE = Rule(SEVERE, "BadHeader", "the head goes on behind its empty line", 400)
+BAD_URI = Rule(SEVERE, "BadUri", "NUL or CR in the target", 400)
+BAD_METHOD = Rule(SEVERE, "BadMethod", "the method is no token", 400)
+BAD_VERSION = Rule(SEVERE, "BadVersion", "a version that cannot be read", 400)
+HIGHER_MAJOR = Rule(SEVERE, "BadVersion", "HTTP/2 or higher in an HTTP/1 line", HIGHER_MAJOR_STATUS)
+OTHER_LENGTHS = Rule(SEVERE, "MultipleContentLength", "Content-Lengths that differ", 400)
+BAD_LENGTH = Rule(SEVERE, "BadContentLength", "a Content-Length that is no number", 400)
+TWICE_CHUNKED = Rule(SEVERE, "MultipleTransferEncodingChunked", "chunked more than once", 400)
+BAD_CODING = Rule(SEVERE, "BadTransferEncoding", "an unknown transfer coding", 400)
+
+OTHER_CODING = Rule(COMPLIANT, "", "a transfer coding other than one chunked", OTHER_CODING_STATUS)
+NO_HOST = Rule(COMPLIANT, "", "HTTP/1.1 without Host", 400)
+BAD_HOST = Rule(COMPLIANT, "", "an invalid Host", 400)
+TWO_HOSTS = Rule(COMPLIANT, "", "more than one Host", TWO_HOSTS_STATUS)
+
+BY_ENDING = {
+    Ending.PARTIAL_LINE: PARTIAL_LINE,
+    Ending.NO_EMPTY_LINE: NO_EMPTY_LINE,
+    Ending.MORE: MORE,
+}
+BY_ROLE = {
+    Role.EMPTY: EMPTY_NAME,
+    Role.LENGTH_LIKE: LOOK_ALIKE,
+    Role.ENCODING_LIKE: LOOK_ALIKE,
+    Role.FOLDED: FOLDED_LINE,
+    Role.ODD: ODD_HEADER,
+}
+BY_FOLDED_ROLE = {Role.LENGTH: BAD_LENGTH, Role.ENCODING: BAD_CODING}
+"""To unfold is to put a space there (RFC 9112 section 5.2), and no value that frames has one."""
+
+Found = dict[Rule, bytes]
+"""The rules broken, in the order noted, each with the bytes that broke it first."""
+
+
+def broken(raw: RawHead) -> Found:
+    """Return every rule that a head breaks."""
+    found: Found = {}
+    if raw.version and not raw.version.startswith(("0.", "1.")):
+        return {HIGHER_MAJOR: b""}  # what follows such a line has other rules
+    if raw.has_bad_byte:
+        return {BAD_HEADER: b""}  # nothing is worse, and nothing comes before it
+    _note_structure(raw, found)
+    _note_fields(raw.fields, found)
+    _note_framing(raw, found)
+    _note_line(raw, found)
+    _note_hosts(raw, found)
+    return found
+
+
+def _note_structure(raw: RawHead, found: Found) -> None:
+    if raw.has_bare_lf:
+        found[BARE_LF] = b""
+    if raw.ending in BY_ENDING:
+        found[BY_ENDING[raw.ending]] = b""
+
+
+def _note_fields(fields: list[Field], found: Found) -> None:
+    before = None
+    for name, value, role, colon in fields:
+        if role or not colon:
+            _note_field(name, role, before, found, is_whole=bool(colon))
+        if value.translate(None, FIELD_BYTES):
+            found.setdefault(ODD_HEADER, name)
+        before = role
+
+
+def _note_field(
+    name: bytes, role: Role | None, before: Role | None, found: Found, *, is_whole: bool
+) -> None:
+    if role in BY_ROLE:
+        found.setdefault(BY_ROLE[role], name)
+    if before in BY_FOLDED_ROLE and name.startswith((b" ", b"\t")):
+        found.setdefault(BY_FOLDED_ROLE[before], name)
+    if not is_whole:
+        found.setdefault(NO_COLON, name)
+
+
+def _note_framing(raw: RawHead, found: Found) -> None:
+    """Look-alikes frame nothing, but their values count against a head as AWS counts them."""
+    codings = raw.values[Role.ENCODING] + raw.values[Role.ENCODING_LIKE]
+    lengths = raw.values[Role.LENGTH] + raw.values[Role.LENGTH_LIKE]
+    if codings:
+        _note_codings(raw, codings, found)
+    if lengths:
+        _note_lengths(raw, lengths, found)
+    if codings and lengths:
+        found[BOTH] = b""
+
+
+def _note_codings(raw: RawHead, values: list[bytes], found: Found) -> None:
+    names = [_coding_name(item) for value in values for item in value.split(b",")]
+    if raw.method in BODILESS or raw.version in OLD_VERSIONS:
+        found[UNDEFINED_CODING] = b""
+    if not CODINGS.issuperset(names):
+        found.setdefault(BAD_CODING, b",".join(values))
+    if names.count(b"chunked") > 1:
+        found[TWICE_CHUNKED] = b""
+    if coding(raw) not in {b"", b"identity", b"chunked"}:
+        found[OTHER_CODING] = coding(raw)
+
+
+def _coding_name(item: bytes) -> bytes:
+    """Return an item of Transfer-Encoding without its parameters; names have no case."""
+    return bare(item.partition(b";")[0]).lower()
+
+
+def coding(raw: RawHead) -> bytes:
+    """Return all of Transfer-Encoding as one value in lower case, parameters and all."""
+    return bare(b",".join(raw.values[Role.ENCODING])).lower()
+
+
+def _note_lengths(raw: RawHead, values: list[bytes], found: Found) -> None:
+    numbers = [number(value) for value in values]
+    if None in numbers:
+        found.setdefault(BAD_LENGTH, values[numbers.index(None)])
+    elif len(set(numbers)) > 1:
+        found[OTHER_LENGTHS] = b""
+    elif len(numbers) > 1:
+        found[EQUAL_LENGTHS] = b""
+    if raw.version == "0.9" or (raw.method in BODILESS and any(numbers)):
+        found[UNDEFINED_LENGTH] = b""
+    elif raw.method in BODILESS:
+        found[ZERO_LENGTH] = b""
+
+
+def number(value: bytes) -> int | None:
+    """Return what a Content-Length says, 1*DIGIT (RFC 9110 section 8.6), or None."""
+    digits = bare(value)
+    significant = digits.lstrip(b"0")
+    if not digits.isdigit() or len(significant) > LENGTH_DIGITS:
+        return None
+    length = int(significant or b"0")
+    return length if length < LENGTH_END else None
+
+
+def bare(value: bytes) -> bytes:
+    """Return a value without the white space around it (RFC 9110 section 5.6.3)."""
+    return value.strip(b" \t")
+
+
+def _note_line(raw: RawHead, found: Found) -> None:
+    if not TOKEN.fullmatch(raw.method):
+        found[BAD_METHOD] = raw.method
+    if not raw.version:
+        found[BAD_VERSION] = b""
+    elif raw.version == "0.9":
+        found[NO_VERSION] = b""
+    elif raw.is_spaced or raw.version not in {"1.0", "1.1"}:
+        found[ODD_VERSION] = raw.version.encode()
+    if raw.target is None:
+        found[NO_URI] = b""
+    else:
+        _note_target(raw.target, found)
+
+
+def _note_target(target: bytes, found: Found) -> None:
+    odd = target.translate(None, TARGET_BYTES)
+    if b"\0" in odd or b"\r" in odd:
+        found[BAD_URI] = target
+    elif odd.strip(b" "):
+        found[CONTROL_IN_URI] = target
+    elif odd:
+        found[SPACE_IN_URI] = target
+
+
+def _note_hosts(raw: RawHead, found: Found) -> None:
+    """An absolute target is a Host, too (RFC 9112 section 3.2.2; alb.md 1.7)."""
+    hosts = raw.values[Role.HOST]
+    if len(hosts) > 1:
+        found[TWO_HOSTS] = b""
+    if not hosts and raw.version not in OLD_VERSIONS:
+        found[NO_HOST] = b""
+    target = raw.target or b""
+    absolute = not target.startswith(b"/") and b"://" in target
+    for host in [*hosts, authority(target)] if absolute else hosts:
+        if not is_host(host):
+            found.setdefault(BAD_HOST, host)
+
+
+@lru_cache(maxsize=256)  # strangers choose the keys, up to 16 KB each: 4 MB at worst
+def is_host(value: bytes) -> bool:
+    """Say whether a value may stand in Host."""
+    return HOST.fullmatch(bare(value)) is not None
