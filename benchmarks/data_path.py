@@ -44,8 +44,10 @@ class Server:
 SERVERS = (
     Server(BASELINE, ("benchmarks/servers/baseline.py",)),
     Server("floor", ("benchmarks/servers/floor.py",)),
-    Server("asgi-inline", (*GATEWAY, "--threads", "0"), budget=1.7),
-    Server("asgi-threads", GATEWAY, budget=1.7),
+    Server("asgi-inline", (*GATEWAY, "--server", "uvicorn", "--threads", "0"), budget=1.7),
+    Server("asgi-threads", (*GATEWAY, "--server", "uvicorn"), budget=1.7),
+    Server("front-inline", (*GATEWAY, "--threads", "0"), budget=0.95),
+    Server("front-threads", GATEWAY, budget=1.3),
 )
 
 

@@ -5,6 +5,7 @@ import time
 from asyncio import TaskGroup
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 
 from gateway.balancer.balancer import Balancer, TargetGroup
 from gateway.config.settings import Function, Serving
@@ -25,6 +26,7 @@ from gateway.runtime.bootstrap import FunctionSettings, InitError, configure_log
 from gateway.telemetry.fanout import Fanout
 from gateway.telemetry.system import HexDraws, SystemClock
 from gateway.web.asgi import AsgiFront
+from gateway.web.front import Front
 
 CLOCK = SystemClock()
 
@@ -54,6 +56,27 @@ def balancer(serving: Serving, seen_as: Listener, invoker: Invoker) -> Balancer:
     bridge = codec(serving, seen_as)
     group = TargetGroup(bridge.target_group_arn, serving.function.reference(), bridge)
     return Balancer(group, invoker, pages=Pages(serving.attributes), clock=CLOCK, draw=HexDraws())
+
+
+def listener_front(
+    serving: Serving, seen_as: Listener, invoker: Invoker, sink: Sink | None
+) -> Front:
+    """Return the listener's own front; its idle and keep-alive times are ALB's attributes."""
+    attributes = serving.attributes
+    limits = replace(
+        serving.limits,
+        idle_seconds=float(attributes.idle_timeout_seconds),
+        keep_alive_seconds=float(attributes.client_keep_alive_seconds),
+    )
+    return Front(
+        balancer(serving, seen_as, invoker),
+        pages=Pages(attributes),
+        sink=sink,
+        clock=CLOCK,
+        draw=HexDraws(),
+        limits=limits,
+        mode=attributes.desync_mode,
+    )
 
 
 def portable_front(

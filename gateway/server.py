@@ -1,9 +1,9 @@
-"""The listening socket, the signals and the life of the server around the portable front.
+"""The listening socket, the signals and the life of the server around a front.
 
-uvicorn parses HTTP and calls the ASGI application. While the handler is imported signals end the
-process; from the moment that the listener is announced they stop the server as uvicorn's handlers
-do when they take over. It raises a captured SIGTERM again when it is done, which would end a clean
-stop with status 143; ours then take that second delivery.
+While the handler is imported signals end the process; from the moment that the listener is
+announced they stop the server. The listener's own front is served by the event loop itself. The
+portable front runs under uvicorn, which raises a captured SIGTERM again when it is done; that would
+end a clean stop with status 143, so our handlers take that second delivery.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from gateway import compose
 from gateway.config.settings import Serving
 from gateway.core.errors import InvalidSetting
 from gateway.core.interfaces import Sink
+from gateway.web.front import Front
 
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 60
@@ -101,11 +102,44 @@ async def _serve(
 ) -> None:
     async with compose.running_function(serving, sink) as invoker:
         seen_as = compose.listener(serving, "http", listening.getsockname()[1])
-        front = compose.portable_front(serving, seen_as, invoker, sink)
-        web = uvicorn.Server(_uvicorn_config(front))
-        on_stopping(web.handle_exit)
-        on_ready(url_of(listening))
-        await web.serve(sockets=[listening])
+        url = url_of(listening)
+        if serving.server == "uvicorn":
+            portable = compose.portable_front(serving, seen_as, invoker, sink)
+            web = uvicorn.Server(_uvicorn_config(portable))
+            on_stopping(web.handle_exit)
+            on_ready(url)
+            await web.serve(sockets=[listening])
+        else:
+            front = compose.listener_front(serving, seen_as, invoker, sink)
+            await _serve_front(front, listening, lambda: on_ready(url))
+
+
+async def _serve_front(
+    front: Front, listening: socket.socket, on_ready: Callable[[], None]
+) -> None:
+    """Accept until told to stop, then drain: SIGTERM waits for idle connections too, Ctrl-C does
+    not."""
+    loop = asyncio.get_running_loop()
+    signals: asyncio.Queue[int] = asyncio.Queue()
+    for number in STOPPING:
+        loop.add_signal_handler(number, signals.put_nowait, number)
+    accepting = await loop.create_server(front, sock=listening, backlog=BACKLOG)
+    front.start_sweep()
+    on_ready()
+    first = await signals.get()
+    accepting.close()
+    async with asyncio.TaskGroup() as tasks:
+        impatience = tasks.create_task(_abort_on_interrupt(signals, front))
+        await front.drain(is_hasty=first == signal.SIGINT)
+        impatience.cancel()
+    front.stop()
+
+
+async def _abort_on_interrupt(signals: asyncio.Queue[int], front: Front) -> None:
+    """End every connection at once on a further Ctrl-C."""
+    while await signals.get() != signal.SIGINT:
+        pass
+    front.abort()
 
 
 def _uvicorn_config(front: object) -> uvicorn.Config:

@@ -1,5 +1,6 @@
 """`gateway serve`: a handler behind a listener."""
 
+import functools
 import sys
 from contextlib import ExitStack
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from gateway.cli.options import function_options, listener_options
 from gateway.config.settings import Function, Serving
 from gateway.core.attributes import Attributes
 from gateway.core.interfaces import Sink
+from gateway.core.limits import Limits, with_limit
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.console import Console
 from gateway.telemetry.fanout import Fanout
@@ -67,6 +69,21 @@ DROPPED_LINES = {
     "clients then keep the first.",
 )
 @click.option(
+    "--server",
+    type=click.Choice(["front", "uvicorn"]),
+    default="front",
+    show_default=True,
+    help="The listener's own front, or the portable one under uvicorn: no desync judgement and no "
+    "deadlines for slow clients.",
+)
+@click.option(
+    "--limit",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A limit of the listener, for example head_seconds=5; repeatable.  See "
+    "docs/behaviour/limits.md.",
+)
+@click.option(
     "--access-log",
     default="",
     metavar="FILE|-",
@@ -88,6 +105,7 @@ def serve(
     as_url: str,
     access_log: str,
     log_format: Literal["text", "json"],
+    limit: tuple[str, ...],
     *,
     quiet: bool,
     reload: bool,
@@ -111,6 +129,7 @@ def serve(
         is_faithful=faithful,
         access_log=access_log,
         log_format=log_format,
+        limits=functools.reduce(with_limit, limit, Limits()),
         is_quiet=quiet,
         **numbers,
     )

@@ -9,6 +9,7 @@ from gateway.core.arn import checked_target_group_arn, function_arn, target_grou
 from gateway.core.attributes import Attributes
 from gateway.core.errors import InvalidSetting
 from gateway.core.invocation import FunctionRef
+from gateway.core.limits import Limits
 
 DEFAULT_REGION = "us-east-1"
 DEFAULT_ACCOUNT_ID = "123456789012"
@@ -89,6 +90,8 @@ class Serving:
     is_faithful: bool = False
     is_reloading: bool = False
     access_log: str = ""
+    limits: Limits = field(default_factory=Limits)
+    server: Literal["front", "uvicorn"] = "front"
     log_format: Literal["text", "json"] = "text"
     is_quiet: bool = False
 

@@ -9,7 +9,6 @@ encoded again: path and query reach the handler as they came (alb.md 1.1, 1.5).
 import base64
 import re
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -26,6 +25,7 @@ from gateway.core.errors import (
 )
 from gateway.core.http import Headers, HttpRequest, HttpResponse, has_token
 from gateway.core.listener import Listener, authority
+from gateway.core.remembered import Remembered
 
 REQUEST_BODY_LIMIT = 1024 * 1024
 """1 MB before base64; 2^20 and not 10^6 is our reading (alb.md 1.4, 6.3)."""
@@ -102,7 +102,7 @@ class AlbCodec:
     ) -> None:
         self.target_group_arn = target_group_arn
         self._listener = listener
-        self._host_seen = lru_cache(maxsize=1024)(listener.host)
+        self._host_seen = Remembered(listener.host)
         self._port = str(listener.port)
         self._scheme = listener.scheme
         self._faithful = faithful
@@ -157,7 +157,7 @@ class AlbCodec:
         if self._drops_invalid or request.http_version == "2":
             headers = dict(self._received(request))
         else:
-            headers = {event_name(name): value.decode() for name, value in request.headers}
+            headers = {EVENT_NAMES[name]: value.decode() for name, value in request.headers}
         if not self._preserves_host or "host" not in headers:
             headers["host"] = self._host(request, headers.get("host"))
         if self._appends:
@@ -182,7 +182,7 @@ class AlbCodec:
         }
 
     def _received(self, request: HttpRequest) -> list[tuple[str, str]]:
-        pairs = [(event_name(name), value.decode()) for name, value in request.headers]
+        pairs = [(EVENT_NAMES[name], value.decode()) for name, value in request.headers]
         if self._drops_invalid:
             pairs = [pair for pair in pairs if VALID_NAME.fullmatch(pair[0])]
         return with_joined_cookies(pairs) if request.http_version == "2" else pairs
@@ -192,7 +192,7 @@ class AlbCodec:
         target = request.target
         if target[:1] != b"/" and b"://" in target:
             return self._listener.host(authority(target).decode(), is_absolute=True)
-        return self._host_seen(received or self._listener.dns_name)
+        return self._host_seen[received or self._listener.dns_name]
 
 
 def rendered(members: dict[str, Any]) -> orjson.Fragment:
@@ -214,10 +214,12 @@ def own_headers(attributes: Attributes) -> frozenset[str]:
     return frozenset({*OWN, *host, *forwarded})
 
 
-@lru_cache(maxsize=1024)
 def event_name(name: bytes) -> str:
     """Return a header name as events spell it; bytes, so that only ASCII changes its case."""
     return name.lower().decode()
+
+
+EVENT_NAMES = Remembered(event_name)
 
 
 def all_values(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

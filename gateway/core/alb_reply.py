@@ -9,7 +9,6 @@ rule, because the client only ever sees a 502 page and the operator has to find 
 import binascii
 import re
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -17,6 +16,7 @@ import orjson
 from gateway.core.errors import BadFunctionResponse, ResponseTooLarge
 from gateway.core.http import PHRASES, Headers, HttpResponse
 from gateway.core.pages import SERVER
+from gateway.core.remembered import Remembered
 
 REPLY_LIMIT = 1024 * 1024
 """Bytes of the reply's JSON as the function sent it (alb.md 1.10, 6.3)."""
@@ -204,7 +204,7 @@ class _Placed:
         self.cookies = 0
         size = 0
         for name, value in pairs:
-            known = known_name(name)
+            known = KNOWN_NAMES[name]
             if known is None:
                 raise wrong(f"{field}.{name}", name, "a header name must be an RFC 9110 token")
             if not value.isprintable() and CONTROL.search(value):
@@ -244,7 +244,6 @@ def _place(pairs: Iterable[Pair], name: str, value: str, field: str) -> str:
     return f"{field}.{name}[{[v for n, v in pairs if n == name].index(value)}]"
 
 
-@lru_cache(maxsize=1024)
 def known_name(name: str) -> tuple[bytes, str] | None:
     """Return a header name as bytes and its kind, or None when it is no RFC 9110 token."""
     if TOKEN.fullmatch(name) is None:
@@ -274,6 +273,9 @@ def repeated_cookie(headers: Headers) -> str:
         f"the reply sets cookie {repeated.decode(errors='replace')!r} more than once; "
         "ALB sends such lines in reverse order, so clients keep the first: try --faithful"
     )
+
+
+KNOWN_NAMES = Remembered(known_name)
 
 
 def wrong(field: str, value: object, rule: str) -> BadFunctionResponse:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from gateway.core.desync import Mode
 from gateway.core.errors import InvalidSetting
 
 RESPONSE_HEADERS: dict[str, bytes] = {
@@ -39,6 +40,9 @@ class Attributes:
     preserve_host: bool = False
     drop_invalid_headers: bool = False
     tls_headers: bool = False
+    desync_mode: Mode = Mode.DEFENSIVE
+    idle_timeout_seconds: int = 60
+    client_keep_alive_seconds: int = 3600
     server_header: bool = True
     response_headers: tuple[tuple[bytes, bytes], ...] = ()
     """What the listener sets on every response, in the order given."""
@@ -48,6 +52,21 @@ def _boolean(text: str) -> bool:
     if text not in {"true", "false"}:
         raise ValueError("true or false")
     return text == "true"
+
+
+def _seconds(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+            raise ValueError(f"{least} to {most} seconds")
+        return int(text)
+
+    return read
+
+
+def _desync_mode(text: str) -> Mode:
+    if text not in list(Mode):
+        raise ValueError("monitor, defensive or strictest")
+    return Mode(text)
 
 
 def _xff_mode(text: str) -> str:
@@ -65,6 +84,9 @@ TABLE: dict[str, Row] = {
     "routing.http.preserve_host_header.enabled": ("preserve_host", _boolean),
     "routing.http.drop_invalid_header_fields.enabled": ("drop_invalid_headers", _boolean),
     "routing.http.x_amzn_tls_version_and_cipher_suite.enabled": ("tls_headers", _boolean),
+    "routing.http.desync_mitigation_mode": ("desync_mode", _desync_mode),
+    "idle_timeout.timeout_seconds": ("idle_timeout_seconds", _seconds(1, 4000)),
+    "client_keep_alive.seconds": ("client_keep_alive_seconds", _seconds(60, 604_800)),
     "routing.http.response.server.enabled": ("server_header", _boolean),
 }
 

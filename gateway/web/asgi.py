@@ -129,7 +129,9 @@ class AsgiFront:
     ) -> None:
         connection = None
         if request.http_version in {"1.0", "1.1"}:
-            connection = b"close" if response.close or wishes_close(request) else b"keep-alive"
+            # Servers never keep an HTTP/1.0 connection, and uvicorn would add a second header.
+            is_last = request.http_version == "1.0" or response.close or wishes_close(request)
+            connection = b"close" if is_last else b"keep-alive"
         date = http_date(int(self._now()))
         given = wire_headers(response, date=date, connection=connection)
         headers = [(name.lower(), value) for name, value in given]  # ASGI wants lower case

@@ -45,7 +45,7 @@ def test_seconds_are_a_number_in_range(command: list[str], seconds: str) -> None
         (["--env", f"A1={'x' * 4096}"], "take 4098 bytes; Lambda allows 4096"),
         (["--env-file", "no-such-file"], "--env-file no-such-file cannot be read"),
         (["--attribute", "routing"], "attribute 'routing' needs a value: KEY=VALUE"),
-        (["--attribute", "routing=1"], "unknown attribute 'routing'; known are: lambda.multi_"),
+        (["--attribute", "routing=1"], "unknown attribute 'routing'; known are: client_keep"),
         (
             ["--attribute", "routing.http.xff_client_port.enabled=yes"],
             "attribute routing.http.xff_client_port.enabled is 'yes' but must be true or false",

@@ -240,12 +240,13 @@ def test_ordinary_request_is_not_refused() -> None:
     assert refusal(asked([(b"Host", b"shop.example.org"), (b"Upgrade", b"h2c")])) is None
 
 
-def test_trace_is_refused_and_other_spellings_are_not() -> None:
-    refused = refusal(asked(method="TRACE"))
+@pytest.mark.parametrize("method", ["TRACE", "CONNECT"])
+def test_trace_and_connect_are_refused_and_other_spellings_are_not(method: str) -> None:
+    refused = refusal(asked(method=method))
 
     assert isinstance(refused, MethodNotAllowed)
-    assert str(refused) == "TRACE is not allowed by ALB"
-    assert refusal(asked(method="trace")) is None
+    assert str(refused) == f"{method} is not allowed by ALB"
+    assert refusal(asked(method=method.lower())) is None
 
 
 def test_request_body_of_1_mb_is_the_largest_that_passes() -> None:
@@ -289,6 +290,16 @@ def test_websocket_upgrade_is_refused(upgrade: bytes, connection: bytes) -> None
 
     assert isinstance(refused, WebSocketNotSupported)
     assert str(refused) == "ALB cannot upgrade to WebSocket in front of Lambda"
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_addresses_are_counted_before_a_websocket_upgrade_is_seen(swapped: bool) -> None:
+    headers = [(b"X-Forwarded-For", 30 * b"192.0.2.1,"), (b"Upgrade", b"websocket")]
+    headers = headers[::-1] if swapped else headers
+
+    refused = refusal(asked([*headers, (b"Connection", b"upgrade")]))
+
+    assert isinstance(refused, TooManyForwardedAddresses)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from gateway.core.attributes import (
     names,
     with_attribute,
 )
+from gateway.core.desync import Mode
 from gateway.core.errors import InvalidSetting
 
 FRAME = "routing.http.response.x_frame_options.header_value"
@@ -29,6 +30,9 @@ MAX_AGE = "routing.http.response.access_control_max_age.header_value"
         ("routing.http.drop_invalid_header_fields.enabled=true", "drop_invalid_headers", True),
         ("routing.http.x_amzn_tls_version_and_cipher_suite.enabled=true", "tls_headers", True),
         ("routing.http.response.server.enabled=false", "server_header", False),
+        ("routing.http.desync_mitigation_mode=strictest", "desync_mode", Mode.STRICTEST),
+        ("idle_timeout.timeout_seconds=4000", "idle_timeout_seconds", 4000),
+        ("client_keep_alive.seconds=604800", "client_keep_alive_seconds", 604_800),
         (f"{FRAME}=DENY", "response_headers", ((b"X-Frame-Options", b"DENY"),)),
     ],
 )
@@ -39,12 +43,34 @@ def test_attribute_sets_its_field_and_no_other(setting: str, field: str, value: 
     assert changed == Attributes(**{field: value})
 
 
-@pytest.mark.parametrize("key", [key for key, (field, _) in TABLE.items() if field != "xff_mode"])
+ALLOWED = {
+    "routing.http.xff_header_processing.mode": "append, preserve or remove",
+    "routing.http.desync_mitigation_mode": "monitor, defensive or strictest",
+    "idle_timeout.timeout_seconds": "1 to 4000 seconds",
+    "client_keep_alive.seconds": "60 to 604800 seconds",
+}
+"""What an attribute takes that is no boolean."""
+
+
+@pytest.mark.parametrize("key", sorted(TABLE.keys() - ALLOWED.keys()))
 def test_boolean_attribute_can_be_set_both_ways(key: str) -> None:
     field = TABLE[key][0]
 
     assert getattr(with_attribute(Attributes(), f"{key}=true"), field) is True
     assert getattr(with_attribute(Attributes(), f"{key}=false"), field) is False
+
+
+@pytest.mark.parametrize(
+    ("key", "least", "most"),
+    [("idle_timeout.timeout_seconds", 1, 4000), ("client_keep_alive.seconds", 60, 604_800)],
+)
+def test_seconds_are_taken_from_the_least_to_the_most(key: str, least: int, most: int) -> None:
+    for seconds in (least, least + 1, most - 1, most):
+        with_attribute(Attributes(), f"{key}={seconds}")
+
+    for seconds in (least - 1, most + 1):
+        with pytest.raises(InvalidSetting, match=f"{least} to {most} seconds"):
+            with_attribute(Attributes(), f"{key}={seconds}")
 
 
 def test_later_setting_wins() -> None:
@@ -56,9 +82,9 @@ def test_later_setting_wins() -> None:
 
 
 @pytest.mark.parametrize("key", sorted(TABLE))
-@pytest.mark.parametrize("value", ["", "True", "yes", "1", "none", "append "])
+@pytest.mark.parametrize("value", ["", "True", "yes", "0", "none", "append ", "-1", "1.5", "²"])
 def test_value_that_aws_refuses_is_refused_with_those_allowed(key: str, value: str) -> None:
-    allowed = "append, preserve or remove" if key.endswith(".mode") else "true or false"
+    allowed = ALLOWED.get(key, "true or false")
 
     with pytest.raises(InvalidSetting) as caught:
         with_attribute(Attributes(), f"{key}={value}")
@@ -69,7 +95,6 @@ def test_value_that_aws_refuses_is_refused_with_those_allowed(key: str, value: s
 @pytest.mark.parametrize(
     "key",
     [
-        "idle_timeout.timeout_seconds",
         "routing.http2.enabled",
         "x_frame_options",
         "routing.http.response.x_frame_options",
@@ -93,12 +118,17 @@ def test_setting_without_a_value_is_refused() -> None:
 
 
 def test_names_are_sorted_and_can_all_be_set() -> None:
-    values = {"routing.http.xff_header_processing.mode": "remove"}
+    values = {
+        "routing.http.xff_header_processing.mode": "remove",
+        "routing.http.desync_mitigation_mode": "monitor",
+        "idle_timeout.timeout_seconds": "60",
+        "client_keep_alive.seconds": "60",
+    }
 
     for name in names():
         with_attribute(Attributes(), f"{name}={values.get(name, 'true')}")
     assert names() == sorted(names())
-    assert len(names()) == len(TABLE) + len(RESPONSE_HEADERS) == 17
+    assert len(names()) == len(TABLE) + len(RESPONSE_HEADERS) == 20
 
 
 @pytest.mark.parametrize("field", RESPONSE_HEADERS)

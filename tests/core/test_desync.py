@@ -23,7 +23,6 @@ from gateway.core.desync import (
     judge,
     ruling,
 )
-from gateway.core.desync_head import role_of
 from tests.desync import (
     FRAMING,
     LINES,
@@ -480,10 +479,3 @@ def _seconds(head: bytes) -> float:
         judge(head)
         spent.append(time.process_time() - start)
     return min(spent)
-
-
-def test_names_are_remembered_within_bounds() -> None:
-    for number in range(1000):
-        assert role_of(b"x-%d" % number) is None
-
-    assert len(role_of.__self__) <= 256

@@ -103,7 +103,7 @@ def test_second_interrupt_ends_at_once(serve: Serve, gate: Gate) -> None:
 
 @pytest.mark.parametrize("number", STOPPING, ids=lambda number: number.name)
 def test_idle_server_stops_with_status_0(serve: Serve, number: int) -> None:
-    server = serve(ECHO)
+    server = serve(ECHO, "--limit", "drain_seconds=0.5")
     with closing(connect(server)) as idle:
         idle.request("GET", "/")
         idle.getresponse().read()

@@ -1,0 +1,152 @@
+"""Sizes, rates and times that a listener allows, and which of them a connection has broken.
+
+ALB publishes some of these (alb.md 1.10, 4.1); the others are ours, because a server that faces
+strangers needs them and ALB does not say what it does (reliability.md 2.6).
+"""
+
+from dataclasses import dataclass, fields, replace
+from enum import Enum, auto
+
+from gateway.core.errors import InvalidSetting
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """One listener's limits; every field can be set with `--limit NAME=VALUE`."""
+
+    line_bytes: int = 16 * 1024
+    """The request line and each header line, with its CRLF: 414 for the first, 400 for a header."""
+    head_bytes: int = 64 * 1024
+    """The whole head: 400."""
+    pipelined_bytes: int = 64 * 1024
+    """What is kept of further requests while one is answered; then reading pauses."""
+    idle_seconds: float = 60.0
+    """`idle_timeout.timeout_seconds`: silence between requests closes, within one gives 408."""
+    keep_alive_seconds: float = 3600.0
+    """`client_keep_alive.seconds`: after this age one more request is served."""
+    head_seconds: float = 20.0
+    """From a head's first byte to its last: 408. Ours."""
+    body_grace_seconds: float = 10.0
+    """How long a body may come at any speed. Ours."""
+    body_bytes_per_second: float = 1024.0
+    """The least average speed of a body after its grace: 408. Ours."""
+    stalled_write_seconds: float = 60.0
+    """A client that takes nothing of its response for this long is cut off. Ours."""
+    linger_seconds: float = 2.0
+    """How long a refused client's further bytes are dropped before the connection closes. Ours."""
+    linger_bytes: int = 2 * 1024 * 1024
+    """How many of them. Ours."""
+    connections: int = 10_000
+    """Connections in all; more are closed at once. Ours."""
+    connections_per_address: int = 1_000
+    """Connections of one client address. Ours."""
+    drain_seconds: float = 25.0
+    """How long a stop waits for requests in flight and for idle connections. Ours."""
+
+
+CHUNKED_OVERHEAD_FACTOR = 1.5
+CHUNKED_OVERHEAD_BYTES = 64 * 1024
+"""A chunked body's raw bytes may be 1.5 times the decoded ones and 64 KB: bounds extensions and
+trailers."""
+
+SWEEP_SECONDS = 0.25
+"""How often deadlines are looked at; a limit is enforced at most this late."""
+
+
+UNLIMITED = 10**12
+"""No limit may be as large as this; infinity and not-a-number are none."""
+
+ATTRIBUTES = {
+    "idle_seconds": "idle_timeout.timeout_seconds",
+    "keep_alive_seconds": "client_keep_alive.seconds",
+}
+"""Limits that ALB has attributes for."""
+
+
+class Phase(Enum):
+    """Where a connection stands."""
+
+    IDLE = auto()
+    HEAD = auto()
+    BODY = auto()
+    RUNNING = auto()
+    WRITING = auto()
+    LINGERING = auto()
+
+
+class Overdue(Enum):
+    """What to do with a connection that is past a deadline."""
+
+    CLOSE = auto()
+    TIME_OUT = auto()
+    """Answer 408 and close."""
+    ABORT = auto()
+
+
+@dataclass(slots=True)
+class Progress:
+    """The times and counts of one connection that deadlines look at; seconds of a monotonic
+    clock."""
+
+    phase: Phase = Phase.IDLE
+    opened_at: float = 0.0
+    active_at: float = 0.0
+    """When the last byte came, or the last response was written."""
+    began_at: float = 0.0
+    """When the head, the body, or the linger began."""
+    body_bytes: int = 0
+    """Raw bytes of the body so far."""
+    stalled_at: float | None = None
+    """Since when the client has taken nothing of what waits to be written."""
+
+
+def overdue(progress: Progress, limits: Limits, now: float) -> Overdue | None:
+    """Return what a connection's broken deadline asks for, or None."""
+    if (
+        progress.stalled_at is not None
+        and now - progress.stalled_at >= limits.stalled_write_seconds
+    ):
+        return Overdue.ABORT
+    silence = now - progress.active_at
+    match progress.phase:
+        case Phase.IDLE:
+            return Overdue.CLOSE if silence >= limits.idle_seconds else None
+        case Phase.HEAD:
+            is_late = now - progress.began_at >= limits.head_seconds
+            return Overdue.TIME_OUT if is_late or silence >= limits.idle_seconds else None
+        case Phase.BODY:
+            is_late = is_too_slow(progress, limits, now)
+            return Overdue.TIME_OUT if is_late or silence >= limits.idle_seconds else None
+        case Phase.LINGERING:
+            return Overdue.ABORT if now - progress.began_at >= limits.linger_seconds else None
+        case _:
+            return None
+
+
+def is_too_slow(progress: Progress, limits: Limits, now: float) -> bool:
+    """Say whether a body comes slower than it must after its grace."""
+    seconds = now - progress.began_at - limits.body_grace_seconds
+    return seconds > 0 and progress.body_bytes < seconds * limits.body_bytes_per_second
+
+
+def limit_names() -> list[str]:
+    """Return the limits that `--limit` takes, sorted."""
+    return sorted({field.name for field in fields(Limits)} - ATTRIBUTES.keys())
+
+
+def with_limit(limits: Limits, setting: str) -> Limits:
+    """Return the limits with one `NAME=VALUE` applied; raises InvalidSetting."""
+    name, _, text = setting.partition("=")
+    if name in ATTRIBUTES:
+        raise InvalidSetting(f"{name} is an attribute of ALB's: --attribute {ATTRIBUTES[name]}")
+    if name not in limit_names():
+        raise InvalidSetting(f"unknown limit {name!r}; known are: {', '.join(limit_names())}")
+    number = type(getattr(limits, name))
+    try:
+        value = number(text)
+    except ValueError as error:
+        kind = "a whole number" if number is int else "a number"
+        raise InvalidSetting(f"limit {name} is {text!r} but must be {kind}") from error
+    if not 0 < value < UNLIMITED:
+        raise InvalidSetting(f"limit {name} is {text} but must be above 0 and below 10^12")
+    return replace(limits, **{name: value})

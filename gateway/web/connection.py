@@ -1,0 +1,540 @@
+"""One client connection of the listener's own front.
+
+Bytes are collected until a head is complete, the head is judged, the body is read to its end, and
+only then does the Responder get the request: one at a time, answers in order, further bytes held
+back. Whatever is refused is answered with the load balancer's page; then the connection half-closes
+and drops what still comes for a while, so that the client sees the status and not a reset.
+"""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Coroutine
+from typing import Any, Protocol, cast
+
+from gateway.core.alb import REQUEST_BODY_LIMIT
+from gateway.core.desync import (
+    REFUSAL_STATUS,
+    Judgement,
+    Mode,
+    Ruling,
+    has_plain_fields,
+    is_plain,
+    judge,
+    ruling,
+)
+from gateway.core.errors import GatewayError, IncompleteRequest, RequestTooLarge
+from gateway.core.http import Headers, HttpRequest, HttpResponse, header
+from gateway.core.interfaces import Responder
+from gateway.core.limits import (
+    CHUNKED_OVERHEAD_BYTES,
+    CHUNKED_OVERHEAD_FACTOR,
+    Limits,
+    Overdue,
+    Phase,
+    Progress,
+    overdue,
+)
+from gateway.wire.h1 import HEAD_END, RequestParser, Unparsable, response_head
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+TLS_HANDSHAKE = 0x16
+NEWLINES = b"\r\n"
+CLIENT_LEFT = 460
+RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER: a close that drops what the kernel still holds for the client."""
+
+
+class Shared(Protocol):
+    """What all connections share: the front."""
+
+    responder: Responder
+    limits: Limits
+    mode: Mode
+    date: bytes
+    """The Date header's value, no older than a sweep."""
+
+    def now(self) -> float:
+        """Return epoch seconds."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+        ...
+
+    def draw(self, count: int, /) -> str:
+        """Return random hex digits."""
+        ...
+
+    def admit(self, connection: "Connection", /) -> bool:
+        """Count a connection in, or say that there is no room for it."""
+        ...
+
+    def forget(self, connection: "Connection", /) -> None:
+        """Count a connection out."""
+        ...
+
+    def start(self, coroutine: Coroutine[Any, Any, None], /) -> "asyncio.Task[None]":
+        """Run a request's coroutine."""
+        ...
+
+    def is_closing(self, progress: Progress, /) -> bool:
+        """Say whether a connection ends after this response."""
+        ...
+
+    def oversized(self, head: bytes, /) -> int:
+        """Return the status for a head that breaks a size limit, or 0."""
+        ...
+
+    def count(self, judgement: Judgement, /) -> None:
+        """Count a head that is not compliant."""
+        ...
+
+    def page(self, status: int, request: HttpRequest, detail: str, /) -> HttpResponse:
+        """Return the load balancer's page for what no error class stands for."""
+        ...
+
+    def refused(self, request: HttpRequest, error: GatewayError, /) -> HttpResponse:
+        """Return the page for an error."""
+        ...
+
+    def failed(self) -> None:
+        """Report the exception at hand."""
+        ...
+
+    def note(
+        self, request: HttpRequest, response: HttpResponse, elb_status: int, sent_bytes: int, /
+    ) -> None:
+        """Tell the sink about a request that is over."""
+        ...
+
+
+class Connection(asyncio.Protocol):
+    """Reads requests, asks the Responder and writes responses, within the front's limits."""
+
+    __slots__ = (
+        "_buffer",
+        "_classification",
+        "_closes",
+        "_front",
+        "_has_left",
+        "_is_lost",
+        "_keeps_alive",
+        "_parser",
+        "_reading_paused",
+        "_remaining",
+        "_request",
+        "_scanned",
+        "_task",
+        "_transport",
+        "_written_waiting",
+        "client",
+        "connection_id",
+        "progress",
+        "server",
+    )
+
+    _transport: asyncio.Transport
+    _request: HttpRequest
+    client: tuple[str, int]
+    server: tuple[str, int]
+
+    def __init__(self, front: Shared) -> None:
+        self._front = front
+        self._parser = RequestParser()
+        self._buffer: bytes | bytearray = b""
+        self._scanned = 0
+        self._remaining: int | None = None
+        self._classification = ""
+        self._closes = False
+        self._keeps_alive = True
+        self._has_left = False
+        self._is_lost = False
+        self._reading_paused = False
+        self._written_waiting = -1
+        self._task: asyncio.Task[None] | None = None
+        self.progress = Progress()
+        self.connection_id = front.draw(32)
+
+    # What the event loop tells.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport, or end at once what is too much."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
+        self.client = address(transport.get_extra_info("peername"))
+        self.server = address(transport.get_extra_info("sockname"))
+        self.progress.opened_at = self.progress.active_at = self._front.monotonic()
+        self._transport.set_write_buffer_limits(0)  # one unsent byte is a client that may stall
+        if not self._front.admit(self):
+            self._transport.abort()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """Forget the connection; an invocation under way goes on and its result is dropped."""
+        self._is_lost = True
+        self._front.forget(self)
+
+    def eof_received(self) -> bool:
+        """Answer what is being worked on to a client that sends no more; end everything else."""
+        self._has_left = True
+        phase = self.progress.phase
+        if phase is Phase.HEAD or phase is Phase.BODY:
+            self._refuse_error(IncompleteRequest("the client left in the middle of a request"))
+        return phase is Phase.RUNNING or phase is Phase.WRITING
+
+    def pause_writing(self) -> None:
+        """Note that the client takes less than is written."""
+        self.progress.stalled_at = self._front.monotonic()
+        self._written_waiting = self._transport.get_write_buffer_size()
+
+    def resume_writing(self) -> None:
+        """Go on with the next request."""
+        self.progress.stalled_at = None
+        if self.progress.phase is Phase.WRITING:
+            self._next()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes as they come."""
+        progress = self.progress
+        progress.active_at = self._front.monotonic()
+        phase = progress.phase
+        if phase is Phase.IDLE or phase is Phase.HEAD:
+            self._collect(data)
+            self._read_head()
+        elif phase is Phase.BODY:
+            self._read_body(data)
+        elif phase is Phase.LINGERING:
+            self._drop(data)
+        else:
+            self._hold(data)
+
+    # Reading.
+
+    def _collect(self, data: bytes) -> None:
+        if not self._buffer:
+            self._buffer = data
+            return
+        if not isinstance(self._buffer, bytearray):
+            self._buffer = bytearray(self._buffer)
+        self._buffer += data
+
+    def _hold(self, data: bytes) -> None:
+        """Keep what comes while a request is worked on; beyond the limit reading pauses."""
+        self._collect(data)
+        if len(self._buffer) > self._front.limits.pipelined_bytes and not self._reading_paused:
+            self._reading_paused = True
+            self._transport.pause_reading()
+
+    def _drop(self, data: bytes) -> None:
+        self.progress.body_bytes += len(data)
+        if self.progress.body_bytes > self._front.limits.linger_bytes:
+            self._transport.abort()
+
+    def _read_head(self) -> None:
+        """Start on the first complete head of the buffer, if there is one."""
+        progress = self.progress
+        if progress.phase is Phase.IDLE:
+            progress.phase = Phase.HEAD
+            progress.began_at = progress.active_at
+        buffer = self._buffer
+        if buffer[0] in NEWLINES:
+            buffer = self._buffer = buffer.lstrip(NEWLINES)
+            self._scanned = 0
+        found = HEAD_END.search(buffer, self._scanned)
+        if found is None:
+            self._wait_for_head(buffer)
+            return
+        end = found.end()
+        head = bytes(buffer[:end])
+        self._buffer = bytes(buffer[end:])
+        self._scanned = 0
+        status = self._front.oversized(head)
+        if status:
+            self._refuse(status, f"head with a line or a size over the limit: {len(head)} bytes")
+        else:
+            self._judge(head)
+
+    def _wait_for_head(self, buffer: bytes | bytearray) -> None:
+        """Look whether an incomplete head can still become one that is allowed."""
+        if not buffer:
+            return
+        self._scanned = max(0, len(buffer) - 2)
+        if buffer[0] == TLS_HANDSHAKE:
+            self._refuse(400, "a TLS handshake on a plain HTTP port: use http:// in the URL")
+            return
+        status = self._front.oversized(bytes(buffer))
+        if status:
+            self._refuse(status, f"head without an end after {len(buffer)} bytes")
+
+    def _judge(self, head: bytes) -> None:
+        """Have the head framed, and refused where the desync mode says so."""
+        parser = self._parser
+        if is_plain(head):
+            try:
+                parser.feed_head(head)
+            except Unparsable:
+                self._begin_judged(head, judge(head))
+                return
+            method, version = parser.method, parser.version
+            if has_plain_fields(method, version, parser.headers) and not parser.is_upgrade:
+                self._closes = False
+                self._classification = ""
+                self._begin(head, method.decode(), parser.target, version, parser.headers)
+                return
+        self._begin_judged(head, judge(head))
+
+    def _begin_judged(self, head: bytes, judgement: Judgement) -> None:
+        """Go on with a head that is not plain, framed by an equivalent strict one."""
+        decision = ruling(judgement, self._front.mode)
+        self._front.count(judgement)
+        if decision is Ruling.REFUSE:
+            self._refuse(judgement.status or REFUSAL_STATUS, judgement.detail, judgement)
+            return
+        self._parser = RequestParser()
+        try:
+            self._parser.feed_head(judgement.head)
+        except Unparsable as error:  # what cannot be framed is never passed
+            self._refuse(REFUSAL_STATUS, str(error), judgement)
+            return
+        self._closes = decision is Ruling.PASS_AND_CLOSE
+        self._classification = judgement.classification
+        self._begin(head, judgement.method, judgement.target, judgement.version, judgement.headers)
+
+    def _begin(
+        self, head: bytes, method: str, target: bytes, version: str, headers: Headers
+    ) -> None:
+        """Take a judged head as the request at hand and read its body, if it has one."""
+        parser = self._parser
+        raw_path, _, query = path_of(target).partition(b"?")
+        self._request = HttpRequest(
+            method,
+            target,
+            raw_path,
+            query,
+            headers,
+            b"",
+            self.client,
+            self.server,
+            "http",
+            version,
+            self._front.now(),
+            len(head),
+            self.connection_id,
+            self._classification,
+        )
+        self._keeps_alive = parser.keeps_alive
+        if parser.is_complete:
+            self._run()
+        else:
+            self._expect_body(headers)
+
+    def _expect_body(self, headers: Headers) -> None:
+        """Get ready for the body, or refuse one that says that it is too large."""
+        progress = self.progress
+        progress.phase = Phase.BODY
+        progress.began_at = progress.active_at
+        progress.body_bytes = 0
+        declared = header(headers, b"content-length")
+        self._remaining = None if declared is None else int(declared)
+        if self._remaining is not None and self._remaining > REQUEST_BODY_LIMIT:
+            self._refuse_error(too_large(self._remaining))
+            return
+        if (header(headers, b"expect") or b"").lower() == b"100-continue":
+            self._transport.write(CONTINUE)
+        data, self._buffer = self._buffer, b""
+        if data:
+            self._read_body(bytes(data))
+
+    def _read_body(self, data: bytes) -> None:
+        try:
+            self._buffer = self._feed(data)
+        except Unparsable as error:
+            self._refuse(400, f"body that cannot be framed: {error}")
+            return
+        progress = self.progress
+        progress.body_bytes += len(data) - len(self._buffer)
+        decoded = self._parser.body_bytes
+        if decoded > REQUEST_BODY_LIMIT:
+            self._refuse_error(too_large(decoded))
+        elif progress.body_bytes > CHUNKED_OVERHEAD_FACTOR * decoded + CHUNKED_OVERHEAD_BYTES:
+            self._refuse(400, "chunk extensions or trailers out of all proportion to the body")
+        elif self._parser.is_complete:
+            self._request.body = self._parser.body()
+            self._request.received_bytes += progress.body_bytes
+            self._run()
+
+    def _feed(self, data: bytes) -> bytes:
+        """Give the parser its part of the data and return the rest."""
+        if self._remaining is None:
+            return self._parser.feed_chunked(data)
+        mine, rest = data[: self._remaining], data[self._remaining :]
+        self._remaining -= len(mine)
+        self._parser.feed_sized(mine)
+        return rest
+
+    # Answering.
+
+    def _run(self) -> None:
+        self.progress.phase = Phase.RUNNING
+        self._task = self._front.start(self._respond(self._request))
+        if self._buffer:
+            self._hold(b"")
+
+    async def _respond(self, request: HttpRequest) -> None:
+        """Ask the Responder and write what it says."""
+        try:
+            response = await self._front.responder.respond(request)
+        except Exception as error:  # noqa: BLE001 - the outermost loop: a bug is a response
+            self._front.failed()
+            response = self._front.refused(request, GatewayError(repr(error)))
+        self._task = None
+        if self._is_lost:
+            self._front.note(request, response, CLIENT_LEFT, 0)
+            return
+        self._write(request, response)
+        if self.progress.stalled_at is None:
+            self._next()
+
+    def _write(self, request: HttpRequest, response: HttpResponse) -> None:
+        """Write the response and decide whether the connection goes on after it."""
+        front = self._front
+        progress = self.progress
+        progress.phase = Phase.WRITING
+        progress.active_at = front.monotonic()
+        self._closes = (
+            self._closes
+            or response.close
+            or self._has_left
+            or not self._keeps_alive
+            or front.is_closing(progress)
+        )
+        connection = b"close" if self._closes else b"keep-alive"
+        head = response_head(response, date=front.date, connection=connection)
+        self._transport.write(head + response.body)
+        status = CLIENT_LEFT if self._has_left else response.status
+        front.note(request, response, status, len(head) + len(response.body))
+
+    def _next(self) -> None:
+        """Close, or go on with what is in the buffer."""
+        if self._closes:
+            self._close()
+            return
+        self.progress.phase = Phase.IDLE
+        if self._reading_paused:
+            self._reading_paused = False
+            self._transport.resume_reading()
+        if self._buffer:
+            self._read_head()
+
+    # Ending.
+
+    def _refuse_error(self, error: GatewayError) -> None:
+        """Answer an error of the request at hand and end the connection."""
+        self._end_with(self._request, self._front.refused(self._request, error))
+
+    def _refuse(self, status: int, detail: str, judgement: Judgement | None = None) -> None:
+        """Answer with a page of the load balancer's own and end the connection."""
+        if self.progress.phase is not Phase.BODY:
+            self._request = self._unread(judgement)
+        self._end_with(self._request, self._front.page(status, self._request, detail))
+
+    def _unread(self, judgement: Judgement | None) -> HttpRequest:
+        """Return what can be said of a request whose head was refused."""
+        request = HttpRequest("", b"", b"", b"", [], client=self.client, server=self.server)
+        request.http_version = ""
+        request.connection_id = self.connection_id
+        request.arrived_at = self._front.now()
+        if judgement is not None:
+            request.headers = judgement.headers
+            request.classification = judgement.classification
+        return request
+
+    def _end_with(self, request: HttpRequest, response: HttpResponse) -> None:
+        """Write a last response, half-close, and drop what still comes."""
+        head = response_head(response, date=self._front.date, connection=b"close")
+        self._transport.write(head + response.body)
+        self._front.note(request, response, response.status, len(head) + len(response.body))
+        self._linger()
+
+    def _close(self) -> None:
+        """End the connection after a regular response."""
+        if self._buffer and not self._has_left:
+            self._linger()  # unread bytes would turn the close into a reset
+        else:
+            self._transport.close()
+
+    def _linger(self) -> None:
+        progress = self.progress
+        progress.phase = Phase.LINGERING
+        progress.began_at = self._front.monotonic()
+        progress.body_bytes = 0
+        self._buffer = b""
+        self._parser = RequestParser()
+        if self._has_left:
+            self._transport.close()
+        elif self._transport.can_write_eof():
+            self._transport.write_eof()
+        if self._reading_paused:
+            self._reading_paused = False
+            self._transport.resume_reading()
+
+    # What the front asks for.
+
+    def check_deadlines(self, now: float) -> None:
+        """Act on a broken deadline; called by the front's sweep."""
+        progress = self.progress
+        if progress.stalled_at is not None:
+            self._look_for_progress(now)
+        match overdue(progress, self._front.limits, now):
+            case Overdue.CLOSE:
+                self._transport.close()
+            case Overdue.ABORT if progress.stalled_at is not None:
+                self._reset()
+            case Overdue.ABORT:
+                self._transport.abort()
+            case Overdue.TIME_OUT:
+                self._refuse(408, f"the client was too slow: {progress.phase.name.lower()}")
+
+    def _look_for_progress(self, now: float) -> None:
+        """A client that took something of its response since the last look is not stalled."""
+        waiting = self._transport.get_write_buffer_size()
+        if waiting < self._written_waiting:
+            self.progress.stalled_at = now
+        self._written_waiting = waiting
+
+    def _reset(self) -> None:
+        """Cut off a client that does not read: a regular close would leave the kernel trying."""
+        client = self._transport.get_extra_info("socket")
+        if client is not None:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self._transport.abort()
+
+    def close_if_idle(self) -> None:
+        """Close a connection between requests."""
+        if self.progress.phase is Phase.IDLE:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """End the connection at once, whatever it does."""
+        self._transport.abort()
+
+
+def too_large(size: int) -> RequestTooLarge:
+    """Return the refusal of a body of this size or more."""
+    return RequestTooLarge(f"body of {size} bytes or more, {REQUEST_BODY_LIMIT} allowed")
+
+
+def address(name: tuple[str, int] | None) -> tuple[str, int]:
+    """Return host and port of a socket name; a Unix socket has none."""
+    return (name[0], name[1]) if isinstance(name, tuple) else ("127.0.0.1", 0)
+
+
+def path_of(target: bytes) -> bytes:
+    """Return path and query of a target: absolute-form loses scheme and authority, `#` ends it."""
+    if b"#" in target:
+        target = target.partition(b"#")[0]
+    if target.startswith(b"/"):
+        return target
+    rest = target.partition(b"://")[2]
+    start = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
+    path = rest[start:]
+    return path if path.startswith(b"/") else b"/" + path

@@ -1,0 +1,183 @@
+"""The listener's own front: what all connections share, and the sweep over their deadlines.
+
+Sans framework: a connection is a protocol of the event loop (connection.py), framing is wire/,
+what is allowed is core/ (desync.py, limits.py), and the answer is the Responder's. Deadlines are
+fields that one sweep reads four times a second, not a timer per request.
+"""
+
+import asyncio
+import traceback
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from gateway.core.desync import Judgement, Mode
+from gateway.core.errors import GatewayError
+from gateway.core.http import Forwarding, HttpRequest, HttpResponse, http_date
+from gateway.core.interfaces import Clock, Responder, Sink
+from gateway.core.limits import SWEEP_SECONDS, Limits, Progress
+from gateway.core.notices import OperatorWarning, RequestServed
+from gateway.core.outcomes import outcome
+from gateway.core.pages import Pages
+from gateway.web.connection import Connection
+
+
+class Front:
+    """Makes connections and owns them; `start_sweep` and `stop` frame its life."""
+
+    def __init__(  # noqa: PLR0913 - what every connection needs
+        self,
+        responder: Responder,
+        *,
+        pages: Pages,
+        sink: Sink | None,
+        clock: Clock,
+        draw: Callable[[int], str],
+        limits: Limits,
+        mode: Mode,
+    ) -> None:
+        self.responder = responder
+        self.limits = limits
+        self.mode = mode
+        self.draw = draw
+        self.now = clock.now
+        self.monotonic = clock.monotonic
+        self.date = b""
+        self.classified: Counter[str] = Counter()
+        """Requests per desync class and reason: the metric of alb.md 4.9."""
+        self._pages = pages
+        self._sink = sink
+        self._connections: set[Connection] = set()
+        self._per_address: Counter[str] = Counter()
+        self._is_draining = False
+        self._second = -1
+        self._drained = asyncio.Event()
+
+    def __call__(self) -> Connection:
+        """Return the protocol of a new connection."""
+        return Connection(self)
+
+    # Life.
+
+    def start_sweep(self) -> None:
+        """Begin to look at deadlines; needs a running event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Refresh the Date header and act on what is overdue, then sleep a quarter of a second."""
+        now = self.monotonic()
+        second = int(self.now())
+        if second != self._second:
+            self._second = second
+            self.date = http_date(second)
+        for connection in list(self._connections):
+            connection.check_deadlines(now)
+        self._timer = self._loop.call_later(SWEEP_SECONDS, self._sweep)
+
+    async def drain(self, *, is_hasty: bool = False) -> None:
+        """Answer what comes with `Connection: close` until no connection is left, within the limit.
+
+        In haste (Ctrl-C) connections between requests are closed at once, which may reset a request
+        that is on its way.
+        """
+        self._is_draining = True
+        if is_hasty:
+            for connection in list(self._connections):
+                connection.close_if_idle()
+        self._look_whether_drained()
+        try:
+            async with asyncio.timeout(self.limits.drain_seconds):
+                await self._drained.wait()
+        except TimeoutError:
+            self.abort()
+
+    def abort(self) -> None:
+        """End every connection at once."""
+        for connection in list(self._connections):
+            connection.abort()
+
+    def stop(self) -> None:
+        """End the sweep."""
+        self._timer.cancel()
+
+    # What connections ask for.
+
+    def admit(self, connection: Connection) -> bool:
+        """Count a connection in, or say that there is no room for it."""
+        host = connection.client[0]
+        if len(self._connections) >= self.limits.connections:
+            return False
+        if self._per_address[host] >= self.limits.connections_per_address:
+            return False
+        self._connections.add(connection)
+        self._per_address[host] += 1
+        return True
+
+    def forget(self, connection: Connection) -> None:
+        """Count a connection out."""
+        if connection not in self._connections:
+            return
+        self._connections.discard(connection)
+        host = connection.client[0]
+        self._per_address[host] -= 1
+        if not self._per_address[host]:
+            del self._per_address[host]
+        self._look_whether_drained()
+
+    def _look_whether_drained(self) -> None:
+        if self._is_draining and not self._connections:
+            self._drained.set()
+
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a request's coroutine: the one place where a task is made (architecture, decision
+        2)."""
+        return self._loop.create_task(coroutine)
+
+    def is_closing(self, progress: Progress) -> bool:
+        """Say whether a connection ends after this response: stop, or age (alb.md 4.1)."""
+        age = progress.active_at - progress.opened_at
+        return self._is_draining or age >= self.limits.keep_alive_seconds
+
+    def oversized(self, head: bytes) -> int:
+        """Return the status for a head, perhaps incomplete, that breaks a size limit, or 0."""
+        limits = self.limits
+        size = len(head)
+        if size <= limits.line_bytes and size <= limits.head_bytes:
+            return 0
+        longest = max(len(line) + 1 for line in head.split(b"\n"))
+        first = head.partition(b"\n")[0]
+        if len(first) + 1 > limits.line_bytes:
+            return 414
+        return 400 if longest > limits.line_bytes or size > limits.head_bytes else 0
+
+    def count(self, judgement: Judgement) -> None:
+        """Count a head that is not compliant."""
+        if judgement.classification:
+            self.classified[judgement.classification] += 1
+
+    def page(self, status: int, request: HttpRequest, detail: str) -> HttpResponse:
+        """Return the load balancer's page for what no error class stands for."""
+        response = self._pages.page(status, request)
+        response.forwarding = Forwarding(detail=detail)
+        return response
+
+    def refused(self, request: HttpRequest, error: GatewayError) -> HttpResponse:
+        """Return the page for an error."""
+        status, reason = outcome(error)
+        response = self._pages.page(status, request)
+        response.forwarding = Forwarding(error_reason=reason, detail=str(error))
+        return response
+
+    def failed(self) -> None:
+        """Report the exception at hand, a defect of the gateway."""
+        if self._sink is not None:
+            self._sink.emit(OperatorWarning(f"the gateway failed:\n{traceback.format_exc()}"))
+
+    def note(
+        self, request: HttpRequest, response: HttpResponse, elb_status: int, sent_bytes: int
+    ) -> None:
+        """Tell the sink about a request that is over."""
+        if self._sink is not None:
+            notice = RequestServed(request, response, elb_status, sent_bytes, self.now())
+            self._sink.emit(notice)

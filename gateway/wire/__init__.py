@@ -1,0 +1,1 @@
+"""Bytes to messages and back, without policy; the only importer of the HTTP parsers."""

@@ -1,0 +1,157 @@
+"""HTTP/1 requests from bytes and responses to bytes, framed by llhttp through httptools.
+
+The caller cuts a connection's bytes where messages can end, so that no byte of the next request
+is ever parsed with the one before: a head is fed whole, a body with a length is fed to its last
+byte, and a chunked body in pieces that end wherever an empty line ends, because a chunked
+message ends nowhere else.
+"""
+
+import re
+from functools import lru_cache
+
+import httptools
+
+from gateway.core.http import Headers, HttpResponse, wire_headers
+
+HEAD_END = re.compile(rb"\n\r?\n")
+"""Where a head ends, found tolerantly: a bare LF may end a line (RFC 9112 section 2.2)."""
+
+EMPTY_LINE = b"\r\n\r\n"
+
+
+class Unparsable(Exception):
+    """llhttp refuses these bytes."""
+
+
+class RequestParser:
+    """Reads one request after the other; what was read stands in its attributes."""
+
+    __slots__ = (
+        "_body_bytes",
+        "_chunks",
+        "_fields",
+        "_parser",
+        "_tail",
+        "headers",
+        "is_complete",
+        "is_upgrade",
+        "keeps_alive",
+        "target",
+    )
+
+    def __init__(self) -> None:
+        self._parser = httptools.HttpRequestParser(self)
+        self._tail = b""
+        self.target = b""
+        self.headers: Headers = []
+        self._fields: Headers = []
+        self._chunks: list[bytes] = []
+        self._body_bytes = 0
+        self.is_complete = self.is_upgrade = False
+        self.keeps_alive = True
+        """Whether the client wants the connection kept (RFC 9112 section 9.3)."""
+
+    def on_url(self, url: bytes) -> None:
+        """Take the target; called by the parser."""
+        self.target = url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, or a trailer; called by the parser."""
+        self._fields.append((name, value.rstrip()))
+
+    def on_headers_complete(self) -> None:
+        """Take what came so far as the head: trailers have no place in an event (alb.md 1.4).
+
+        Called by the parser, which after the last byte of a request forgets whether to keep alive.
+        """
+        self.headers, self._fields = self._fields, []
+        self.keeps_alive = self._parser.should_keep_alive()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body; called by the parser."""
+        self._chunks.append(body)
+        self._body_bytes += len(body)
+
+    def on_message_complete(self) -> None:
+        """Note the end of the request; called by the parser."""
+        self.is_complete = True
+
+    @property
+    def method(self) -> bytes:
+        """Return the method of the request at hand."""
+        return self._parser.get_method()
+
+    @property
+    def body_bytes(self) -> int:
+        """Return the size of the body so far, decoded."""
+        return self._body_bytes
+
+    def body(self) -> bytes:
+        """Return the body so far."""
+        chunks = self._chunks
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    @property
+    def version(self) -> str:
+        """Return the version of the request at hand, such as `1.1`; not cheap, so ask once."""
+        return self._parser.get_http_version()
+
+    def feed_head(self, head: bytes) -> None:
+        """Read a complete head; raises Unparsable. The parser is then at the body, or at the end.
+
+        llhttp takes an upgrade's body for the next protocol's bytes, so `is_upgrade` asks the
+        caller to feed the head again without that header.
+        """
+        self._fields = []
+        self._chunks = []
+        self._body_bytes = 0
+        self.is_complete = self.is_upgrade = False
+        try:
+            self._parser.feed_data(head)
+        except httptools.HttpParserUpgrade:
+            self.is_upgrade = True
+        except httptools.HttpParserError as error:
+            self._parser = httptools.HttpRequestParser(self)
+            raise Unparsable(str(error)) from error
+
+    def feed_sized(self, data: bytes) -> None:
+        """Read bytes of a body with a length, none behind its end."""
+        self._parser.feed_data(data)
+
+    def feed_chunked(self, data: bytes) -> bytes:
+        """Read a chunked body and return what stands behind its end; raises Unparsable."""
+        start = 0
+        try:
+            while not self.is_complete and start < len(data):
+                end = self._next_cut(data, start)
+                self._parser.feed_data(data[start:end])
+                self._tail = (self._tail + data[start:end])[-3:]
+                start = end
+        except httptools.HttpParserError as error:
+            self._parser = httptools.HttpRequestParser(self)
+            raise Unparsable(str(error)) from error
+        if self.is_complete:
+            self._tail = b""
+        return data[start:]
+
+    def _next_cut(self, data: bytes, start: int) -> int:
+        """Return where the next empty line ends, perhaps one that began in the piece before."""
+        if self._tail:
+            found = (self._tail + data[start : start + 3]).find(EMPTY_LINE)
+            if found >= 0:
+                return start + found + 4 - len(self._tail)
+        found = data.find(EMPTY_LINE, start)
+        return found + 4 if found >= 0 else len(data)
+
+
+@lru_cache(maxsize=1024)
+def status_line(status: int, reason: str) -> bytes:
+    """Return the status line; ALB answers HTTP/1.0 with HTTP/1.1 too (alb.md 2.3)."""
+    return f"HTTP/1.1 {status} {reason}\r\n".encode()
+
+
+def response_head(response: HttpResponse, *, date: bytes, connection: bytes) -> bytes:
+    """Return status line and headers with the empty line that ends them."""
+    headers = wire_headers(response, date=date, connection=connection)
+    lines = [name + b": " + value for name, value in headers]
+    return status_line(response.status, response.reason) + b"\r\n".join(lines) + b"\r\n\r\n"
