@@ -21,11 +21,11 @@ def test_key_over_the_limit_is_worked_out_each_time() -> None:
 
 
 def test_number_of_keys_is_bounded() -> None:
-    doubled = Remembered(lambda key: 2 * key)
+    doubled = Remembered(lambda key: key + key)
 
     sizes = []
     for number in range(2 * ENTRIES_LIMIT + 1):
-        assert doubled[b"%d" % number] == 2 * b"%d" % number
+        assert doubled[b"%d" % number] == 2 * (b"%d" % number)
         sizes.append(len(doubled))
 
     assert max(sizes) == ENTRIES_LIMIT
