@@ -2,7 +2,7 @@
 
 import os
 import time
-from asyncio import TaskGroup
+from asyncio import TaskGroup, sleep  # noqa: TID251 - one turn of the loop, no time passes
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -87,14 +87,17 @@ def portable_front(
     return AsgiFront(responder, pages=Pages(serving.attributes), sink=sink, clock=CLOCK)
 
 
+def variables(function: Function) -> dict[str, str]:
+    """Return the variables of a function that starts now."""
+    date = time.strftime("%Y/%m/%d", time.gmtime(CLOCK.now()))
+    return function_variables(function, os.environ, date=date, log_stream_id=HexDraws()(32))
+
+
 @contextmanager
 def function_process(function: Function) -> Iterator[None]:
     """Make this process a Lambda function's: its variables, AWS's log format, output per
     invocation."""
-    date = time.strftime("%Y/%m/%d", time.gmtime(CLOCK.now()))
-    os.environ.update(
-        function_variables(function, os.environ, date=date, log_stream_id=HexDraws()(32))
-    )
+    os.environ.update(variables(function))
     time.tzset()
     with captured_streams():
         configure_logging(current_request_id)
@@ -106,7 +109,8 @@ def in_process(serving: Serving, code: HandlerCode) -> InProcess:
     settings = InProcessSettings(
         serving.function.handler, serving.function.timeout_seconds, serving.worker_threads()
     )
-    function = FunctionSettings.from_environ(os.environ)
+    # An embedding process keeps its variables, but the context names the function there too.
+    function = FunctionSettings.from_environ({**variables(serving.function), **os.environ})
     return InProcess(settings, code.load(), function=function, clock=CLOCK)
 
 
@@ -114,14 +118,16 @@ def in_process(serving: Serving, code: HandlerCode) -> InProcess:
 async def running_function(serving: Serving, sink: Sink | None) -> AsyncIterator[InProcess]:
     """Load the function, start its workers and, if asked, the watch over its files."""
     code = HandlerCode(serving.function.handler, serving.function.code)
-    async with in_process(serving, code) as invoker, TaskGroup() as tasks:
+    async with in_process(serving, code) as invoker:
         if not serving.is_reloading:
             check_callable(invoker)
             yield invoker
             return
-        watch = tasks.create_task(reload_on_change(code, invoker, sink or Fanout([])))
-        yield invoker
-        watch.cancel()
+        async with TaskGroup() as tasks:
+            watch = tasks.create_task(reload_on_change(code, invoker, sink or Fanout([])))
+            await sleep(0)  # the watch stands before anybody hears of the listener
+            yield invoker
+            watch.cancel()
 
 
 def check_callable(invoker: InProcess) -> None:

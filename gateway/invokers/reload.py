@@ -6,13 +6,15 @@ until the next save.
 """
 
 import asyncio
+import threading
+from concurrent.futures import Future
 from contextlib import aclosing
 
 from watchfiles import PythonFilter, awatch
 
 from gateway.core.interfaces import Sink
 from gateway.core.notices import FunctionReloaded, OperatorWarning
-from gateway.invokers.code import HandlerCode
+from gateway.invokers.code import Handler, HandlerCode
 from gateway.invokers.in_process import InProcess
 from gateway.runtime.bootstrap import InitError
 
@@ -25,11 +27,27 @@ async def reload_on_change(code: HandlerCode, invoker: InProcess, sink: Sink) ->
     try:
         async with aclosing(saves):
             async for _ in saves:
-                handler = await asyncio.to_thread(code.reload)
+                handler = await reloaded(code)
                 invoker.replace(handler)
                 sink.emit(FunctionReloaded(code.handler, error_lines(handler)))
     except (OSError, RuntimeError) as error:  # RuntimeError: watchfiles' own errors
         sink.emit(OperatorWarning(f"not reloading: {code.directory} cannot be watched: {error}"))
+
+
+async def reloaded(code: HandlerCode) -> Handler | InitError:
+    """Load afresh on a daemon thread: an import that never ends must not keep the process, as a
+    thread of asyncio's own would."""
+    future: Future[Handler | InitError] = Future()
+    future.set_running_or_notify_cancel()
+
+    def load() -> None:
+        try:
+            future.set_result(code.reload())
+        except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
+            future.set_exception(error)
+
+    threading.Thread(target=load, name="reload", daemon=True).start()
+    return await asyncio.wrap_future(future)
 
 
 def error_lines(handler: object) -> str:

@@ -3,9 +3,11 @@
 import asyncio
 import json
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from anyio.lowlevel import checkpoint
@@ -15,7 +17,7 @@ from gateway.core.notices import FunctionReloaded, Notice, OperatorWarning
 from gateway.invokers.code import HandlerCode
 from gateway.invokers.in_process import InProcess, InProcessSettings
 from gateway.invokers.reload import reload_on_change
-from gateway.runtime.bootstrap import FunctionSettings
+from gateway.runtime.bootstrap import FunctionSettings, InitError
 from gateway.telemetry.system import SystemClock
 
 PATIENCE_SECONDS = 10.0
@@ -67,9 +69,11 @@ def save_text(directory: Path, text: str) -> None:
 
 
 @asynccontextmanager
-async def reloading(directory: Path, sink: WaitingSink) -> AsyncIterator[InProcess]:
+async def reloading(
+    directory: Path, sink: WaitingSink, kind: type[HandlerCode] = HandlerCode
+) -> AsyncIterator[InProcess]:
     """An invoker whose code is watched; the watch stands once this is entered."""
-    code = HandlerCode(f"{NAME}.handler", directory)
+    code = kind(f"{NAME}.handler", directory)
     settings = InProcessSettings(code.handler, threads=1)
     function = FunctionSettings()
     async with (
@@ -142,6 +146,58 @@ async def test_file_beside_the_code_brings_a_reload(directory: Path) -> None:
         notice = await sink.wait_notice()
 
     assert notice == FunctionReloaded(f"{NAME}.handler")
+
+
+class ImportGate(ModuleType):
+    """A module that holds up whoever imports from it and asks to be let through."""
+
+    def __init__(self) -> None:
+        super().__init__("gw_import_gate")
+        self.begun = threading.Semaphore(0)
+        self.passes = threading.Semaphore(0)
+        self.thread = threading.current_thread()
+        self.has_passed = False
+
+    def wait(self) -> None:
+        self.thread = threading.current_thread()
+        self.begun.release()
+        self.passes.acquire(timeout=PATIENCE_SECONDS)
+        self.has_passed = True
+
+
+def test_import_that_never_ends_keeps_neither_loop_nor_process(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = ImportGate()
+    monkeypatch.setitem(sys.modules, gate.__name__, gate)
+
+    async def main() -> None:
+        async with reloading(directory, WaitingSink()):
+            save_text(directory, "import gw_import_gate\ngw_import_gate.wait()\n")
+            assert await asyncio.to_thread(gate.begun.acquire, timeout=PATIENCE_SECONDS)
+
+    asyncio.run(main())
+    has_passed = gate.has_passed
+    gate.passes.release()
+    gate.thread.join(PATIENCE_SECONDS)
+
+    assert gate.thread.daemon
+    assert not has_passed
+
+
+async def test_reload_that_cannot_be_done_ends_the_watch_and_says_why(directory: Path) -> None:
+    class Broken(HandlerCode):
+        def reload(self) -> InitError:
+            raise RuntimeError("symlink loop")
+
+    sink = WaitingSink()
+
+    async with reloading(directory, sink, Broken):
+        save(directory, "second")
+        notice = await sink.wait_notice()
+
+    assert isinstance(notice, OperatorWarning)
+    assert notice.text.endswith(": symlink loop")
 
 
 @pytest.fixture
