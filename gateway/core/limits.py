@@ -6,6 +6,7 @@ strangers needs them and ALB does not say what it does (reliability.md 2.6).
 
 from dataclasses import dataclass, fields, replace
 from enum import Enum, auto
+from typing import Literal
 
 from gateway.core.errors import InvalidSetting
 
@@ -48,6 +49,9 @@ CHUNKED_OVERHEAD_FACTOR = 1.5
 CHUNKED_OVERHEAD_BYTES = 64 * 1024
 """A chunked body's raw bytes may be 1.5 times the decoded ones and 64 KB: bounds extensions and
 trailers."""
+
+CHUNKED_STEP = 16 * 1024
+"""How often that is looked at while a chunked body comes, and once more at its end."""
 
 SWEEP_SECONDS = 0.25
 """How often deadlines are looked at; a limit is enforced at most this late."""
@@ -110,14 +114,16 @@ def overdue(progress: Progress, limits: Limits, now: float) -> Overdue | None:
     silence = now - progress.active_at
     match progress.phase:
         case Phase.IDLE:
-            return Overdue.CLOSE if silence >= limits.idle_seconds else None
+            # Who is idle now has had the one more request that ALB serves; or sends empty lines.
+            is_old = now - progress.opened_at >= limits.keep_alive_seconds + limits.idle_seconds
+            return Overdue.CLOSE if is_old or silence >= limits.idle_seconds else None
         case Phase.HEAD:
             is_late = now - progress.began_at >= limits.head_seconds
             return Overdue.TIME_OUT if is_late or silence >= limits.idle_seconds else None
         case Phase.BODY:
             is_late = is_too_slow(progress, limits, now)
             return Overdue.TIME_OUT if is_late or silence >= limits.idle_seconds else None
-        case Phase.LINGERING:
+        case Phase.LINGERING if progress.stalled_at is None:
             return Overdue.ABORT if now - progress.began_at >= limits.linger_seconds else None
         case _:
             return None
@@ -127,6 +133,24 @@ def is_too_slow(progress: Progress, limits: Limits, now: float) -> bool:
     """Say whether a body comes slower than it must after its grace."""
     seconds = now - progress.began_at - limits.body_grace_seconds
     return seconds > 0 and progress.body_bytes < seconds * limits.body_bytes_per_second
+
+
+def is_inflated(raw: int, decoded: int) -> bool:
+    """Say whether a chunked body has more around it than its data justifies."""
+    return raw > CHUNKED_OVERHEAD_FACTOR * decoded + CHUNKED_OVERHEAD_BYTES
+
+
+def broken_size(
+    lines: bytes | bytearray, size: int, limits: Limits, *, is_first: bool
+) -> Literal[0, 400, 414]:
+    """Return the status for lines of a head of this size that break a limit, or 0.
+
+    `is_first` says that the lines begin with the request line. A line without LF must get one.
+    """
+    sizes = [len(line) + 1 for line in lines.lstrip(b"\n").split(b"\n")]
+    if is_first and sizes[0] > limits.line_bytes:
+        return 414
+    return 400 if max(sizes) > limits.line_bytes or size > limits.head_bytes else 0
 
 
 def limit_names() -> list[str]:

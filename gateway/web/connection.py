@@ -7,6 +7,7 @@ and drops what still comes for a while, so that the client sees the status and n
 """
 
 import asyncio
+import re
 import socket
 import struct
 from collections.abc import Coroutine
@@ -14,6 +15,7 @@ from typing import Any, Protocol, cast
 
 from gateway.core.alb import REQUEST_BODY_LIMIT
 from gateway.core.desync import (
+    CHUNKED,
     REFUSAL_STATUS,
     Judgement,
     Mode,
@@ -27,20 +29,25 @@ from gateway.core.errors import GatewayError, IncompleteRequest, RequestTooLarge
 from gateway.core.http import Headers, HttpRequest, HttpResponse, header
 from gateway.core.interfaces import Responder
 from gateway.core.limits import (
-    CHUNKED_OVERHEAD_BYTES,
-    CHUNKED_OVERHEAD_FACTOR,
+    CHUNKED_STEP,
     Limits,
     Overdue,
     Phase,
     Progress,
+    is_inflated,
     overdue,
 )
 from gateway.wire.h1 import HEAD_END, RequestParser, Unparsable, response_head
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 TLS_HANDSHAKE = 0x16
-NEWLINES = b"\r\n"
+SPACE = 0x20
+EMPTY_LINES = re.compile(rb"(?:\r?\n)*")
+BARE_LF = re.compile(rb"(?<!\r)\n")
 CLIENT_LEFT = 460
+INCOMPLETE = "the client left in the middle of a request"
+UNREADABLE = frozenset({"", "0.9"})
+"""Versions of a request line that cannot be trusted; the access log has dashes for it."""
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER: a close that drops what the kernel still holds for the client."""
 
@@ -86,6 +93,10 @@ class Shared(Protocol):
         """Return the status for a head that breaks a size limit, or 0."""
         ...
 
+    def outgrown(self, begun: bytes | bytearray, seen: int, /) -> int:
+        """Return the status for the beginning of a head that cannot end within the limits, or 0."""
+        ...
+
     def count(self, judgement: Judgement, /) -> None:
         """Count a head that is not compliant."""
         ...
@@ -120,9 +131,9 @@ class Connection(asyncio.Protocol):
         "_has_left",
         "_is_lost",
         "_keeps_alive",
+        "_length",
         "_parser",
         "_reading_paused",
-        "_remaining",
         "_request",
         "_scanned",
         "_task",
@@ -144,7 +155,7 @@ class Connection(asyncio.Protocol):
         self._parser = RequestParser()
         self._buffer: bytes | bytearray = b""
         self._scanned = 0
-        self._remaining: int | None = None
+        self._length = CHUNKED
         self._classification = ""
         self._closes = False
         self._keeps_alive = True
@@ -169,17 +180,33 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def connection_lost(self, _error: Exception | None) -> None:
-        """Forget the connection; an invocation under way goes on and its result is dropped."""
+        """Forget the connection, or count it until the invocation under way is over, so that who
+        leaves cannot start more of them than who stays; its result is dropped."""
         self._is_lost = True
+        phase = self.progress.phase
+        if phase is Phase.RUNNING:
+            return
+        if phase is Phase.BODY:
+            response = self._front.refused(self._request, IncompleteRequest(INCOMPLETE))
+            self._front.note(self._request, response, response.status, 0)
         self._front.forget(self)
 
     def eof_received(self) -> bool:
-        """Answer what is being worked on to a client that sends no more; end everything else."""
+        """Answer what came of a client that sends no more; False closes the connection."""
         self._has_left = True
+        self._end_input()
+        phase = self.progress.phase
+        return phase is Phase.RUNNING or phase is Phase.WRITING
+
+    def _end_input(self) -> None:
+        """Refuse what is incomplete for good, and close after the last complete request."""
         phase = self.progress.phase
         if phase is Phase.HEAD or phase is Phase.BODY:
-            self._refuse_error(IncompleteRequest("the client left in the middle of a request"))
-        return phase is Phase.RUNNING or phase is Phase.WRITING
+            self._refuse_error(IncompleteRequest(INCOMPLETE))
+        elif phase is Phase.IDLE:
+            self._transport.close()
+        elif not self._buffer:
+            self._closes = True
 
     def pause_writing(self) -> None:
         """Note that the client takes less than is written."""
@@ -187,10 +214,14 @@ class Connection(asyncio.Protocol):
         self._written_waiting = self._transport.get_write_buffer_size()
 
     def resume_writing(self) -> None:
-        """Go on with the next request."""
-        self.progress.stalled_at = None
-        if self.progress.phase is Phase.WRITING:
+        """Go on with the next request; only now does the client's silence, or the linger, count."""
+        progress = self.progress
+        progress.stalled_at = None
+        progress.active_at = self._front.monotonic()
+        if progress.phase is Phase.WRITING:
             self._next()
+        elif progress.phase is Phase.LINGERING:
+            progress.began_at = progress.active_at
 
     def data_received(self, data: bytes) -> None:
         """Take bytes as they come."""
@@ -218,9 +249,14 @@ class Connection(asyncio.Protocol):
         self._buffer += data
 
     def _hold(self, data: bytes) -> None:
-        """Keep what comes while a request is worked on; beyond the limit reading pauses."""
+        """Keep what comes while a request is worked on."""
         self._collect(data)
-        if len(self._buffer) > self._front.limits.pipelined_bytes and not self._reading_paused:
+        self._pause_if_full()
+
+    def _pause_if_full(self) -> None:
+        """Pause reading while more is kept than the limit."""
+        is_full = len(self._buffer) > self._front.limits.pipelined_bytes
+        if is_full and not self._reading_paused:
             self._reading_paused = True
             self._transport.pause_reading()
 
@@ -236,9 +272,10 @@ class Connection(asyncio.Protocol):
             progress.phase = Phase.HEAD
             progress.began_at = progress.active_at
         buffer = self._buffer
-        if buffer[0] in NEWLINES:
-            buffer = self._buffer = buffer.lstrip(NEWLINES)
-            self._scanned = 0
+        if buffer[0] < SPACE:
+            buffer = self._without_empty_lines(buffer)
+            if not buffer:
+                return
         found = HEAD_END.search(buffer, self._scanned)
         if found is None:
             self._wait_for_head(buffer)
@@ -253,15 +290,28 @@ class Connection(asyncio.Protocol):
         else:
             self._judge(head)
 
-    def _wait_for_head(self, buffer: bytes | bytearray) -> None:
-        """Look whether an incomplete head can still become one that is allowed."""
-        if not buffer:
-            return
-        self._scanned = max(0, len(buffer) - 2)
+    def _without_empty_lines(self, buffer: bytes | bytearray) -> bytes | bytearray:
+        """Return what stands behind empty lines, or nothing where no head has begun.
+
+        Of bare LFs one is kept, for the judgement.
+        """
         if buffer[0] == TLS_HANDSHAKE:
             self._refuse(400, "a TLS handshake on a plain HTTP port: use http:// in the URL")
-            return
-        status = self._front.oversized(bytes(buffer))
+            return b""
+        end = cast("re.Match[bytes]", EMPTY_LINES.match(buffer)).end()
+        kept = b"\n" if BARE_LF.search(buffer, 0, end) else b""
+        if end > len(kept):
+            self._buffer = kept + bytes(buffer[end:])
+            self._scanned = 0
+        if self._buffer[len(kept) :] in {b"", b"\r"}:
+            self.progress.phase = Phase.IDLE
+            return b""
+        return self._buffer
+
+    def _wait_for_head(self, buffer: bytes | bytearray) -> None:
+        """Look whether an incomplete head can still become one that is allowed."""
+        status = self._front.outgrown(buffer, self._scanned)
+        self._scanned = max(0, len(buffer) - 2)
         if status:
             self._refuse(status, f"head without an end after {len(buffer)} bytes")
 
@@ -305,7 +355,7 @@ class Connection(asyncio.Protocol):
         """Take a judged head as the request at hand and read its body, if it has one."""
         parser = self._parser
         raw_path, _, query = path_of(target).partition(b"?")
-        self._request = HttpRequest(
+        request = HttpRequest(
             method,
             target,
             raw_path,
@@ -323,72 +373,98 @@ class Connection(asyncio.Protocol):
         )
         self._keeps_alive = parser.keeps_alive
         if parser.is_complete:
-            self._run()
+            self._run(request)
         else:
-            self._expect_body(headers)
+            self._expect_body(request)
 
-    def _expect_body(self, headers: Headers) -> None:
+    def _expect_body(self, request: HttpRequest) -> None:
         """Get ready for the body, or refuse one that says that it is too large."""
+        self._request = request
+        headers = request.headers
         progress = self.progress
         progress.phase = Phase.BODY
         progress.began_at = progress.active_at
         progress.body_bytes = 0
         declared = header(headers, b"content-length")
-        self._remaining = None if declared is None else int(declared)
-        if self._remaining is not None and self._remaining > REQUEST_BODY_LIMIT:
-            self._refuse_error(too_large(self._remaining))
+        # int() takes no more than 4300 digits, and zeros may lead.
+        self._length = CHUNKED if declared is None else int(declared.lstrip(b"0") or b"0")
+        if self._length > REQUEST_BODY_LIMIT:
+            self._refuse_error(too_large(self._length))
             return
-        if (header(headers, b"expect") or b"").lower() == b"100-continue":
+        expected = header(headers, b"expect")
+        # HTTP/1.0 knows no 100 (RFC 9110 section 10.1.1).
+        if expected and expected.lower() == b"100-continue" and request.http_version != "1.0":
             self._transport.write(CONTINUE)
         data, self._buffer = self._buffer, b""
         if data:
             self._read_body(bytes(data))
 
     def _read_body(self, data: bytes) -> None:
+        """Read on in the body; what stands behind its end waits in the buffer."""
+        parser = self._parser
+        start = 0
         try:
-            self._buffer = self._feed(data)
+            while start < len(data) and not parser.is_complete:
+                start += self._feed(data, start)
         except Unparsable as error:
-            self._refuse(400, f"body that cannot be framed: {error}")
+            if parser.body_bytes > REQUEST_BODY_LIMIT:
+                self._refuse_error(too_large(parser.body_bytes))
+            else:
+                self._refuse(400, f"body that cannot be framed: {error}")
             return
-        progress = self.progress
-        progress.body_bytes += len(data) - len(self._buffer)
-        decoded = self._parser.body_bytes
-        if decoded > REQUEST_BODY_LIMIT:
-            self._refuse_error(too_large(decoded))
-        elif progress.body_bytes > CHUNKED_OVERHEAD_FACTOR * decoded + CHUNKED_OVERHEAD_BYTES:
-            self._refuse(400, "chunk extensions or trailers out of all proportion to the body")
-        elif self._parser.is_complete:
-            self._request.body = self._parser.body()
-            self._request.received_bytes += progress.body_bytes
-            self._run()
+        self._buffer = data[start:]
+        if parser.is_complete:
+            request = self._request
+            del self._request  # or an idle connection keeps its last body
+            request.body = parser.take_body()
+            request.received_bytes += self.progress.body_bytes
+            self._run(request)
 
-    def _feed(self, data: bytes) -> bytes:
-        """Give the parser its part of the data and return the rest."""
-        if self._remaining is None:
-            return self._parser.feed_chunked(data)
-        mine, rest = data[: self._remaining], data[self._remaining :]
-        self._remaining -= len(mine)
-        self._parser.feed_sized(mine)
-        return rest
+    def _feed(self, data: bytes, start: int) -> int:
+        """Give the parser the next piece of the body and return its size; raises Unparsable.
+
+        A chunked body is looked at in steps, so that it does not matter in which pieces it comes.
+        """
+        parser, progress = self._parser, self.progress
+        if self._length != CHUNKED:
+            piece = data[start : start + self._length - progress.body_bytes]
+            parser.feed_sized(piece)
+            progress.body_bytes += len(piece)
+            return len(piece)
+        piece = data[start : start + CHUNKED_STEP - progress.body_bytes % CHUNKED_STEP]
+        taken = len(piece) - len(parser.feed_chunked(piece))
+        progress.body_bytes += taken
+        if parser.body_bytes > REQUEST_BODY_LIMIT:
+            raise Unparsable("more than is allowed")
+        is_step = parser.is_complete or not progress.body_bytes % CHUNKED_STEP
+        if is_step and is_inflated(progress.body_bytes, parser.body_bytes):
+            raise Unparsable("chunk extensions or trailers out of all proportion")
+        return taken
 
     # Answering.
 
-    def _run(self) -> None:
+    def _run(self, request: HttpRequest) -> None:
         self.progress.phase = Phase.RUNNING
-        self._task = self._front.start(self._respond(self._request))
+        self._task = self._front.start(self._respond(request))
         if self._buffer:
-            self._hold(b"")
+            self._pause_if_full()
 
     async def _respond(self, request: HttpRequest) -> None:
         """Ask the Responder and write what it says."""
         try:
             response = await self._front.responder.respond(request)
+        except asyncio.CancelledError:
+            response = self._front.page(502, request, "ended before the function had answered")
+            self._front.note(request, response, CLIENT_LEFT, 0)
+            self._front.forget(self)
+            raise
         except Exception as error:  # noqa: BLE001 - the outermost loop: a bug is a response
             self._front.failed()
             response = self._front.refused(request, GatewayError(repr(error)))
         self._task = None
         if self._is_lost:
             self._front.note(request, response, CLIENT_LEFT, 0)
+            self._front.forget(self)
             return
         self._write(request, response)
         if self.progress.stalled_at is None:
@@ -401,11 +477,7 @@ class Connection(asyncio.Protocol):
         progress.phase = Phase.WRITING
         progress.active_at = front.monotonic()
         self._closes = (
-            self._closes
-            or response.close
-            or self._has_left
-            or not self._keeps_alive
-            or front.is_closing(progress)
+            self._closes or response.close or not self._keeps_alive or front.is_closing(progress)
         )
         connection = b"close" if self._closes else b"keep-alive"
         head = response_head(response, date=front.date, connection=connection)
@@ -418,27 +490,36 @@ class Connection(asyncio.Protocol):
         if self._closes:
             self._close()
             return
-        self.progress.phase = Phase.IDLE
+        progress = self.progress
+        progress.phase = Phase.IDLE
+        if self._buffer:
+            self._read_head()
+            if self._has_left:
+                self._end_input()
+        if self._reading_paused and progress.phase is not Phase.RUNNING:
+            self._read_on()
+
+    def _read_on(self) -> None:
         if self._reading_paused:
             self._reading_paused = False
             self._transport.resume_reading()
-        if self._buffer:
-            self._read_head()
 
     # Ending.
 
     def _refuse_error(self, error: GatewayError) -> None:
         """Answer an error of the request at hand and end the connection."""
-        self._end_with(self._request, self._front.refused(self._request, error))
+        request = self._at_hand(None)
+        self._end_with(request, self._front.refused(request, error))
 
     def _refuse(self, status: int, detail: str, judgement: Judgement | None = None) -> None:
         """Answer with a page of the load balancer's own and end the connection."""
-        if self.progress.phase is not Phase.BODY:
-            self._request = self._unread(judgement)
-        self._end_with(self._request, self._front.page(status, self._request, detail))
+        request = self._at_hand(judgement)
+        self._end_with(request, self._front.page(status, request, detail))
 
-    def _unread(self, judgement: Judgement | None) -> HttpRequest:
-        """Return what can be said of a request whose head was refused."""
+    def _at_hand(self, judgement: Judgement | None) -> HttpRequest:
+        """Return the request at hand, or what can be said of one whose head was refused."""
+        if self.progress.phase is Phase.BODY:
+            return self._request
         request = HttpRequest("", b"", b"", b"", [], client=self.client, server=self.server)
         request.http_version = ""
         request.connection_id = self.connection_id
@@ -446,6 +527,10 @@ class Connection(asyncio.Protocol):
         if judgement is not None:
             request.headers = judgement.headers
             request.classification = judgement.classification
+            if judgement.version not in UNREADABLE:
+                request.method, request.http_version = judgement.method, judgement.version
+                request.target = judgement.target
+                request.raw_path, _, request.query_string = path_of(request.target).partition(b"?")
         return request
 
     def _end_with(self, request: HttpRequest, response: HttpResponse) -> None:
@@ -456,13 +541,15 @@ class Connection(asyncio.Protocol):
         self._linger()
 
     def _close(self) -> None:
-        """End the connection after a regular response."""
-        if self._buffer and not self._has_left:
-            self._linger()  # unread bytes would turn the close into a reset
+        """End the connection after a regular response, in stages where more may come: a byte that
+        comes after the close turns it into a reset (RFC 9112 section 9.6)."""
+        if self._buffer or self._keeps_alive:
+            self._linger()
         else:
             self._transport.close()
 
     def _linger(self) -> None:
+        """Half-close and drop what still comes."""
         progress = self.progress
         progress.phase = Phase.LINGERING
         progress.began_at = self._front.monotonic()
@@ -473,14 +560,14 @@ class Connection(asyncio.Protocol):
             self._transport.close()
         elif self._transport.can_write_eof():
             self._transport.write_eof()
-        if self._reading_paused:
-            self._reading_paused = False
-            self._transport.resume_reading()
+        self._read_on()
 
     # What the front asks for.
 
     def check_deadlines(self, now: float) -> None:
         """Act on a broken deadline; called by the front's sweep."""
+        if self._is_lost:
+            return
         progress = self.progress
         if progress.stalled_at is not None:
             self._look_for_progress(now)
@@ -514,8 +601,10 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def abort(self) -> None:
-        """End the connection at once, whatever it does."""
+        """End the connection at once, and the wait for an invocation under way."""
         self._transport.abort()
+        if self._task is not None:
+            self._task.cancel()
 
 
 def too_large(size: int) -> RequestTooLarge:
@@ -523,18 +612,32 @@ def too_large(size: int) -> RequestTooLarge:
     return RequestTooLarge(f"body of {size} bytes or more, {REQUEST_BODY_LIMIT} allowed")
 
 
-def address(name: tuple[str, int] | None) -> tuple[str, int]:
-    """Return host and port of a socket name; a Unix socket has none."""
-    return (name[0], name[1]) if isinstance(name, tuple) else ("127.0.0.1", 0)
+def address(name: tuple[str, int] | str | None) -> tuple[str, int]:
+    """Return host and port of a socket name; a Unix socket has none.
+
+    An IPv4 client of a socket for both families keeps its own address, IPv6 loses its zone.
+    """
+    if not isinstance(name, tuple):
+        return "127.0.0.1", 0
+    host = name[0].partition("%")[0]
+    return host.removeprefix("::ffff:") if "." in host else host, name[1]
 
 
 def path_of(target: bytes) -> bytes:
-    """Return path and query of a target: absolute-form loses scheme and authority, `#` ends it."""
+    """Return path and query of a target: absolute-form loses scheme and authority, `#` ends it.
+
+    A path in an event begins with `/` whatever was sent; `*` asks for no path (RFC 9112 section
+    3.2.4).
+    """
     if b"#" in target:
         target = target.partition(b"#")[0]
     if target.startswith(b"/"):
         return target
-    rest = target.partition(b"://")[2]
+    if target == b"*":
+        return b"/"
+    _, is_absolute, rest = target.partition(b"://")
+    if not is_absolute:
+        return b"/" + target
     start = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
     path = rest[start:]
     return path if path.startswith(b"/") else b"/" + path

@@ -15,11 +15,17 @@ from gateway.core.desync import Judgement, Mode
 from gateway.core.errors import GatewayError
 from gateway.core.http import Forwarding, HttpRequest, HttpResponse, http_date
 from gateway.core.interfaces import Clock, Responder, Sink
-from gateway.core.limits import SWEEP_SECONDS, Limits, Progress
+from gateway.core.limits import SWEEP_SECONDS, Limits, Progress, broken_size
 from gateway.core.notices import OperatorWarning, RequestServed
 from gateway.core.outcomes import outcome
 from gateway.core.pages import Pages
 from gateway.web.connection import Connection
+
+HAND_OVER_TURNS = 3
+"""Turns of the event loop after which connections accepted before are made: asyncio takes two."""
+
+ABORT_SECONDS = 1.0
+"""How long a stop waits for tasks that it has cancelled."""
 
 
 class Front:
@@ -51,7 +57,7 @@ class Front:
         self._per_address: Counter[str] = Counter()
         self._is_draining = False
         self._second = -1
-        self._drained = asyncio.Event()
+        self._emptied = asyncio.Event()
 
     def __call__(self) -> Connection:
         """Return the protocol of a new connection."""
@@ -65,7 +71,8 @@ class Front:
         self._sweep()
 
     def _sweep(self) -> None:
-        """Refresh the Date header and act on what is overdue, then sleep a quarter of a second."""
+        """Refresh the Date header and act on what is overdue, four times a second."""
+        self._timer = self._loop.call_later(SWEEP_SECONDS, self._sweep)
         now = self.monotonic()
         second = int(self.now())
         if second != self._second:
@@ -73,7 +80,6 @@ class Front:
             self.date = http_date(second)
         for connection in list(self._connections):
             connection.check_deadlines(now)
-        self._timer = self._loop.call_later(SWEEP_SECONDS, self._sweep)
 
     async def drain(self, *, is_hasty: bool = False) -> None:
         """Answer what comes with `Connection: close` until no connection is left, within the limit.
@@ -85,12 +91,23 @@ class Front:
         if is_hasty:
             for connection in list(self._connections):
                 connection.close_if_idle()
-        self._look_whether_drained()
+        for _ in range(HAND_OVER_TURNS):
+            await asyncio.sleep(0)  # noqa: TID251 - no time passes here
+        if await self._is_left_alone(self.limits.drain_seconds):
+            return
+        self.abort()
+        await self._is_left_alone(ABORT_SECONDS)
+
+    async def _is_left_alone(self, seconds: float) -> bool:
+        """Wait until no connection is left, or for so long; say which."""
         try:
-            async with asyncio.timeout(self.limits.drain_seconds):
-                await self._drained.wait()
+            async with asyncio.timeout(seconds):
+                while self._connections:
+                    self._emptied.clear()
+                    await self._emptied.wait()
         except TimeoutError:
-            self.abort()
+            return False
+        return True
 
     def abort(self) -> None:
         """End every connection at once."""
@@ -123,11 +140,8 @@ class Front:
         self._per_address[host] -= 1
         if not self._per_address[host]:
             del self._per_address[host]
-        self._look_whether_drained()
-
-    def _look_whether_drained(self) -> None:
-        if self._is_draining and not self._connections:
-            self._drained.set()
+        if not self._connections:
+            self._emptied.set()
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a request's coroutine: the one place where a task is made (architecture, decision
@@ -140,16 +154,24 @@ class Front:
         return self._is_draining or age >= self.limits.keep_alive_seconds
 
     def oversized(self, head: bytes) -> int:
-        """Return the status for a head, perhaps incomplete, that breaks a size limit, or 0."""
+        """Return the status for a head that breaks a size limit, or 0."""
         limits = self.limits
         size = len(head)
         if size <= limits.line_bytes and size <= limits.head_bytes:
             return 0
-        longest = max(len(line) + 1 for line in head.split(b"\n"))
-        first = head.partition(b"\n")[0]
-        if len(first) + 1 > limits.line_bytes:
-            return 414
-        return 400 if longest > limits.line_bytes or size > limits.head_bytes else 0
+        return broken_size(head, size, limits, is_first=True)
+
+    def outgrown(self, begun: bytes | bytearray, seen: int) -> int:
+        """Return the status for the beginning of a head that cannot end within the limits, or 0.
+
+        Lines that ended in the bytes seen before are passed over: this runs for every byte of a
+        trickle.
+        """
+        limits = self.limits
+        if len(begun) < limits.line_bytes and len(begun) < limits.head_bytes:
+            return 0
+        start = begun.rfind(b"\n", 0, seen) + 1
+        return broken_size(begun[start:], len(begun) + 1, limits, is_first=start < 2)
 
     def count(self, judgement: Judgement) -> None:
         """Count a head that is not compliant."""

@@ -27,8 +27,7 @@ class RequestParser:
     """Reads one request after the other; what was read stands in its attributes."""
 
     __slots__ = (
-        "_body_bytes",
-        "_chunks",
+        "_body",
         "_fields",
         "_parser",
         "_tail",
@@ -45,8 +44,7 @@ class RequestParser:
         self.target = b""
         self.headers: Headers = []
         self._fields: Headers = []
-        self._chunks: list[bytes] = []
-        self._body_bytes = 0
+        self._body: bytes | bytearray = b""
         self.is_complete = self.is_upgrade = False
         self.keeps_alive = True
         """Whether the client wants the connection kept (RFC 9112 section 9.3)."""
@@ -69,8 +67,13 @@ class RequestParser:
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body; called by the parser."""
-        self._chunks.append(body)
-        self._body_bytes += len(body)
+        if not self._body:
+            self._body = body
+            return
+        # A list of many small pieces would take 60 times their size.
+        if isinstance(self._body, bytes):
+            self._body = bytearray(self._body)
+        self._body += body
 
     def on_message_complete(self) -> None:
         """Note the end of the request; called by the parser."""
@@ -84,12 +87,12 @@ class RequestParser:
     @property
     def body_bytes(self) -> int:
         """Return the size of the body so far, decoded."""
-        return self._body_bytes
+        return len(self._body)
 
-    def body(self) -> bytes:
-        """Return the body so far."""
-        chunks = self._chunks
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    def take_body(self) -> bytes:
+        """Return the body and keep nothing of it: the connection may be idle for long."""
+        body, self._body = self._body, b""
+        return bytes(body)
 
     @property
     def version(self) -> str:
@@ -103,8 +106,7 @@ class RequestParser:
         caller to feed the head again without that header.
         """
         self._fields = []
-        self._chunks = []
-        self._body_bytes = 0
+        self._body = b""
         self.is_complete = self.is_upgrade = False
         try:
             self._parser.feed_data(head)
@@ -115,8 +117,12 @@ class RequestParser:
             raise Unparsable(str(error)) from error
 
     def feed_sized(self, data: bytes) -> None:
-        """Read bytes of a body with a length, none behind its end."""
-        self._parser.feed_data(data)
+        """Read bytes of a body with a length; raises Unparsable for any behind its end."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._parser = httptools.HttpRequestParser(self)
+            raise Unparsable(str(error)) from error
 
     def feed_chunked(self, data: bytes) -> bytes:
         """Read a chunked body and return what stands behind its end; raises Unparsable."""
