@@ -3,7 +3,7 @@ HOST = 127.0.0.1
 PORT = 8080
 BIN = .venv/bin
 
-.PHONY: help serve test unit check fmt bench golden-update image image-check tools clean
+.PHONY: help serve test unit check fmt bench docs golden-update image image-check tools clean
 
 help:  ## this list
 	@awk -F ':.*## +' '/^[a-z-]+:.*## /{ printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,9 @@ fmt: .venv/.test  ## format, and repair what ruff can
 
 bench: .venv/.test  ## measure; results in benchmarks/results/
 	@$(BIN)/python benchmarks/run.py
+
+docs: .venv/.test  ## rewrite the reference pages that come from the code
+	@$(BIN)/python tools/docs
 
 golden-update: .venv/.test  ## rewrite the expected parts of the golden files, for review
 	@$(BIN)/python -m pytest tests --golden-update

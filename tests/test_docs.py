@@ -1,20 +1,50 @@
-"""The README's code runs, and every option, attribute and limit is in the documentation."""
+"""The README's code runs, and the documentation has every option, attribute, limit, desync rule and
+error as the code has it."""
 
-import importlib
+import pkgutil
 import re
+import runpy
+from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import click
 import pytest
 
 from gateway.cli import group
+from gateway.core import desync_rules
 from gateway.core.attributes import names
+from gateway.core.desync import Mode
+from gateway.core.desync_rules import Rule
+from gateway.core.errors import GatewayError
+from gateway.core.limits import ATTRIBUTES, Limits, limit_names
+from gateway.core.outcomes import OUTCOMES
 from gateway.testing import client
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PYTHON_BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
-LIMIT_PATH = re.compile(r"`(gateway(?:\.[a-z_]+)+)\.([A-Z_]+)`")
+SYMBOL = re.compile(r"`(gateway(?:\.\w+)+)`")
+CONSTANT = re.compile(r"`(gateway(?:\.\w+)+\.[A-Z_]+)`")
+TEST = re.compile(r"`(tests/[\w./-]+)(?:::(\w+))?`")
+NUMBER = re.compile(r"[\d,.]*\d")
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def rows(page: str) -> list[list[str]]:
+    """Return the cells of every table row of a page."""
+    lines = (ROOT / "docs" / page).read_text().splitlines()
+    tables = [line.strip("|").split("|") for line in lines if line.startswith("| ")]
+    return [[cell.strip() for cell in cells] for cells in tables]
+
+
+def shown(number: float) -> str:
+    """Return a number as the documentation writes it."""
+    return f"{number:,}".removesuffix(".0")
 
 
 def python_blocks() -> list[str]:
@@ -36,7 +66,7 @@ def test_readme_handler_answers_as_printed() -> None:
     printed = README.partition("$ curl -i")[2].partition("```")[0]
     body = printed.partition("\n\n")[2]
     assert response.text == body
-    assert f"content-length: {response.headers['content-length']}" in printed
+    assert f"content-length: {response.headers['content-length']}" in printed.lower()
 
 
 def test_every_command_is_in_the_readme() -> None:
@@ -58,14 +88,93 @@ def test_every_attribute_is_in_the_reference() -> None:
         assert f"`{name}`" in reference
 
 
-def test_every_documented_limit_exists() -> None:
-    found = LIMIT_PATH.findall((ROOT / "docs/behaviour/fronts.md").read_text())
+def test_every_limit_is_documented_with_its_default() -> None:
+    documented = {row[0]: row for row in rows("behaviour/limits.md")}
+
+    for field in fields(Limits):
+        row = documented[f"`{field.name}`"]
+        assert row[1] == shown(field.default), field.name
+        assert ATTRIBUTES.get(field.name, "--limit") in row[-1], field.name
+    assert {field.name for field in fields(Limits)} == {*limit_names(), *ATTRIBUTES}
+
+
+def test_every_documented_constant_has_its_value() -> None:
+    found = [row for row in rows("behaviour/limits.md") if CONSTANT.fullmatch(row[-1])]
     assert len(found) >= 8
-    for module, constant in found:
-        assert hasattr(importlib.import_module(module), constant), f"{module}.{constant}"
+    for row in found:
+        value = pkgutil.resolve_name(row[-1].strip("`"))
+        assert shown(value) in NUMBER.findall(row[1]), row[-1]
+
+
+def test_every_desync_rule_is_documented() -> None:
+    rules = [rule for rule in vars(desync_rules).values() if isinstance(rule, Rule)]
+    reasons = {f"`{rule.reason}`" for rule in rules} | {"-"}
+    documented = [row for row in rows("behaviour/desync.md") if row[1] in reasons]
+
+    assert documented == [
+        [rule.tier, f"`{rule.reason}`" if rule.reason else "-", rule.words, str(rule.status or "-")]
+        for rule in rules
+    ]
+
+
+def test_every_desync_mode_is_documented() -> None:
+    page = (ROOT / "docs/behaviour/desync.md").read_text()
+
+    assert all(f"`{mode}`" in page for mode in Mode)
+
+
+def section(command: click.Command) -> str:
+    """Return what the reference says about a command."""
+    heading = "## gateway" if command is group else f"## gateway {command.name}"
+    page = (ROOT / "docs/reference/cli.md").read_text()
+    return page.partition(f"{heading}\n")[2].partition("\n## ")[0]
+
+
+@pytest.mark.parametrize(
+    "command", [group, *group.commands.values()], ids=lambda command: command.name
+)
+def test_every_option_is_in_the_reference(command: click.Command) -> None:
+    listed = re.findall(r"^\| `([^`]+)` \|", section(command), re.MULTILINE)
+    words = {word for names in listed for word in names.replace(",", " ").split()}
+
+    for option in command.params:
+        if isinstance(option, click.Option):
+            assert words.issuperset(option.opts)
+
+
+def errors(kind: type[GatewayError]) -> Iterator[type[GatewayError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from errors(child)
+
+
+def test_every_error_is_in_the_reference() -> None:
+    documented = {row[0]: row for row in rows("reference/errors.md")}
+
+    for kind in errors(GatewayError):
+        if kind.__module__.startswith("gateway."):
+            status, reason = OUTCOMES[kind]
+            row = documented[f"`{kind.__name__}`"]
+            assert row[2:4] == [str(status), f"`{reason}`" if reason else ""]
+
+
+def test_reference_is_what_make_docs_writes() -> None:
+    for path, text in runpy.run_path(str(ROOT / "tools/docs"))["pages"]().items():
+        assert path.read_text() == text, f"{name_of(path)}: run make docs"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_symbols_and_tests_that_a_document_names_exist(document: Path) -> None:
+    text = document.read_text()
+
+    for name in SYMBOL.findall(text):
+        pkgutil.resolve_name(name)
+    for path, function in TEST.findall(text):
+        assert (ROOT / path).exists(), path
+        assert not function or f"def {function}(" in (ROOT / path).read_text(), function
 
 
 def test_documents_link_only_to_files_that_exist() -> None:
-    for document in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+    for document in DOCUMENTS:
         for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"

@@ -5,7 +5,7 @@
     ├── RequestRefused              the client's fault: never reaches the function
     │   ├── BadRequestContent       not UTF-8 where JSON needs it
     │   ├── RequestTooLarge         body over 1 MB
-    │   ├── MethodNotAllowed        TRACE
+    │   ├── MethodNotAllowed        TRACE, CONNECT
     │   ├── TooManyForwardedAddresses
     │   ├── WebSocketNotSupported
     │   └── IncompleteRequest       the client left before its body was complete
@@ -40,7 +40,7 @@ class RequestTooLarge(RequestRefused):
 
 
 class MethodNotAllowed(RequestRefused):
-    """TRACE, which ALB refuses (alb.md 4.1)."""
+    """TRACE, which ALB refuses (alb.md 4.1), and CONNECT, because it is no tunnel."""
 
 
 class TooManyForwardedAddresses(RequestRefused):
