@@ -66,10 +66,13 @@ def refusal(request: HttpRequest) -> RequestRefused | None:
         return RequestTooLarge(f"request body over {REQUEST_BODY_LIMIT} bytes")
     for name, value in request.headers:
         size = len(name)  # the cheapest way to pass over most headers
+        refused = None
         if size == 15 and name.lower() == b"x-forwarded-for":
-            return _too_many_addresses(request.headers) or _websocket(request.headers)
-        if size == 7 and name.lower() == b"upgrade" and b"websocket" in value.lower():
-            return _too_many_addresses(request.headers) or _websocket(request.headers)
+            refused = _too_many_addresses(request.headers)
+        elif size == 7 and name.lower() == b"upgrade" and b"websocket" in value.lower():
+            refused = _websocket(request.headers)
+        if refused:
+            return refused
     return None
 
 

@@ -13,7 +13,7 @@ from gateway.core.errors import InvalidSetting
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """One listener's limits; every field can be set with `--limit NAME=VALUE`."""
+    """One listener's limits; set with `--limit NAME=VALUE`, two of them as attributes."""
 
     line_bytes: int = 16 * 1024
     """The request line and each header line, with its CRLF: 414 for the first, 400 for a header."""
