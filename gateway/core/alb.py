@@ -70,7 +70,7 @@ def refusal(request: HttpRequest) -> RequestRefused | None:
         if size == 15 and name.lower() == b"x-forwarded-for":
             refused = _too_many_addresses(request.headers)
         elif size == 7 and name.lower() == b"upgrade" and b"websocket" in value.lower():
-            refused = _websocket(request.headers)
+            refused = _too_many_addresses(request.headers) or _websocket(request.headers)
         if refused:
             return refused
     return None
