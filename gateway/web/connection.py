@@ -10,15 +10,13 @@ import asyncio
 import re
 import socket
 import struct
-from collections.abc import Coroutine
-from typing import Any, Protocol, cast
+from typing import cast
 
 from gateway.core.alb import REQUEST_BODY_LIMIT
 from gateway.core.desync import (
     CHUNKED,
     REFUSAL_STATUS,
     Judgement,
-    Mode,
     Ruling,
     has_plain_fields,
     is_plain,
@@ -27,20 +25,19 @@ from gateway.core.desync import (
 )
 from gateway.core.errors import GatewayError, IncompleteRequest, RequestTooLarge
 from gateway.core.http import Headers, HttpRequest, HttpResponse, header
-from gateway.core.interfaces import Responder
 from gateway.core.limits import (
     CHUNKED_STEP,
-    Limits,
     Overdue,
     Phase,
     Progress,
     is_inflated,
     overdue,
 )
+from gateway.web.shared import Shared
 from gateway.wire.h1 import HEAD_END, RequestParser, Unparsable, response_head
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-TLS_HANDSHAKE = 0x16
+TLS_HANDSHAKE = b"\x16"
 SPACE = 0x20
 EMPTY_LINES = re.compile(rb"(?:\r?\n)*")
 BARE_LF = re.compile(rb"(?<!\r)\n")
@@ -50,74 +47,6 @@ UNREADABLE = frozenset({"", "0.9"})
 """Versions of a request line that cannot be trusted; the access log has dashes for it."""
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER: a close that drops what the kernel still holds for the client."""
-
-
-class Shared(Protocol):
-    """What all connections share: the front."""
-
-    responder: Responder
-    limits: Limits
-    mode: Mode
-    date: bytes
-    """The Date header's value, no older than a sweep."""
-
-    def now(self) -> float:
-        """Return epoch seconds."""
-        ...
-
-    def monotonic(self) -> float:
-        """Return seconds that never go back."""
-        ...
-
-    def draw(self, count: int, /) -> str:
-        """Return random hex digits."""
-        ...
-
-    def admit(self, connection: "Connection", /) -> bool:
-        """Count a connection in, or say that there is no room for it."""
-        ...
-
-    def forget(self, connection: "Connection", /) -> None:
-        """Count a connection out."""
-        ...
-
-    def start(self, coroutine: Coroutine[Any, Any, None], /) -> "asyncio.Task[None]":
-        """Run a request's coroutine."""
-        ...
-
-    def is_closing(self, progress: Progress, /) -> bool:
-        """Say whether a connection ends after this response."""
-        ...
-
-    def oversized(self, head: bytes, /) -> int:
-        """Return the status for a head that breaks a size limit, or 0."""
-        ...
-
-    def outgrown(self, begun: bytes | bytearray, seen: int, /) -> int:
-        """Return the status for the beginning of a head that cannot end within the limits, or 0."""
-        ...
-
-    def count(self, judgement: Judgement, /) -> None:
-        """Count a head that is not compliant."""
-        ...
-
-    def page(self, status: int, request: HttpRequest, detail: str, /) -> HttpResponse:
-        """Return the load balancer's page for what no error class stands for."""
-        ...
-
-    def refused(self, request: HttpRequest, error: GatewayError, /) -> HttpResponse:
-        """Return the page for an error."""
-        ...
-
-    def failed(self) -> None:
-        """Report the exception at hand."""
-        ...
-
-    def note(
-        self, request: HttpRequest, response: HttpResponse, elb_status: int, sent_bytes: int, /
-    ) -> None:
-        """Tell the sink about a request that is over."""
-        ...
 
 
 class Connection(asyncio.Protocol):
@@ -295,15 +224,15 @@ class Connection(asyncio.Protocol):
 
         Of bare LFs one is kept, for the judgement.
         """
-        if buffer[0] == TLS_HANDSHAKE:
+        end = cast("re.Match[bytes]", EMPTY_LINES.match(buffer)).end()
+        if buffer[end : end + 1] == TLS_HANDSHAKE:
             self._refuse(400, "a TLS handshake on a plain HTTP port: use http:// in the URL")
             return b""
-        end = cast("re.Match[bytes]", EMPTY_LINES.match(buffer)).end()
         kept = b"\n" if BARE_LF.search(buffer, 0, end) else b""
         if end > len(kept):
             self._buffer = kept + bytes(buffer[end:])
             self._scanned = 0
-        if self._buffer[len(kept) :] in {b"", b"\r"}:
+        if not self._buffer[len(kept) :].removeprefix(b"\r"):
             self.progress.phase = Phase.IDLE
             return b""
         return self._buffer

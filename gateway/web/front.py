@@ -9,6 +9,7 @@ import asyncio
 import traceback
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from gateway.core.desync import Judgement, Mode
@@ -20,6 +21,10 @@ from gateway.core.notices import OperatorWarning, RequestServed
 from gateway.core.outcomes import outcome
 from gateway.core.pages import Pages
 from gateway.web.connection import Connection
+
+SLICE_SECONDS = 0.001
+"""How long a sweep holds up clients at a stretch: to look at 5,000 connections takes 5 ms, and to
+answer 4,500 that are late together takes 90."""
 
 HAND_OVER_TURNS = 3
 """Turns of the event loop after which connections accepted before are made: asyncio takes two."""
@@ -55,6 +60,8 @@ class Front:
         self._sink = sink
         self._connections: set[Connection] = set()
         self._per_address: Counter[str] = Counter()
+        self._timer: asyncio.Handle
+        self._unchecked: list[Connection] = []
         self._is_draining = False
         self._second = -1
         self._emptied = asyncio.Event()
@@ -71,15 +78,26 @@ class Front:
         self._sweep()
 
     def _sweep(self) -> None:
-        """Refresh the Date header and act on what is overdue, four times a second."""
-        self._timer = self._loop.call_later(SWEEP_SECONDS, self._sweep)
-        now = self.monotonic()
+        """Refresh the Date header and begin to act on what is overdue, four times a second."""
         second = int(self.now())
         if second != self._second:
             self._second = second
             self.date = http_date(second)
-        for connection in list(self._connections):
-            connection.check_deadlines(now)
+        self._unchecked = list(self._connections)
+        self._check_some()
+
+    def _check_some(self) -> None:
+        """Look at deadlines for a while, then give clients a turn; a defect does not end the
+        sweep."""
+        now = self.monotonic()
+        try:
+            while self._unchecked and self.monotonic() - now < SLICE_SECONDS:
+                self._unchecked.pop().check_deadlines(now)
+        finally:
+            if self._unchecked:
+                self._timer = self._loop.call_soon(self._check_some)
+            else:
+                self._timer = self._loop.call_later(SWEEP_SECONDS, self._sweep)
 
     async def drain(self, *, is_hasty: bool = False) -> None:
         """Answer what comes with `Connection: close` until no connection is left, within the limit.
@@ -93,21 +111,17 @@ class Front:
                 connection.close_if_idle()
         for _ in range(HAND_OVER_TURNS):
             await asyncio.sleep(0)  # noqa: TID251 - no time passes here
-        if await self._is_left_alone(self.limits.drain_seconds):
-            return
+        await self._wait_empty(self.limits.drain_seconds)
         self.abort()
-        await self._is_left_alone(ABORT_SECONDS)
+        await self._wait_empty(ABORT_SECONDS)
 
-    async def _is_left_alone(self, seconds: float) -> bool:
-        """Wait until no connection is left, or for so long; say which."""
-        try:
+    async def _wait_empty(self, seconds: float) -> None:
+        """Wait until no connection is left, but no longer than this."""
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self._connections:
                     self._emptied.clear()
                     await self._emptied.wait()
-        except TimeoutError:
-            return False
-        return True
 
     def abort(self) -> None:
         """End every connection at once."""

@@ -1,0 +1,79 @@
+"""What a connection needs of the front that made it: settings, clock, pages, and who counts it."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+from gateway.core.desync import Judgement, Mode
+from gateway.core.errors import GatewayError
+from gateway.core.http import HttpRequest, HttpResponse
+from gateway.core.interfaces import Responder
+from gateway.core.limits import Limits, Progress
+
+
+class Shared(Protocol):
+    """What all connections share: the front."""
+
+    responder: Responder
+    limits: Limits
+    mode: Mode
+    date: bytes
+    """The Date header's value, no older than a sweep."""
+
+    def now(self) -> float:
+        """Return epoch seconds."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+        ...
+
+    def draw(self, count: int, /) -> str:
+        """Return random hex digits."""
+        ...
+
+    def admit(self, connection: Any, /) -> bool:
+        """Count a connection in, or say that there is no room for it."""
+        ...
+
+    def forget(self, connection: Any, /) -> None:
+        """Count a connection out."""
+        ...
+
+    def start(self, coroutine: Coroutine[Any, Any, None], /) -> "asyncio.Task[None]":
+        """Run a request's coroutine."""
+        ...
+
+    def is_closing(self, progress: Progress, /) -> bool:
+        """Say whether a connection ends after this response."""
+        ...
+
+    def oversized(self, head: bytes, /) -> int:
+        """Return the status for a head that breaks a size limit, or 0."""
+        ...
+
+    def outgrown(self, begun: bytes | bytearray, seen: int, /) -> int:
+        """Return the status for the beginning of a head that cannot end within the limits, or 0."""
+        ...
+
+    def count(self, judgement: Judgement, /) -> None:
+        """Count a head that is not compliant."""
+        ...
+
+    def page(self, status: int, request: HttpRequest, detail: str, /) -> HttpResponse:
+        """Return the load balancer's page for what no error class stands for."""
+        ...
+
+    def refused(self, request: HttpRequest, error: GatewayError, /) -> HttpResponse:
+        """Return the page for an error."""
+        ...
+
+    def failed(self) -> None:
+        """Report the exception at hand."""
+        ...
+
+    def note(
+        self, request: HttpRequest, response: HttpResponse, elb_status: int, sent_bytes: int, /
+    ) -> None:
+        """Tell the sink about a request that is over."""
+        ...

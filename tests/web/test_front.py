@@ -1,0 +1,427 @@
+"""What all connections of a front share: how many there are, the date, the sweep, and the end."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from gateway.core.attributes import Attributes
+from gateway.core.errors import RequestTooLarge
+from gateway.core.http import HttpRequest
+from gateway.core.limits import SWEEP_SECONDS, Limits, Phase
+from gateway.core.pages import Pages
+from gateway.web.front import ABORT_SECONDS, SLICE_SECONDS
+from tests.web.peer import CANARY, DATE, GET, START, Held, Peer, Serve, World, phase, post
+
+LIMITS = Limits()
+
+
+# Connections
+
+
+@pytest.mark.parametrize(("count", "is_admitted"), [(1, True), (2, True), (3, False)])
+def test_so_many_connections_are_admitted(serve: Serve, count: int, is_admitted: bool) -> None:
+    world = serve(limits=replace(LIMITS, connections=2))
+
+    peers = [world.connect(client=(f"198.51.100.{number}", 1)) for number in range(count)]
+
+    assert [peer.is_closed for peer in peers] == [False] * (count - 1) + [not is_admitted]
+    assert peers[-1].is_aborted is not is_admitted
+    assert peers[-1].received == b""
+
+
+@pytest.mark.parametrize(("count", "is_admitted"), [(1, True), (2, True), (3, False)])
+def test_so_many_connections_of_one_address_are_admitted(
+    serve: Serve, count: int, is_admitted: bool
+) -> None:
+    world = serve(limits=replace(LIMITS, connections_per_address=2))
+
+    peers = [world.connect(client=("198.51.100.7", number)) for number in range(count)]
+
+    assert peers[-1].is_closed is not is_admitted
+    assert not world.connect(client=("198.51.100.8", 1)).is_closed
+
+
+def test_ended_connection_makes_room(serve: Serve) -> None:
+    world = serve(limits=replace(LIMITS, connections_per_address=1))
+    first = world.connect()
+    assert world.connect().is_closed
+
+    first.leave()
+    world.turn()
+
+    assert not world.connect().is_closed
+
+
+def test_connection_that_was_not_admitted_takes_no_room_away(serve: Serve) -> None:
+    world = serve(limits=replace(LIMITS, connections_per_address=1))
+    world.connect()
+
+    for _ in range(3):
+        assert world.connect().is_closed
+
+    assert world.front._per_address == {"198.51.100.7": 1}
+    assert len(world.front._connections) == 1
+
+
+def test_one_client_with_two_spellings_of_its_address_is_one(serve: Serve) -> None:
+    world = serve(limits=replace(LIMITS, connections_per_address=1))
+    world.connect(client=("198.51.100.7", 1))
+
+    assert world.connect(client=("::ffff:198.51.100.7", 2, 0, 0)).is_closed
+
+
+# The date
+
+
+def date_of(peer: Peer) -> str:
+    return peer.replies[-1].headers["Date"]
+
+
+def test_date_is_there_from_the_first_response_on(serve: Serve) -> None:
+    assert date_of(serve().exchange(GET)) == DATE.decode()
+
+
+def test_date_is_never_older_than_a_sweep(serve: Serve) -> None:
+    world = serve()
+    peer = world.exchange(GET)
+
+    for second in (5, 6, 6, 7):
+        world.wait(1 if second != 6 else 0.5)
+        peer.send(GET)
+        world.turn()
+
+    assert [reply.headers["Date"][-6:-4] for reply in peer.replies] == [
+        "04",
+        "05",
+        "05",
+        "06",
+        "07",
+    ]
+
+
+def test_refusals_have_the_date_of_their_moment(serve: Serve) -> None:
+    world = serve()
+    peer = world.exchange(b"G")
+
+    world.wait(LIMITS.head_seconds)
+
+    assert date_of(peer) == "Thu, 01 Jan 1970 00:17:24 GMT"
+
+
+# The sweep
+
+
+def test_sweep_looks_at_every_connection(serve: Serve) -> None:
+    world = serve()
+    peers = [world.exchange(b"G") for _ in range(5)]
+
+    world.wait(LIMITS.head_seconds)
+
+    assert [peer.statuses for peer in peers] == 5 * [[408]]
+
+
+def test_sweep_goes_on_after_a_defect(serve: Serve) -> None:
+    world = serve()
+    peers = [world.exchange(b"G") for _ in range(3)]
+    broken = peers[1].connection.progress
+    broken.active_at, kept = None, broken.active_at  # type: ignore[assignment]
+
+    world.wait(LIMITS.head_seconds + SWEEP_SECONDS)
+
+    assert {type(item["exception"]) for item in world.defects} == {TypeError}
+    world.defects.clear()
+    broken.active_at = kept
+    assert [peers[0].statuses, peers[2].statuses] == [[408], [408]]
+
+
+def test_sweep_over_many_connections_gives_clients_a_turn(serve: Serve) -> None:
+    world = serve()
+    peers = [world.exchange(b"G") for _ in range(10)]
+    world.clock.advance(LIMITS.head_seconds)
+    late: list[int] = []
+
+    def slow() -> float:
+        world.clock.advance(SLICE_SECONDS / 2)
+        return world.clock.monotonic()
+
+    world.front.monotonic, kept = slow, world.front.monotonic
+    for _ in range(20):
+        world.turn(1)
+        late.append(sum(peer.statuses == [408] for peer in peers))
+    world.front.monotonic = kept
+
+    assert late[-1] == 10
+    assert len(set(late)) > 5
+
+
+def test_stopped_front_has_no_timer_left(serve: Serve) -> None:
+    world = serve()
+
+    world.front.stop()
+
+    with pytest.raises(AssertionError, match="for ever"):
+        world.loop.run_forever()
+
+
+# What connections ask for
+
+
+def test_pages_are_those_of_the_listener(serve: Serve) -> None:
+    world = serve(pages=Pages(Attributes(server_header=False)))
+
+    (reply,) = world.exchange(b"x\r\n\r\n").replies
+
+    assert "Server" not in reply.headers
+    assert list(reply.headers) == ["Date", "Content-Type", "Content-Length", "Connection"]
+
+
+def test_refusal_of_an_error_has_its_status_and_reason(serve: Serve) -> None:
+    request = HttpRequest("GET", b"/", b"/", b"", [])
+
+    response = serve().front.refused(request, RequestTooLarge("so large"))
+
+    assert response.status == 413
+    assert response.forwarding.error_reason == "LambdaRequestTooLarge"
+    assert response.forwarding.detail == "so large"
+
+
+def test_only_heads_that_are_not_compliant_are_counted(serve: Serve) -> None:
+    world = serve()
+
+    world.exchange(GET, b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /a HTTP/1.1\r\n\r\n")
+
+    assert world.front.classified == {}
+
+
+def test_notice_is_made_at_the_moment_of_the_response(serve: Serve) -> None:
+    held = Held()
+    world = serve(held)
+    world.exchange(GET)
+    world.wait(5)
+
+    held.release()
+    world.turn()
+
+    assert (world.served[0].request.arrived_at, world.served[0].completed_at) == (START, START + 5)
+
+
+# Drain
+
+
+def draining(world: World, *, is_hasty: bool = False) -> "asyncio.Task[None]":
+    """Begin to drain, as the server does when it has stopped accepting."""
+    task = world.loop.create_task(world.front.drain(is_hasty=is_hasty))
+    world.turn()
+    return task
+
+
+def seconds(world: World) -> float:
+    return world.clock.monotonic() - START
+
+
+@pytest.mark.parametrize("is_hasty", [False, True])
+def test_drain_of_no_connections_takes_no_time(serve: Serve, is_hasty: bool) -> None:
+    world = serve()
+    world.exchange(GET).leave()
+    world.turn()
+
+    world.run(world.front.drain(is_hasty=is_hasty))
+
+    assert seconds(world) == 0
+
+
+def test_drain_waits_for_requests_in_flight_and_closes_behind_them(serve: Serve) -> None:
+    held = Held()
+    world = serve(held)
+    peers = [world.exchange(GET) for _ in range(3)]
+    task = draining(world)
+
+    for peer in peers:
+        world.wait(5)
+        assert not task.done()
+        held.release()
+        world.turn()
+        assert peer.replies[0].headers["Connection"] == "close"
+        peer.send_eof()
+    world.turn()
+
+    assert task.done()
+    assert [peer.is_aborted for peer in peers] == 3 * [False]
+
+
+def test_drain_answers_what_comes_on_idle_connections(serve: Serve) -> None:
+    world = serve()
+    idle, fresh = world.exchange(GET), world.connect()
+    task = draining(world)
+    world.wait(5)
+
+    for peer in (idle, fresh):
+        peer.send(GET)
+        world.turn()
+        assert peer.replies[-1].headers["Connection"] == "close"
+        peer.send_eof()
+    world.turn()
+
+    assert task.done()
+
+
+def test_drain_answers_bodies_that_are_still_coming(serve: Serve) -> None:
+    world = serve()
+    peer = world.exchange(post(b"hello")[:-1])
+    task = draining(world)
+
+    peer.send(b"o" + CANARY)
+    world.turn()
+
+    assert peer.statuses == [200]
+    assert phase(peer) is Phase.LINGERING
+    world.run(task)
+    assert seconds(world) == LIMITS.linger_seconds
+
+
+def test_drain_answers_connections_that_were_accepted_just_before(serve: Serve) -> None:
+    world = serve()
+    task = world.loop.create_task(world.front.drain())
+    world.turn(2)
+
+    peer = world.connect()
+    peer.send(GET)
+    world.turn()
+
+    assert peer.replies[0].headers["Connection"] == "close"
+    assert not task.done()
+    peer.send_eof()
+    world.turn()
+    assert task.done()
+
+
+def test_drain_waits_again_for_a_connection_that_came_when_all_had_gone(serve: Serve) -> None:
+    world = serve()
+    first = world.connect()
+    task = draining(world)
+    first.leave()
+    world.turn(1)
+
+    second = world.connect()
+
+    world.turn()
+    assert not task.done()
+    second.leave()
+    world.turn()
+    assert task.done()
+
+
+@pytest.mark.parametrize("is_hasty", [False, True])
+def test_drain_waits_for_invocations_without_a_client(serve: Serve, is_hasty: bool) -> None:
+    held = Held()
+    world = serve(held)
+    world.exchange(GET).leave()
+    world.turn()
+    task = draining(world, is_hasty=is_hasty)
+
+    world.wait(5)
+    assert not task.done()
+    held.release()
+    world.turn()
+
+    assert task.done()
+    assert world.noted == [(460, 0)]
+
+
+def test_drain_ends_what_is_left_at_its_limit(serve: Serve) -> None:
+    held = Held()
+    world = serve(held)
+    peers = [world.connect(), world.exchange(b"G"), world.exchange(GET), world.exchange(GET)]
+    peers[3].leave()
+    task = draining(world)
+
+    world.wait(LIMITS.drain_seconds - SWEEP_SECONDS)
+    assert not task.done()
+    world.wait(SWEEP_SECONDS)
+
+    assert task.done()
+    assert all(peer.is_closed for peer in peers)
+    assert world.front._connections == set()
+    assert [status for status, _ in world.noted] == [408, 460, 460]
+
+
+@pytest.mark.parametrize(("early", "statuses"), [(1, [200]), (-1, [])])
+def test_request_that_ends_within_the_drain_limit_is_answered(
+    serve: Serve, early: int, statuses: list[int]
+) -> None:
+    held = Held()
+    world = serve(held)
+    peer = world.exchange(GET)
+    draining(world)
+
+    world.wait(LIMITS.drain_seconds - early * SWEEP_SECONDS)
+    held.release()
+    world.turn()
+
+    assert peer.statuses == statuses
+
+
+class Stubborn:
+    """A Responder that does not take no for an answer."""
+
+    def __init__(self) -> None:
+        self.end = asyncio.Event()
+
+    async def respond(self, request: HttpRequest, /) -> None:
+        try:
+            await self.end.wait()
+        except asyncio.CancelledError:
+            await self.end.wait()
+        raise asyncio.CancelledError
+
+
+def test_drain_does_not_wait_for_a_task_that_cannot_be_cancelled(serve: Serve) -> None:
+    stubborn = Stubborn()
+    world = serve(stubborn)
+    world.exchange(GET)
+
+    world.run(world.front.drain())
+
+    assert seconds(world) == LIMITS.drain_seconds + ABORT_SECONDS
+    stubborn.end.set()
+    world.turn()
+
+
+def test_hasty_drain_closes_idle_connections_and_no_others(serve: Serve) -> None:
+    held = Held()
+    world = serve(held)
+    fresh = world.connect()
+    working = world.exchange(GET)
+    reading = world.exchange(b"G")
+    task = draining(world, is_hasty=True)
+
+    assert (fresh.is_closed, fresh.is_aborted) == (True, False)
+    assert not working.is_closed
+    assert not reading.is_closed
+    held.release()
+    reading.send(GET[1:])
+    world.turn()
+    held.release()
+    world.turn()
+    for peer in (working, reading):
+        assert peer.statuses == [200]
+        peer.send_eof()
+    world.turn()
+    assert task.done()
+
+
+def test_abort_in_the_middle_of_a_drain_ends_it(serve: Serve) -> None:
+    held = Held()
+    world = serve(held)
+    peers = [world.connect(), world.exchange(GET), world.exchange(GET)]
+    peers[2].leave()
+    task = draining(world)
+
+    world.front.abort()
+    world.turn()
+
+    assert task.done()
+    assert all(peer.is_closed for peer in peers)
+    assert seconds(world) == 0
+    assert [status for status, _ in world.noted] == [460, 460]

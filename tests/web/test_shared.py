@@ -1,0 +1,30 @@
+"""The front has everything that its connections are promised."""
+
+from gateway.core.desync import Mode
+from gateway.core.limits import Limits
+from gateway.core.pages import Pages
+from gateway.testing import FakeClock
+from gateway.web.front import Front
+from gateway.web.shared import Shared
+
+
+class Nobody:
+    """A Responder that is never asked."""
+
+
+def test_front_has_all_that_connections_share() -> None:
+    front = Front(
+        Nobody(),  # type: ignore[arg-type]
+        pages=Pages(),
+        sink=None,
+        clock=FakeClock(),
+        draw="0".__mul__,
+        limits=Limits(),
+        mode=Mode.DEFENSIVE,
+    )
+
+    promised = {name for name in dir(Shared) if not name.startswith("_")}
+    promised |= Shared.__annotations__.keys()
+
+    assert len(promised) > 10
+    assert [name for name in sorted(promised) if not hasattr(front, name)] == []
