@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
+from typing import NamedTuple
 
 import pytest
 from hypothesis import strategies as st
@@ -129,7 +130,16 @@ def cut(data: bytes, cuts: set[int]) -> list[bytes]:
     return [data[start:end] for start, end in pairwise([0, *inside, len(data)]) if start < end]
 
 
-def play(pieces: list[bytes], mode: Mode, *, has_end: bool = False) -> tuple[World, Peer]:
+class Played(NamedTuple):
+    """What became of a stream."""
+
+    world: World
+    peer: Peer
+    is_ended: bool
+    """The connection had told its client that no more answers come."""
+
+
+def play(pieces: list[bytes], mode: Mode, *, has_end: bool = False) -> Played:
     """Send pieces to a front of its own and have it do all that it can."""
     with World(limits=SMALL, mode=mode) as world:
         peer = world.connect()
@@ -139,4 +149,5 @@ def play(pieces: list[bytes], mode: Mode, *, has_end: bool = False) -> tuple[Wor
         if has_end:
             peer.send_eof()
             world.settle()
-    return world, peer
+        is_ended = peer.is_half_closed or peer.is_closing()
+    return Played(world, peer, is_ended)
