@@ -24,7 +24,7 @@ APPS = Path(__file__).parent / "apps"
 DEADLINE_SECONDS = 30.0
 """What no step of any test takes, even on a machine that does three other things."""
 
-FRONTS: list[list[str]] = [[]]
+FRONTS: list[list[str]] = [[], ["--server", "uvicorn"]]
 """Arguments of `gateway serve` that choose a front; every test of one front runs with each."""
 
 LISTENING = re.compile(r"listening on (?P<url>https?://\S+)")
