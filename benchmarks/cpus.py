@@ -5,6 +5,7 @@ the server. macOS cannot pin; there, and on a single core, everything runs where
 """
 
 import os
+import time
 
 ALLOWED: set[int] = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 """The cores this process was given when it began."""
@@ -30,3 +31,8 @@ def keep_off_the_clients(pid: int) -> None:
 def client_cpu() -> int:
     """Return the client's core."""
     return max(ALLOWED)
+
+
+def used_seconds() -> float:
+    """Return the user and system time that the calling process has used."""
+    return time.process_time()

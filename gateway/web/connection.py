@@ -112,6 +112,7 @@ class Connection(asyncio.Protocol):
         """Forget the connection, or count it until the invocation under way is over, so that who
         leaves cannot start more of them than who stays; its result is dropped."""
         self._is_lost = True
+        self._parser.release()
         phase = self.progress.phase
         if phase is Phase.RUNNING:
             return
@@ -268,6 +269,7 @@ class Connection(asyncio.Protocol):
         if decision is Ruling.REFUSE:
             self._refuse(judgement.status or REFUSAL_STATUS, judgement.detail, judgement)
             return
+        self._parser.release()
         self._parser = RequestParser()
         try:
             self._parser.feed_head(judgement.head)
@@ -484,7 +486,7 @@ class Connection(asyncio.Protocol):
         progress.began_at = self._front.monotonic()
         progress.body_bytes = 0
         self._buffer = b""
-        self._parser = RequestParser()
+        self._parser.release()
         if self._has_left:
             self._transport.close()
         elif self._transport.can_write_eof():
