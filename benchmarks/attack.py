@@ -1,0 +1,301 @@
+"""Honest clients beside attackers: what do slow, malformed, oversized and flooding clients cost
+them?
+
+python benchmarks/attack.py [--seconds 60] [--share 0.25] [--idle 2000 ...] [--json]
+
+The gateway serves honest load at half its capacity twice, once while the attackers are at a dumb
+sink on the same core and once while they are at the gateway. Compared are the honest clients'
+errors and 99th percentiles; then the attackers leave, and what the gateway holds is compared
+with what it held before: descriptors, threads, tasks, connections, memory. Each slow client must
+have been cut at its limit and one second more. Only loopback is used; whatever it starts is
+ended with it.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import resource
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cpus
+from attackers import KINDS
+from load import connected
+from process import ROOT, Running, running
+
+BENCHMARKS = ROOT / "benchmarks"
+HELLO = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: */*\r\n\r\n"
+CAPACITY_SECONDS = 3.0
+WARM_UP_SECONDS = 3.0
+READY_SECONDS = 120
+SETTLE_SECONDS = 20
+SPARE_DESCRIPTORS = 400
+MOST_SECONDS = 3600
+LATENCY_FACTOR = 3.0
+MEMORY_SHARE, MEMORY_BYTES = 0.05, 8 * 1024 * 1024
+CUT_SECONDS = 1.0
+
+Figures = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a process holds."""
+
+    descriptors: int
+    threads: int
+    rss: int
+    objects: dict[str, int]
+    """Tasks, connections and transports, as the process itself counts them."""
+
+
+def held(server: Running) -> Held:
+    """Ask the process and the kernel."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection.request("GET", "/inspect", headers={"Connection": "close"})
+    objects = json.loads(connection.getresponse().read())
+    connection.close()
+    return Held(descriptors(server.pid), threads(server.pid), rss(server.pid), objects)
+
+
+def descriptors(pid: int) -> int:
+    """Return how many file descriptors a process has open."""
+    return len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208 - thousands of them, 50 times
+
+
+def threads(pid: int) -> int:
+    """Return how many threads a process has."""
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
+def rss(pid: int) -> int:
+    """Return a process's resident memory."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def gateway_arguments(options: argparse.Namespace) -> list[str]:
+    """Return the command line of the gateway, with every limit that slow clients run into."""
+    limits = {
+        "head_seconds": options.limit,
+        "body_grace_seconds": options.limit,
+        "stalled_write_seconds": options.limit,
+        "connections": 20_000,
+        "connections_per_address": 20_000,
+    }
+    settings = [word for name, value in limits.items() for word in ("--limit", f"{name}={value}")]
+    idle = f"idle_timeout.timeout_seconds={options.limit}"
+    serve = ["-m", "gateway", "serve", "target.handler", "--code", "benchmarks/servers"]
+    return [*serve, "--port", "0", "--quiet", "--attribute", idle, *settings, *options.serve]
+
+
+def script(name: str, *arguments: object) -> list[str]:
+    """Return the command line of a script of this directory."""
+    return [sys.executable, str(BENCHMARKS / name), *map(str, arguments)]
+
+
+def honest_load(port: int, rate: float, seconds: float) -> Figures:
+    """Send honest requests at a rate, every 50th on a fresh connection, and return what came of
+    it."""
+    command = script("open_loop.py", port, rate, seconds, "--fresh-every", 50)
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    figures: Figures = json.loads(done.stdout)
+    others = {status: each["count"] for status, each in figures["by_status"].items()}
+    ok = figures["by_status"].get("200", {"count": 0, "p50_ms": 0.0, "p99_ms": 0.0, "max_ms": 0.0})
+    others.pop("200", None)
+    return {**ok, "errors": {**others, **figures["errors"]}, "client_cpu": figures["client_cpu"]}
+
+
+@contextmanager
+def attacking(port: int, options: argparse.Namespace) -> Iterator[Figures]:
+    """Attack a port while the block runs; the figures are complete when it has ended."""
+    counts = [word for kind in KINDS for word in (f"--{kind}", getattr(options, kind))]
+    settings = ("--share", options.share, "--floods", options.floods)
+    command = script("attackers.py", port, *settings, *counts)
+    attackers = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    figures: Figures = {}
+    try:
+        if not select.select([attackers.stdout], [], [], READY_SECONDS)[0]:
+            raise RuntimeError("the attackers are not ready")
+        attackers.stdout.readline()
+        yield figures
+        said, _ = attackers.communicate(timeout=READY_SECONDS)
+        figures.update(json.loads(said))
+    finally:
+        attackers.kill()
+        attackers.wait()
+
+
+def settled(server: Running, before: Held) -> Held:
+    """Return what the server holds once its descriptors are what they were, or in the end."""
+    for _ in range(SETTLE_SECONDS * 10):
+        if descriptors(server.pid) <= before.descriptors:
+            break
+        time.sleep(0.1)
+    return held(server)
+
+
+def capacity(server: Running) -> float:
+    """Return the requests per second that the server gives as many connections at most."""
+    with connected(server.port, HELLO, 32) as client:
+        load = client.run(CAPACITY_SECONDS)
+    return len(load.latencies) / load.seconds
+
+
+def peak_rss(pid: int) -> int:
+    """Return the most resident memory that a process ever had."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+def measured(options: argparse.Namespace) -> Figures:
+    """Run both phases and return all figures."""
+    cpus.pin_client()
+    sink = str(BENCHMARKS / "servers" / "sink.py")
+    with running(*gateway_arguments(options)) as gateway, running(sink, str(options.limit)) as dumb:
+        most = capacity(gateway)
+        rate = most * options.load
+        honest_load(gateway.port, rate, WARM_UP_SECONDS)
+        before = held(gateway)
+        with attacking(dumb.port, options) as at_sink:
+            beside = honest_load(gateway.port, rate, options.seconds)
+        cpu = gateway.cpu_seconds()
+        with attacking(gateway.port, options) as at_gateway:
+            under = honest_load(gateway.port, rate, options.seconds)
+            cpu = gateway.cpu_seconds() - cpu
+        after = settled(gateway, before)
+        return {
+            "capacity": round(most),
+            "rate": round(rate),
+            "limit": options.limit,
+            "honest_beside_sink": beside,
+            "honest_under_attack": under,
+            "attackers_at_sink": at_sink,
+            "attackers_at_gateway": at_gateway,
+            "gateway_cpu": round(cpu / options.seconds, 3),
+            "peak_kb_per_connection": round(
+                (peak_rss(gateway.pid) - before.rss) / 1024 / max(1, at_gateway["most_open"]), 1
+            ),
+            "before": vars_of(before),
+            "after": vars_of(after),
+        }
+
+
+def vars_of(each: Held) -> Figures:
+    """Return the fields of what a process holds."""
+    return {
+        "descriptors": each.descriptors,
+        "threads": each.threads,
+        "rss_kb": each.rss // 1024,
+        **each.objects,
+    }
+
+
+def verdicts(figures: Figures) -> list[tuple[bool, str]]:
+    """Return each promise: whether it was kept, and its figures."""
+    beside, under = figures["honest_beside_sink"], figures["honest_under_attack"]
+    before, after = dict(figures["before"]), dict(figures["after"])
+    rss_before, rss_after = before.pop("rss_kb"), after.pop("rss_kb")
+    grown = (rss_after - rss_before) * 1024
+    ratio = under["p99_ms"] / beside["p99_ms"] if beside["p99_ms"] else float("inf")
+    return [
+        (
+            not under["errors"] and not beside["errors"],
+            f"honest errors: {under['errors'] or 0} of {under['count']} requests "
+            f"(beside the sink {beside['errors'] or 0} of {beside['count']})",
+        ),
+        (
+            ratio <= LATENCY_FACTOR,
+            f"honest p99: {under['p99_ms']} ms under attack, {beside['p99_ms']} ms beside a sink, "
+            f"{ratio:.2f} x (<= {LATENCY_FACTOR:g} x)",
+        ),
+        (before == after, f"held before {before}, afterwards {after}"),
+        (
+            grown <= max(MEMORY_BYTES, MEMORY_SHARE * rss_before * 1024),
+            f"memory: {rss_before} KB before, {rss_after} KB afterwards (+ 5 % or 8 MB); "
+            f"at most {figures['peak_kb_per_connection']} KB a connection",
+        ),
+        *cuts(figures["attackers_at_gateway"], figures["limit"]),
+        (
+            not figures["attackers_at_gateway"]["unexpected"],
+            f"floods: {figures['attackers_at_gateway']['floods']}, "
+            f"not refused as they should: {figures['attackers_at_gateway']['unexpected'] or 0}",
+        ),
+    ]
+
+
+def cuts(attackers: Figures, limit: float) -> Iterator[tuple[bool, str]]:
+    """Judge when slow clients were cut; how late the attackers look is none of the gateway's."""
+    latest = limit + CUT_SECONDS + attackers["longest_turn"]
+    for kind, lives in attackers["lives"].items():
+        yield (
+            lives["most"] <= latest,
+            f"slow {kind}: {lives['count']} cut after {lives['least']} to {lives['most']} s "
+            f"(median {lives['median']}, limit {limit:g} + {CUT_SECONDS:g} s), "
+            f"they saw {lives['said']}",
+        )
+
+
+def fitted(options: argparse.Namespace) -> None:
+    """Raise the limit of descriptors; where it is too low, attack with fewer and say so."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    wanted = sum(getattr(options, kind) for kind in KINDS)
+    if hard == resource.RLIM_INFINITY or wanted + SPARE_DESCRIPTORS <= hard:
+        return
+    scale = max(0, hard - SPARE_DESCRIPTORS) / wanted
+    for kind in KINDS:
+        setattr(options, kind, int(getattr(options, kind) * scale))
+    print(
+        f"only {hard} descriptors are allowed here: slow clients scaled down to {scale:.0%}",
+        file=sys.stderr,
+    )
+
+
+def parsed() -> argparse.Namespace:
+    """Return the options."""
+    parser = argparse.ArgumentParser(description="Attack the gateway beside honest load.")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of each of the two phases")
+    parser.add_argument("--share", type=float, default=0.25, help="of one core, for attackers")
+    parser.add_argument("--floods", type=float, default=500.0, help="connections a second")
+    parser.add_argument("--load", type=float, default=0.5, help="of the capacity, honest")
+    parser.add_argument("--limit", type=int, default=5, help="seconds that slow clients get")
+    parser.add_argument("--idle", type=int, default=2000)
+    parser.add_argument("--head", type=int, default=2000, help="header by header byte")
+    parser.add_argument("--body", type=int, default=500, help="body byte by byte")
+    parser.add_argument("--read", type=int, default=500, help="do not read their response")
+    parser.add_argument("--serve", action="append", default=[], help="argument of gateway serve")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON as well")
+    options = parser.parse_args()
+    if not 0 < options.seconds <= MOST_SECONDS:
+        parser.error(f"up to {MOST_SECONDS} seconds")
+    return options
+
+
+def main() -> None:
+    """Measure, print and judge; exit status 1 when a promise was broken."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    options = parsed()
+    fitted(options)
+    figures = measured(options)
+    judged = verdicts(figures)
+    if options.json:
+        json.dump({**figures, "verdicts": judged}, sys.stdout)
+        return
+    print(f"capacity {figures['capacity']} req/s, honest load {figures['rate']} req/s")
+    for is_kept, text in judged:
+        print(f"{'kept  ' if is_kept else 'BROKEN'}  {text}")
+    sys.exit(not all(is_kept for is_kept, _ in judged))
+
+
+if __name__ == "__main__":
+    main()
