@@ -1,0 +1,86 @@
+"""P12, small form: where we accept a head, we do not frame it otherwise than two strict parsers
+do.
+
+The parsers are h11 and httptools in this process, and nginx and HAProxy as the system has them.
+Behind each head stands a body that tells the framings apart: a chunk of five bytes, whose own
+bytes are what a length would count.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from gateway.core.desync import CHUNKED, Mode, Ruling, judge, ruling
+from tests.desync import MATRIX, framed_by_h11, framed_by_httptools
+from tests.promises.conftest import Report
+from tests.promises.peers import PEERS, Framing, framed_by, installed, peer, upstream
+
+SAMPLE = 1
+"""Every so many heads of the matrix; it repeats itself every 86."""
+
+DATA = b"abcde"
+BODY = b"%x\r\n%b\r\n0\r\n\r\n" % (len(DATA), DATA)
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not all(map(installed, PEERS)),
+        reason=f"{' or '.join(PEERS)} is missing: make tools installs them",
+    ),
+]
+
+
+def seen(length: int | None) -> Framing:
+    """Return the body that a framing gives."""
+    return None if length is None else DATA if length == CHUNKED else BODY[:length]
+
+
+def ours(head: bytes) -> Framing:
+    """Return our framing; tests/promises/test_desync.py shows that it is the same on a wire."""
+    judgement = judge(head)
+    return None if ruling(judgement, Mode.DEFENSIVE) is Ruling.REFUSE else seen(judgement.length)
+
+
+@contextmanager
+def parsers(directory: Path) -> Iterator[dict[str, Callable[[bytes], Framing]]]:
+    with ExitStack() as stack:
+        port = stack.enter_context(upstream())
+        ports = {name: stack.enter_context(peer(name, directory, port)) for name in PEERS}
+        yield {
+            "h11": lambda head: seen(framed_by_h11(head)),
+            "httptools": lambda head: seen(framed_by_httptools(head)),
+            **{name: partial(framed_by, ports[name], body=BODY) for name in PEERS},
+        }
+
+
+def test_no_two_strict_parsers_frame_otherwise_what_we_accept(
+    tmp_path: Path, report: Report
+) -> None:
+    heads = [head for head, _ in MATRIX[::SAMPLE]]
+    accepted, differing = Counter[str](), Counter[str]()
+    broken = []
+
+    with parsers(tmp_path) as others:
+        for head in heads:
+            own = ours(head)
+            framings = {name: framing(head) for name, framing in others.items()}
+            accepted.update(name for name, framing in framings.items() if framing is not None)
+            accepted["we"] += own is not None
+            different = [
+                name
+                for name, framing in framings.items()
+                if own is not None and framing is not None and framing != own
+            ]
+            differing.update(different)
+            if len(different) >= 2:
+                broken.append(f"{head!a}: we {own!a}, {framings}")
+
+    assert broken == []
+    report(
+        f"P12 of {len(heads)} heads accepted: {dict(accepted)}; framed otherwise than we do, where "
+        f"we accept: {dict(differing) or 0}, by two or more parsers together: {len(broken)}"
+    )
