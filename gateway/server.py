@@ -17,7 +17,7 @@ from types import FrameType
 import uvicorn
 import uvloop
 
-from gateway import compose
+from gateway import compose, memory
 from gateway.config.settings import Serving
 from gateway.core.errors import InvalidSetting
 from gateway.core.interfaces import Sink
@@ -71,6 +71,7 @@ def run(serving: Serving, sink: Sink | None, on_ready: Callable[[str], None]) ->
         listening = stack.enter_context(listening_socket(serving.host, serving.port))
         stack.enter_context(compose.function_process(serving.function))
         on_stopping(signal.SIG_DFL)
+        memory.calm_collector()
         stack.enter_context(_unwrapped_settings())
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(serving, sink, listening, on_ready))
@@ -100,6 +101,7 @@ def _unwrapped_settings() -> Iterator[None]:
 async def _serve(
     serving: Serving, sink: Sink | None, listening: socket.socket, on_ready: Callable[[str], None]
 ) -> None:
+    memory.give_back(asyncio.get_running_loop())
     async with compose.running_function(serving, sink) as invoker:
         seen_as = compose.listener(serving, "http", listening.getsockname()[1])
         url = url_of(listening)

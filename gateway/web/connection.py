@@ -534,8 +534,8 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """End the connection at once, and the wait for an invocation under way."""
         self._transport.abort()
-        if self._task is not None:
-            self._task.cancel()
+        if self._task is not None:  # which must have begun, or it cannot clean up
+            self._task.get_loop().call_soon(self._task.cancel)
 
 
 def too_large(size: int) -> RequestTooLarge:

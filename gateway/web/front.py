@@ -26,6 +26,10 @@ SLICE_SECONDS = 0.001
 """How long a sweep holds up clients at a stretch: to look at 5,000 connections takes 5 ms, and to
 answer 4,500 that are late together takes 90."""
 
+SWEEP_STEPS = 25
+STEP_CONNECTIONS = 50
+"""A round over many connections is spread over so many steps, none for fewer connections."""
+
 HAND_OVER_TURNS = 3
 """Turns of the event loop after which connections accepted before are made: asyncio takes two."""
 
@@ -62,6 +66,8 @@ class Front:
         self._per_address: Counter[str] = Counter()
         self._timer: asyncio.Handle
         self._unchecked: list[Connection] = []
+        self._steps = self._later = 0
+        self._period = SWEEP_SECONDS
         self._is_draining = False
         self._second = -1
         self._emptied = asyncio.Event()
@@ -78,12 +84,20 @@ class Front:
         self._sweep()
 
     def _sweep(self) -> None:
-        """Refresh the Date header and begin to act on what is overdue, four times a second."""
+        """Refresh the Date header and begin a round over all deadlines, four times a second."""
         second = int(self.now())
         if second != self._second:
             self._second = second
             self.date = http_date(second)
         self._unchecked = list(self._connections)
+        self._steps = 1 + min(len(self._unchecked) // STEP_CONNECTIONS, SWEEP_STEPS - 1)
+        self._period = SWEEP_SECONDS / self._steps
+        self._step()
+
+    def _step(self) -> None:
+        """Begin with the next share of a round: what is late is cut all through it, not at once."""
+        self._steps -= 1
+        self._later = len(self._unchecked) * self._steps // (self._steps + 1)
         self._check_some()
 
     def _check_some(self) -> None:
@@ -91,13 +105,14 @@ class Front:
         sweep."""
         now = self.monotonic()
         try:
-            while self._unchecked and self.monotonic() - now < SLICE_SECONDS:
+            while len(self._unchecked) > self._later and self.monotonic() - now < SLICE_SECONDS:
                 self._unchecked.pop().check_deadlines(now)
         finally:
-            if self._unchecked:
+            if len(self._unchecked) > self._later:
                 self._timer = self._loop.call_soon(self._check_some)
             else:
-                self._timer = self._loop.call_later(SWEEP_SECONDS, self._sweep)
+                following = self._step if self._steps else self._sweep
+                self._timer = self._loop.call_later(self._period, following)
 
     async def drain(self, *, is_hasty: bool = False) -> None:
         """Answer what comes with `Connection: close` until no connection is left, within the limit.

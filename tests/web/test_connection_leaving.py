@@ -445,6 +445,18 @@ def test_abort_ends_the_wait_for_an_invocation(serve: Serve, has_left: bool) -> 
     assert len(held.requests) == 1
 
 
+def test_abort_before_the_invocation_has_begun_leaves_nothing(serve: Serve) -> None:
+    world = serve(Held())
+    peer = world.connect()
+    peer.send(GET)
+
+    peer.connection.abort()
+    world.turn()
+
+    assert world.front._connections == set()
+    assert world.noted == [(460, 0)]
+
+
 def test_answer_of_a_function_is_used_once(serve: Serve) -> None:
     held = Held()
     world = serve(held)
