@@ -2,8 +2,9 @@
 HOST = 127.0.0.1
 PORT = 8080
 BIN = .venv/bin
+SOAK_SECONDS = 60
 
-.PHONY: help serve test unit check fmt bench docs golden-update image image-check tools clean
+.PHONY: help serve test soak unit check fmt bench docs golden-update image image-check tools clean
 
 help:  ## this list
 	@awk -F ':.*## +' '/^[a-z-]+:.*## /{ printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -15,6 +16,10 @@ test: check  ## install, then every check and test that CI runs
 	$(BIN)/coverage erase && $(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet && $(BIN)/coverage report
 	$(BIN)/coverage report --include="gateway/core/*" --fail-under=100
+
+soak: .venv/.test  ## as CI does too: each fuzz search and the attack for longer (SOAK_SECONDS=60)
+	FUZZ_SECONDS=$(SOAK_SECONDS) PROMISE_SECONDS=$(SOAK_SECONDS) \
+	$(BIN)/python -m pytest tests/fuzz tests/promises/test_attack.py
 
 unit: .venv/.test  ## the fast tests alone
 	@$(BIN)/python -m pytest -m "not slow"

@@ -96,7 +96,7 @@ def fuzz(name: str, check: Check, inputs: st.SearchStrategy[bytes]) -> int:
             search()
         except BaseException as error:
             path = keep(name, failing[-1])
-            error.add_note(f"kept as {path}")
+            error.add_note(f"kept as {path}: {failing[-1]!r}")
             raise
     print(f"{name}: {tried} inputs in {SECONDS:g} s")
     return tried
