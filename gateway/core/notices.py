@@ -1,8 +1,12 @@
 """What happened, as values for observers; whoever listens is a sink."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from gateway.core.http import HttpRequest, HttpResponse
+
+Status = Literal["success", "timeout", "error"]
+"""How an init phase or an invocation ended (lambda.md 2.3)."""
 
 
 @dataclass(slots=True)
@@ -35,4 +39,91 @@ class OperatorWarning:
     text: str
 
 
-Notice = RequestServed | FunctionReloaded | OperatorWarning
+@dataclass(slots=True)
+class LogStream:
+    """Where CloudWatch Logs would keep what one execution environment writes (lambda.md 9.1)."""
+
+    group: str
+    name: str
+    function_name: str
+    version: str
+    environment_id: str
+    runtime_version: str
+    """As INIT_START shows it, such as `python:3.12.v18`; empty when the runtime has none."""
+    memory_mb: int
+    function_arn: str = ""
+
+
+@dataclass(slots=True)
+class LogEntry:
+    """One CloudWatch Logs event: a line, or a record of several lines from the log pipe."""
+
+    at: float
+    """Epoch seconds."""
+    text: str
+    """Without the last line end."""
+    level: str = ""
+    """`TRACE` to `FATAL` when the runtime named it, else empty."""
+    is_json: bool = False
+    """The runtime says that the text is a JSON object."""
+
+
+@dataclass(slots=True)
+class InitStarted:
+    """An execution environment began its init phase."""
+
+    stream: LogStream
+    at: float
+    """Epoch seconds."""
+    phase: Literal["init", "invoke"] = "init"
+
+
+@dataclass(slots=True)
+class InitReported:
+    """An init phase ended; the line INIT_REPORT shows one that failed (lambda.md 9.1)."""
+
+    stream: LogStream
+    at: float
+    """Epoch seconds of the end."""
+    phase: Literal["init", "invoke"]
+    """`invoke` for an init that runs inside an invocation (lambda.md 1.10)."""
+    status: Status
+    error_type: str
+    """Normalised (lambda.md 1.3), empty without one."""
+    init_ms: float
+    entries: list[LogEntry]
+    """What was written during it."""
+
+
+@dataclass(slots=True)
+class InvocationReported:
+    """An invocation is over, with everything that its log says: START, output, END and REPORT."""
+
+    stream: LogStream
+    request_id: str
+    started_at: float
+    completed_at: float
+    """Epoch seconds, both."""
+    entries: list[LogEntry]
+    duration_ms: float
+    billed_ms: int
+    max_memory_mb: int
+    init_ms: float | None
+    """None but for the first invocation of an environment."""
+    status: Status
+    error_type: str
+    """Normalised (lambda.md 1.3), empty without one."""
+    trace_id: str
+    """The value of X-Amzn-Trace-Id that the runtime got; empty without one."""
+    produced_bytes: int | None = None
+    """Size of the response; None when nobody measured it."""
+
+
+Notice = (
+    RequestServed
+    | FunctionReloaded
+    | OperatorWarning
+    | InitStarted
+    | InitReported
+    | InvocationReported
+)

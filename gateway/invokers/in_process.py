@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Self
 
-import orjson
-
+from gateway.core import function_errors
 from gateway.core.errors import Throttled
 from gateway.core.interfaces import Clock
 from gateway.core.invocation import Invocation, InvocationResult
@@ -128,7 +127,8 @@ class InProcess:
             payload, function_error = self._outcome(invocation, output)
         except BaseException:  # the handler's own objects can raise while they are reported on
             LOGGER.exception("the gateway failed")
-            payload, function_error = exited_payload(invocation.request_id), "Unhandled"
+            payload = function_errors.exited(invocation.request_id, None)
+            function_error = "Unhandled"
         finally:
             CURRENT.reset(token)
         elapsed = self._clock.monotonic() - started
@@ -223,7 +223,7 @@ class InProcess:
     def _timed_out(self, job: Job) -> InvocationResult:
         seconds = self._settings.timeout_seconds
         return InvocationResult(
-            timed_out_payload(job.invocation.request_id, seconds),
+            function_errors.timed_out(job.invocation.request_id, seconds),
             function_error="Unhandled",
             log=job.output.text(),
             billed_ms=math.ceil(seconds * 1000),
@@ -257,15 +257,3 @@ def set_trace_id(trace_id: str) -> None:
         variables[TRACE_ID_KEY] = trace_id.encode(errors="replace")
     else:
         variables.pop(TRACE_ID_KEY, None)
-
-
-def exited_payload(request_id: str) -> bytes:
-    """Return what Lambda answers for a runtime that ended without a word (lambda.md 3.5)."""
-    message = f"RequestId: {request_id} Error: Runtime exited without providing a reason"
-    return orjson.dumps({"errorType": "Runtime.ExitError", "errorMessage": message})
-
-
-def timed_out_payload(request_id: str, seconds: float) -> bytes:
-    """Return what Lambda answers for a function that ran past its timeout (lambda.md 3.5)."""
-    message = f"RequestId: {request_id} Error: Task timed out after {seconds:.2f} seconds"
-    return orjson.dumps({"errorType": "Sandbox.Timedout", "errorMessage": message})

@@ -434,11 +434,6 @@ def error_payload(
     return _to_utf8(_to_json(fields, ensure_ascii=ensure_ascii))
 
 
-def exception_payload(error: Exception, request_id: str, *, ensure_ascii: bool = True) -> bytes:
-    """Return the JSON that AWS's runtime posts for an exception of the handler."""
-    return error_payload(*_report(error), request_id, ensure_ascii=ensure_ascii)
-
-
 def error_log_lines(
     message: str, error_type: str, trace: list[str], *, separator: str = "\n"
 ) -> str:
@@ -500,15 +495,23 @@ def invoke(
     settings: FunctionSettings = FunctionSettings(),  # noqa: B008 - it is immutable
 ) -> Outcome:
     """Call the handler and return what comes of it; never raises, even when the handler exits."""
-    request_id = context.aws_request_id
     try:
-        try:
-            result = handler(unmarshal(payload), context)
-            reply = marshal(result, ensure_ascii=settings.ensure_ascii)
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises is an answer
-            return failed(error, request_id, settings)
+        return answer(handler, payload, context, settings)
     except BaseException as error:  # noqa: BLE001 - here AWS's process would end
-        return _exited(error, request_id)
+        return _exited(error, context.aws_request_id)
+
+
+def answer(
+    handler: Callable[[Any, Any], Any],
+    payload: bytes,
+    context: LambdaContext,
+    settings: FunctionSettings,
+) -> Outcome:
+    """Do the same, but let through what ends AWS's process, SystemExit for one."""
+    try:
+        reply = marshal(handler(unmarshal(payload), context), ensure_ascii=settings.ensure_ascii)
+    except Exception as error:  # noqa: BLE001 - whatever a handler raises is an answer
+        return failed(error, context.aws_request_id, settings)
     return _TOO_LARGE if len(reply) > MAX_RESPONSE_BYTES else Outcome(reply)
 
 

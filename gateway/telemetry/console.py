@@ -18,5 +18,6 @@ class Console:
         self._text = json_line if log_format == "json" else ConsoleText(is_colored=is_colored).lines
 
     def emit(self, notice: Notice, /) -> None:
-        """Write the lines of a notice."""
-        self._write(self._text(notice))
+        """Write the lines of a notice, if there are any."""
+        if text := self._text(notice):
+            self._write(text)

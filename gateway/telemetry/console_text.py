@@ -7,7 +7,13 @@ sent. Advice appears once and the reason for throttling once a second, because b
 import re
 
 from gateway.core.http import HttpRequest
-from gateway.core.notices import FunctionReloaded, Notice, RequestServed
+from gateway.core.notices import (
+    FunctionReloaded,
+    InitReported,
+    Notice,
+    OperatorWarning,
+    RequestServed,
+)
 from gateway.telemetry.timestamp import time_of_day
 
 PATH_COLUMNS = 120
@@ -40,12 +46,15 @@ class ConsoleText:
         self._held_back = 0
 
     def lines(self, notice: Notice) -> str:
-        """Return one or more lines, without the last line end."""
+        """Return one or more lines, without the last line end; nothing for what another notice
+        tells already: what a function printed in an invocation stands under its request."""
         if isinstance(notice, RequestServed):
             return self._request(notice)
         if isinstance(notice, FunctionReloaded):
             return _reloaded(notice)
-        return indented(notice.text)
+        if isinstance(notice, OperatorWarning):
+            return indented(notice.text)
+        return _init(notice) if isinstance(notice, InitReported) else ""
 
     def _request(self, notice: RequestServed) -> str:
         response, second = notice.response, int(notice.completed_at)
@@ -112,6 +121,17 @@ def _reloaded(notice: FunctionReloaded) -> str:
     if not notice.error:
         return f"reloaded {notice.handler}"
     return f"could not reload {notice.handler}:{INDENT}{indented(notice.error)}"
+
+
+def _init(notice: InitReported) -> str:
+    """Return how an init phase failed and what was printed in it."""
+    log = indented("\n".join(entry.text for entry in notice.entries))
+    if notice.status == "success" and not log:
+        return ""
+    ending = "" if notice.status == "success" else f" {notice.status} {notice.error_type}".rstrip()
+    name, ms = on_one_line(notice.stream.function_name), notice.init_ms
+    summary = f"{time_of_day(notice.at)} INIT   {name:<34} {ms:>7.1f} ms{on_one_line(ending)}"
+    return INDENT.join(filter(None, (summary, log)))
 
 
 def shown_method(method: str) -> str:

@@ -6,7 +6,13 @@ from typing import Any
 import orjson
 
 from gateway.core.http import Forwarding
-from gateway.core.notices import FunctionReloaded, Notice, RequestServed
+from gateway.core.notices import (
+    FunctionReloaded,
+    InitReported,
+    Notice,
+    OperatorWarning,
+    RequestServed,
+)
 from gateway.telemetry.timestamp import iso
 
 # JSON leaves these as they are, and a terminal that shows the line would obey some of them.
@@ -17,8 +23,16 @@ OPTIONAL = ("request_id", "error_reason", "detail", "log")
 
 
 def json_line(notice: Notice) -> str:
-    """Return one object without a line end."""
+    """Return one object without a line end, or nothing for what another line tells already.
+
+    What a function printed in an invocation is in the line of its request.
+    """
     members = _members(notice)
+    return object_line(members) if members else ""
+
+
+def object_line(members: dict[str, Any]) -> str:
+    """Return an object on one line that a terminal may show."""
     try:
         line = orjson.dumps(members).decode()
     except TypeError:  # a lone surrogate, which UTF-8 cannot carry
@@ -31,7 +45,25 @@ def _members(notice: Notice) -> dict[str, Any]:
         return _request_members(notice)
     if isinstance(notice, FunctionReloaded):
         return {"type": "FunctionReloaded", "handler": notice.handler, "error": notice.error}
-    return {"type": "OperatorWarning", "text": notice.text}
+    if isinstance(notice, OperatorWarning):
+        return {"type": "OperatorWarning", "text": notice.text}
+    return _init_members(notice) if isinstance(notice, InitReported) else {}
+
+
+def _init_members(notice: InitReported) -> dict[str, Any]:
+    if notice.status == "success" and not notice.entries:
+        return {}
+    return {
+        "type": "InitReported",
+        "time": iso(notice.at),
+        "function": notice.stream.function_name,
+        "log_stream": notice.stream.name,
+        "phase": notice.phase,
+        "status": notice.status,
+        "error_type": notice.error_type,
+        "init_ms": round(notice.init_ms, 3),
+        "log": "".join(f"{entry.text}\n" for entry in notice.entries),
+    }
 
 
 def _request_members(notice: RequestServed) -> dict[str, Any]:

@@ -93,6 +93,10 @@ class RequestParser:
         """Return the size of the body so far, decoded."""
         return len(self._body)
 
+    def trailers(self) -> Headers:
+        """Return the fields behind a chunked body that is complete."""
+        return self._fields
+
     def take_body(self) -> bytes:
         """Return the body and keep nothing of it: the connection may be idle for long."""
         body, self._body = self._body, b""
@@ -173,3 +177,10 @@ def response_head(response: HttpResponse, *, date: bytes, connection: bytes) -> 
     headers = wire_headers(response, date=date, connection=connection)
     lines = [name + b": " + value for name, value in headers]
     return status_line(response.status, response.reason) + b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def message(status: int, reason: str, headers: Headers, body: bytes) -> bytes:
+    """Return a complete response with a Content-Length."""
+    lines = b"".join([name + b": " + value + b"\r\n" for name, value in headers])
+    end = b"Content-Length: %d\r\n\r\n" % len(body)
+    return status_line(status, reason) + lines + end + body

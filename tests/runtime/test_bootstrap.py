@@ -26,7 +26,7 @@ from gateway.runtime.bootstrap import (
     configure_logging,
     error_log_lines,
     error_payload,
-    exception_payload,
+    failed,
     invoke,
     load_handler,
 )
@@ -266,16 +266,17 @@ def test_a_handler_that_cannot_be_called_shows_the_runtimes_own_frame() -> None:
 
 
 def test_a_fault_keeps_its_own_trace() -> None:
-    payload = exception_payload(InitError("Runtime.UserCodeSyntaxError", "bad", ["  here"]), "")
+    fault = InitError("Runtime.UserCodeSyntaxError", "bad", ["  here"])
 
-    assert json.loads(payload)["stackTrace"] == ["  here"]
+    assert json.loads(failed(fault, "", SETTINGS).payload)["stackTrace"] == ["  here"]
 
 
 def test_an_error_goes_out_by_the_runtimes_escaping() -> None:
     error = ValueError("caf\xe9")
 
-    assert b"caf\\u00e9" in exception_payload(error, "id")
-    assert "caf\xe9".encode() in exception_payload(error, "id", ensure_ascii=False)
+    unescaped = FunctionSettings(ensure_ascii=False)
+    assert b"caf\\u00e9" in failed(error, "id", SETTINGS).payload
+    assert "caf\xe9".encode() in failed(error, "id", unescaped).payload
 
 
 @pytest.mark.parametrize("message", ["", "text", "two\n  lines "])

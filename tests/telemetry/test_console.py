@@ -6,6 +6,7 @@ import json
 from gateway.core.notices import OperatorWarning
 from gateway.telemetry.console import Console
 from gateway.telemetry.writer import LineWriter
+from tests.core.reported import invocation_reported
 from tests.telemetry.served import Lines, forwarding, served
 
 
@@ -40,3 +41,11 @@ def test_json_is_one_plain_object_a_notice() -> None:
     assert [members["type"] for members in found] == ["RequestServed", "OperatorWarning"]
     assert found[0]["log"] == "one\ntwo\n"
     assert not any("\x1b" in line for line in lines.taken)
+
+
+def test_a_notice_without_words_is_no_line() -> None:
+    lines = Lines()
+    for log_format in ("text", "json"):
+        Console(lines, is_colored=False, log_format=log_format).emit(invocation_reported("x"))
+
+    assert lines.taken == []

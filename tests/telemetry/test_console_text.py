@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.notices import FunctionReloaded, Notice, OperatorWarning
+from gateway.core.notices import FunctionReloaded, LogEntry, Notice, OperatorWarning
 from gateway.telemetry.console_text import HINT_LIMIT, ConsoleText
+from tests.core.reported import init_reported, init_started, invocation_reported
 from tests.telemetry.served import forwarding, request, served
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -251,3 +252,32 @@ def test_a_client_cannot_fake_a_line(*, method: str, target: bytes) -> None:
     assert said.startswith("10:11:12 ")
     assert "\n" not in said
     assert "\t" not in said
+
+
+def test_what_an_invocation_printed_stands_under_its_request_only() -> None:
+    assert text(invocation_reported("hello")) == text(init_started()) == text(init_reported()) == ""
+
+
+def test_what_an_init_phase_printed_is_shown() -> None:
+    entries = [LogEntry(0.0, "loading\nmore"), LogEntry(0.0, "\x1b[2J")]
+
+    assert text(init_reported(entries=entries)) == (
+        "07:30:28 INIT   shop                                 463.5 ms\n"
+        "    loading\n"
+        "    more\n"
+        "    \\x1b[2J"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "ending"),
+    [
+        ({"status": "timeout"}, " ms timeout"),
+        ({"status": "error", "error_type": "Runtime.X\n"}, " ms error Runtime.X"),
+    ],
+)
+def test_an_init_phase_that_failed_is_a_line(fields: dict[str, str], ending: str) -> None:
+    line = text(init_reported(**fields))
+
+    assert line.endswith(ending)
+    assert "\n" not in line

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.notices import FunctionReloaded, OperatorWarning
+from gateway.core.notices import FunctionReloaded, LogEntry, OperatorWarning
 from gateway.telemetry.json_line import json_line
+from tests.core.reported import init_reported, init_started, invocation_reported
 from tests.telemetry.served import forwarding, request, served
 
 
@@ -91,3 +92,20 @@ def test_whatever_comes_is_one_line(*, log: str, method: str, path: bytes, query
     line = json_line(served(asked=asked, forwarded=forwarding(log=log)))
     assert all(ord(character) >= 32 and not 127 <= ord(character) < 160 for character in line)
     assert members(line)["type"] == "RequestServed"
+
+
+def test_an_invocation_is_told_by_its_request() -> None:
+    assert json_line(invocation_reported("hello")) == json_line(init_started()) == ""
+    assert json_line(init_reported()) == ""
+
+
+def test_an_init_phase_that_failed_or_printed() -> None:
+    failed = init_reported(status="error", error_type="Runtime.ExitError")
+    printed = init_reported(entries=[LogEntry(0.0, "one"), LogEntry(0.0, "two")])
+
+    assert json_line(failed) == (
+        '{"type":"InitReported","time":"2026-10-08T07:30:28.168000Z","function":"shop",'
+        '"log_stream":"2026/10/08/[$LATEST]22be53a8cfde4e68b844f8ec293b2543","phase":"init",'
+        '"status":"error","error_type":"Runtime.ExitError","init_ms":463.512,"log":""}'
+    )
+    assert members(json_line(printed))["log"] == "one\ntwo\n"

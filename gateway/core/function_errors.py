@@ -1,0 +1,92 @@
+"""What a caller gets for a function that gave no answer of its own, in AWS's words (lambda.md
+3.5)."""
+
+import re
+
+import orjson
+
+MAX_RESPONSE_BYTES = 6_291_556
+"""6 MiB and 100 bytes: the ceiling of a buffered response (lambda.md 1.2)."""
+
+ERROR_TYPE = re.compile(r"(Runtime|Function)\.[A-Z][a-zA-Z]+")
+
+
+def exit_reason(status: int | None) -> str:
+    """Return how a runtime ended, from an exit status as `subprocess` has it; None for unknown."""
+    if status is None or status == 0:
+        return "Runtime exited without providing a reason"
+    if status < 0:
+        return f"Runtime exited with error: signal: {SIGNALS.get(-status, f'signal {-status}')}"
+    return f"Runtime exited with error: exit status {status}"
+
+
+SIGNALS = {
+    1: "hangup",
+    2: "interrupt",
+    3: "quit",
+    4: "illegal instruction",
+    6: "aborted",
+    7: "bus error",
+    8: "floating point exception",
+    9: "killed",
+    11: "segmentation fault",
+    13: "broken pipe",
+    14: "alarm clock",
+    15: "terminated",
+}
+"""Go's words for signals, which AWS's engine prints."""
+
+
+def exited(request_id: str, status: int | None) -> bytes:
+    """Return the payload for a runtime that ended in the middle of an invocation."""
+    return _payload("Runtime.ExitError", f"RequestId: {request_id} Error: {exit_reason(status)}")
+
+
+def timed_out(request_id: str, seconds: float) -> bytes:
+    """Return the payload for a function that ran past its timeout."""
+    text = f"RequestId: {request_id} Error: Task timed out after {seconds:.2f} seconds"
+    return _payload("Sandbox.Timedout", text)
+
+
+def invalid_entrypoint(request_id: str, why: str) -> bytes:
+    """Return the payload for a runtime that could not be started (lambda.md 1.8)."""
+    return _payload("Runtime.InvalidEntrypoint", f"RequestId: {request_id} Error: {why}")
+
+
+def truncated(request_id: str) -> bytes:
+    """Return the payload for a response whose end never came."""
+    text = f"RequestId: {request_id} Error: the response was not sent to its end"
+    return _payload("Runtime.TruncatedResponse", text)
+
+
+def without_cause(body: bytes) -> bytes:
+    """Return what the caller gets of an error that was posted together with its cause for X-Ray
+    (lambda.md 1.3)."""
+    try:
+        fields = orjson.loads(body)
+    except ValueError:
+        return INVALID_ERROR_BODY
+    if not isinstance(fields, dict):
+        return INVALID_ERROR_BODY
+    names = ("errorMessage", "errorType", "stackTrace")
+    return orjson.dumps({name: fields[name] for name in names if fields.get(name)})
+
+
+INVALID_ERROR_BODY = b'"Invalid error body"'
+
+
+def _payload(error_type: str, message: str) -> bytes:
+    return orjson.dumps({"errorType": error_type, "errorMessage": message})
+
+
+TOO_LARGE = _payload(
+    "Function.ResponseSizeTooLarge",
+    f"Response payload size exceeded maximum allowed payload size ({MAX_RESPONSE_BYTES} bytes).",
+)
+
+
+def normalised(error_type: str) -> str:
+    """Return an error type as telemetry and log lines show it (lambda.md 1.3)."""
+    if ERROR_TYPE.search(error_type):
+        return error_type
+    return "Function.Unknown" if error_type.startswith("Function.") else "Runtime.Unknown"

@@ -1,0 +1,90 @@
+"""What all execution environments of one function version share, and how one is planned."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.core.interfaces import Clock, Sink
+from gateway.core.notices import LogStream
+from gateway.runtime.confinement import Abilities
+from gateway.runtime.holding import Holding
+from gateway.runtime.launch import Launcher, Plan, Room
+
+INIT_SECONDS = 10.0
+"""Limit of an init phase of its own (lambda.md 1.10)."""
+
+TASK_ROOT = "/var/task"
+MEGABYTE = 1024 * 1024
+PROCESSES = 1024
+"""Processes and threads of one environment, as AWS has it."""
+
+DATA_FACTOR, DATA_SPARE_BYTES = 4, 512 * MEGABYTE
+"""RLIMIT_DATA counts what is reserved, not what is used, so it is only there for the worst."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """One function version, ready to be run."""
+
+    launcher: Launcher
+    abilities: Abilities
+    clock: Clock
+    sink: Sink | None
+    draw: Callable[[int], str]
+    stream: Callable[[], LogStream]
+    """Returns a fresh log stream; its id is the environment's."""
+    command: tuple[str, ...]
+    """As in Plan."""
+    variables: dict[str, str]
+    """All but those of a single environment."""
+    code: Path
+    layers: tuple[Path, ...] = ()
+    keep: tuple[str, ...] = ()
+    """As in Room."""
+    timeout_seconds: float = 3.0
+    init_seconds: float = INIT_SECONDS
+    memory_mb: int = 128
+    ephemeral_storage_mb: int = 512
+    version: str = "$LATEST"
+
+    def holding(self, stream: LogStream) -> Holding:
+        """Return what will hold the processes of a new environment."""
+        return Holding(
+            self.abilities,
+            marker=stream.name,
+            memory_bytes=self.memory_mb * MEGABYTE,
+            tmp_bytes=self.ephemeral_storage_mb * MEGABYTE,
+            processes=PROCESSES,
+        )
+
+    def plan(self, stream: LogStream, address: str, log: int, holding: Holding) -> Plan:
+        """Return how a process of an environment starts (lambda.md 1.7, 1.8)."""
+        has_room = self.abilities.can_unshare
+        root = TASK_ROOT if has_room else str(self.code)
+        layers = ("/opt",) if has_room and self.layers else tuple(map(str, self.layers[::-1]))
+        variables = {
+            **self.variables,
+            "AWS_LAMBDA_RUNTIME_API": address,
+            "AWS_LAMBDA_LOG_STREAM_NAME": stream.name,
+            "LAMBDA_TASK_ROOT": root,
+            "PWD": root,
+            "_LAMBDA_TELEMETRY_LOG_FD": str(log),
+        }
+        if layers:
+            variables["PYTHONPATH"] = ":".join(f"{layer}/python" for layer in layers)
+        if not has_room:
+            variables["TMPDIR"] = holding.tmp
+        limits_memory = self.abilities.limits_memory
+        data_bytes = 0 if limits_memory else self.memory_mb * MEGABYTE * DATA_FACTOR
+        return Plan(
+            tuple(part.replace(TASK_ROOT, root) for part in self.command),
+            variables,
+            root,
+            self._room() if has_room else None,
+            holding.directories,
+            data_bytes + DATA_SPARE_BYTES if data_bytes else 0,
+        )
+
+    def _room(self) -> Room:
+        layers = tuple(map(str, self.layers))
+        return Room(str(self.code), layers, self.ephemeral_storage_mb * MEGABYTE, self.keep)

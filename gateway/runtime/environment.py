@@ -1,0 +1,396 @@
+"""One execution environment: performs what core/environment.py decides.
+
+It owns the Runtime API's port, the process, the pipes that the process writes to and one timer.
+Everything happens on the event loop; the one task is the start of a process.
+"""
+
+import asyncio
+import base64
+import math
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gateway.core import environment as life
+from gateway.core import function_errors
+from gateway.core.environment import Effect, ExecutionEnvironment, Input, Limit, Refused
+from gateway.core.invocation import Invocation, InvocationResult
+from gateway.core.notices import (
+    InitReported,
+    InitStarted,
+    InvocationReported,
+    LogEntry,
+)
+from gateway.core.report import billed_ms
+from gateway.runtime.api import ApiConnection, Event, Posted, RuntimeApiServer
+from gateway.runtime.blueprint import Blueprint
+from gateway.runtime.launch import LaunchFailed, Outlets, Plan, Process
+from gateway.runtime.outlet import Outlet
+from gateway.runtime.pool import InitFailed
+from gateway.runtime.process import open_namespaces
+
+STREAMING = ("", "streaming")
+"""What a runtime may say of its response mode."""
+
+
+@dataclass(slots=True)
+class Run:
+    """The invocation at hand."""
+
+    invocation: Invocation
+    future: asyncio.Future[InvocationResult]
+    started: float
+    """Seconds of the monotonic clock."""
+    started_at: float
+    """Epoch seconds."""
+    invocation_id: str
+    event: Event | None = None
+    completed: life.Complete | None = None
+    init_ms: float | None = None
+    entries: list[LogEntry] = field(default_factory=list)
+
+
+class Environment:
+    """Runs one invocation at a time in a process of its own; made by the pool."""
+
+    def __init__(self, blueprint: Blueprint, on_free: Callable[["Environment"], None]) -> None:
+        self._blueprint = blueprint
+        self._on_free = on_free
+        self._life = ExecutionEnvironment(blueprint.timeout_seconds)
+        self._loop = asyncio.get_running_loop()
+        self._api = RuntimeApiServer(self)
+        self._outlet = Outlet(self._loop, blueprint.clock)
+        self._stream = blueprint.stream()
+        self._plan: Plan | None = None
+        self._holding = blueprint.holding(self._stream)
+        self._namespaces: tuple[int, ...] = ()
+        self._process: Process | None = None
+        self._launch_task: asyncio.Task[None] | None = None
+        self._generation = 0
+        """Counts starts and ends, so that a process that comes too late is seen as that."""
+        self._waiting: ApiConnection | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._run: Run | None = None
+        self._warming: asyncio.Future[None] | None = None
+        self._init_started = 0.0
+        self._init_ms: float | None = None
+        self._is_closed = False
+
+    # What the pool asks for.
+
+    def invoke(self, invocation: Invocation, /) -> asyncio.Future[InvocationResult]:
+        """Run an invocation; the future has its result as soon as the runtime has answered."""
+        clock = self._blueprint.clock
+        future: asyncio.Future[InvocationResult] = self._loop.create_future()
+        invocation_id = self._blueprint.draw(32)
+        self._run = Run(invocation, future, clock.monotonic(), clock.now(), invocation_id)
+        self._receive(life.Assigned(invocation.request_id))
+        return future
+
+    async def init(self) -> None:
+        """Start ahead of time; raises InitFailed."""
+        self._warming = self._loop.create_future()
+        self._receive(life.Warmed())
+        await self._warming
+
+    async def close(self) -> None:
+        """Kill and reap every process and give back what the environment has; once."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._stop_timer()
+        with suppress(Refused):
+            self._receive(life.Closed())
+        if self._warming is not None and not self._warming.done():
+            self._warming.set_exception(InitFailed("closed"))
+        if self._launch_task is not None:
+            await asyncio.wait([self._launch_task])
+        if self._process is not None:
+            self._process.kill()
+            await self._process.exited
+            await self._holding.emptied()
+        if self._api.address:
+            self._api.close()
+        self._outlet.close()
+        await self._holding.close()
+        for descriptor in self._namespaces:
+            os.close(descriptor)
+
+    # What the Runtime API tells (a Platform); Refused goes back to the runtime.
+
+    def polled(self, connection: ApiConnection, /) -> None:
+        """Take note that the runtime waits."""
+        self._waiting = connection
+        self._receive(life.Polled())
+
+    def responded(self, request_id: str, posted: Posted, /) -> None:
+        """Take a response."""
+        self._check_echo(posted)
+        if posted.header(b"lambda-runtime-function-response-mode") not in STREAMING:
+            kind = "Runtime.InvalidResponseModeHeader"
+            self._receive(life.Errored(request_id, b"", kind, resets=True))
+            raise Refused(400, "InvalidFunctionResponseMode", "Invalid function response mode")
+        if posted.is_too_large:
+            kind = "Function.ResponseSizeTooLarge"
+            self._receive(life.Errored(request_id, function_errors.TOO_LARGE, kind))
+            text = "Exceeded maximum allowed payload size (6291556 bytes)."
+            raise Refused(413, "RequestEntityTooLarge", text)
+        kind = posted.trailer(b"lambda-runtime-function-error-type")
+        if kind:
+            payload = decoded(posted.trailer(b"lambda-runtime-function-error-body"))
+            self._receive(life.Errored(request_id, payload, function_errors.normalised(kind)))
+        else:
+            self._receive(life.Responded(request_id, posted.body))
+
+    def errored(self, request_id: str, posted: Posted, /) -> None:
+        """Take the error of an invocation."""
+        self._check_echo(posted)
+        kind = posted.header(b"lambda-runtime-function-error-type")
+        payload = function_errors.TOO_LARGE if posted.is_too_large else posted.body
+        self._receive(life.Errored(request_id, payload, function_errors.normalised(kind)))
+
+    def init_errored(self, posted: Posted, /) -> None:
+        """Take an error of the init phase."""
+        kind = posted.header(b"lambda-runtime-function-error-type")
+        self._receive(life.InitErrored(posted.body, function_errors.normalised(kind)))
+
+    def truncated(self, request_id: str, /) -> None:
+        """Answer for a response whose end never came."""
+        kind = "Runtime.TruncatedResponse"
+        with suppress(Refused):
+            payload = function_errors.truncated(request_id)
+            self._receive(life.Errored(request_id, payload, kind, resets=True))
+
+    def _check_echo(self, posted: Posted) -> None:
+        echo = posted.header(b"lambda-runtime-invocation-id")
+        if echo and (self._run is None or echo != self._run.invocation_id):
+            raise Refused(400, "InvalidInvocationId", "Invalid invocation ID")
+
+    # Effects.
+
+    def _receive(self, item: Input) -> None:
+        for effect in self._life.receive(item):
+            self._perform(effect)
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case life.Deliver():
+                self._deliver(is_new=effect.is_new)
+            case life.Complete():
+                self._complete(effect)
+            case life.Free():
+                self._free(effect.failure)
+            case life.Start():
+                self._start(effect.limit)
+            case life.InitDone():
+                self._init_done(effect)
+            case life.Kill():
+                self._kill()
+
+    def _start(self, limit: Limit) -> None:
+        blueprint = self._blueprint
+        seconds = blueprint.init_seconds if limit is Limit.INIT else blueprint.timeout_seconds
+        self._init_started = blueprint.clock.monotonic()
+        self._restart_timer(seconds)
+        phase: Literal["init", "invoke"] = "init" if limit is Limit.INIT else "invoke"
+        self._emit(InitStarted(self._stream, blueprint.clock.now(), phase))
+        self._generation += 1
+        launching = self._launch(self._generation, self._launch_task)
+        self._launch_task = self._loop.create_task(launching)
+
+    async def _launch(self, generation: int, before: asyncio.Task[None] | None) -> None:
+        """Start a process once the one before is gone."""
+        if before is not None:
+            await asyncio.wait([before])
+        if self._process is not None:
+            await self._process.exited
+            await self._holding.emptied()
+        if generation != self._generation:
+            return
+        try:
+            process = self._process = await self._launched()
+        except (LaunchFailed, OSError) as error:
+            if generation == self._generation:
+                self._receive(life.NotStarted(str(error)))
+            return
+        if generation != self._generation:  # killed before it was there
+            process.kill()
+            return
+        process.exited.add_done_callback(lambda _: self._exited(generation, process))
+        self._holding.watch(process.pid, process.kill)
+
+    async def _launched(self) -> Process:
+        if self._plan is None:
+            await self._api.start()
+            self._holding.make()
+            self._plan = self._blueprint.plan(
+                self._stream, self._api.address, self._outlet.log, self._holding
+            )
+        outlets = Outlets(self._outlet.output, self._outlet.log, self._namespaces)
+        process = await self._blueprint.launcher.start(self._plan, outlets)
+        if self._plan.room is not None and not self._namespaces:
+            self._namespaces = open_namespaces(process.pid)
+        return process
+
+    def _exited(self, generation: int, process: Process) -> None:
+        if generation == self._generation:
+            self._receive(life.Exited(process.exited.result()))
+
+    def _kill(self) -> None:
+        self._stop_timer()
+        self._generation += 1
+        self._waiting = None
+        self._holding.rest()
+        if self._process is not None:
+            self._process.kill()
+        self._api.disconnect()
+
+    def _deliver(self, *, is_new: bool) -> None:
+        run, connection = self._run, self._waiting
+        if run is None or connection is None:
+            return
+        if is_new:
+            clock = self._blueprint.clock
+            run.started, run.started_at = clock.monotonic(), clock.now()
+            self._restart_timer(self._blueprint.timeout_seconds)
+        if run.event is None:
+            run.event = self._event(run)
+        self._waiting = None
+        connection.deliver(run.event)
+
+    def _event(self, run: Run) -> Event:
+        """Return headers and payload of an invocation (lambda.md 1.2)."""
+        invocation = run.invocation
+        timeout_ms = self._blueprint.timeout_seconds * 1000
+        deadline_ms = invocation.deadline_ms or int(run.started_at * 1000 + timeout_ms)
+        lines = (
+            "Content-Type: application/json\r\n"
+            f"Lambda-Runtime-Aws-Request-Id: {invocation.request_id}\r\n"
+            f"Lambda-Runtime-Deadline-Ms: {deadline_ms}\r\n"
+            f"Lambda-Runtime-Invoked-Function-Arn: {invocation.function.arn}\r\n"
+            f"Lambda-Runtime-Invocation-Id: {run.invocation_id}\r\n"
+        )
+        if invocation.trace_id:
+            lines += f"Lambda-Runtime-Trace-Id: {one_line(invocation.trace_id)}\r\n"
+        if invocation.client_context:
+            lines += f"Lambda-Runtime-Client-Context: {one_line(invocation.client_context)}\r\n"
+        return Event(lines.encode(errors="replace"), invocation.payload)
+
+    def _complete(self, effect: life.Complete) -> None:
+        run = self._run
+        if run is None:
+            return
+        run.completed = effect
+        run.init_ms, self._init_ms = self._init_ms, None
+        run.entries = self._outlet.collect()
+        elapsed_ms = (self._blueprint.clock.monotonic() - run.started) * 1000
+        result = InvocationResult(
+            effect.payload,
+            self._stream.version,
+            "" if effect.status == "success" else "Unhandled",
+            text_of(run.entries),
+            billed_ms(elapsed_ms, run.init_ms),
+            math.ceil(run.init_ms or 0),
+        )
+        if not run.future.done():
+            run.future.set_result(result)
+
+    def _free(self, failure: str) -> None:
+        self._stop_timer()
+        run, self._run = self._run, None
+        if run is not None and run.completed is not None:
+            self._report(run, run.completed, failure)
+        warming, self._warming = self._warming, None
+        if warming is not None and not warming.done():
+            warming.set_result(None)
+        elif warming is None and not self._is_closed:
+            self._on_free(self)
+
+    def _report(self, run: Run, completed: life.Complete, failure: str) -> None:
+        """Tell the sink about an invocation that is over."""
+        entries = run.entries + self._outlet.collect()
+        if self._blueprint.sink is None:
+            return
+        now = self._blueprint.clock.monotonic()
+        duration_ms = (now - run.started) * 1000
+        if completed.status == "timeout":  # AWS reports the limit itself
+            duration_ms = min(duration_ms, self._blueprint.timeout_seconds * 1000)
+        status = "error" if failure and completed.status == "success" else completed.status
+        self._emit(
+            InvocationReported(
+                self._stream,
+                run.invocation.request_id,
+                run.started_at,
+                self._blueprint.clock.now(),
+                entries,
+                duration_ms,
+                billed_ms(duration_ms, run.init_ms),
+                self._holding.peak_mb(now),
+                run.init_ms,
+                status,  # type: ignore[arg-type]
+                completed.error_type or failure,
+                run.invocation.trace_id,
+                len(completed.payload),
+            )
+        )
+
+    def _init_done(self, effect: life.InitDone) -> None:
+        clock = self._blueprint.clock
+        elapsed_ms = (clock.monotonic() - self._init_started) * 1000
+        if effect.phase == "init":
+            self._init_ms = elapsed_ms
+        entries = self._outlet.collect()
+        warming = self._warming
+        if effect.status != "success" and warming is not None and not warming.done():
+            warming.set_exception(InitFailed(text_of(entries) or effect.error_type))
+        self._emit(
+            InitReported(
+                self._stream,
+                clock.now(),
+                effect.phase,  # type: ignore[arg-type]
+                effect.status,  # type: ignore[arg-type]
+                effect.error_type,
+                elapsed_ms,
+                entries,
+            )
+        )
+
+    def _emit(self, notice: InitStarted | InitReported | InvocationReported) -> None:
+        if self._blueprint.sink is not None:
+            self._blueprint.sink.emit(notice)
+
+    # Time.
+
+    def _restart_timer(self, seconds: float) -> None:
+        self._stop_timer()
+        self._timer = self._loop.call_later(seconds, self._expire)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _expire(self) -> None:
+        self._timer = None
+        with suppress(Refused):
+            self._receive(life.DeadlinePassed())
+
+
+def decoded(text: str) -> bytes:
+    """Return what a trailer holds as base64; as it is when it is none."""
+    try:
+        return base64.b64decode(text)
+    except ValueError:
+        return text.encode()
+
+
+def one_line(text: str) -> str:
+    """Return a text that can be a header's value."""
+    return text.replace("\r", " ").replace("\n", " ")
+
+
+def text_of(entries: list[LogEntry]) -> str:
+    """Return entries as the lines of a terminal."""
+    return "".join([f"{entry.text}\n" for entry in entries]) if entries else ""

@@ -1,0 +1,301 @@
+"""Starts the process of an execution environment by executing a command, and ends all it started.
+
+The child is an interpreter that runs sandbox.py, does to itself what the plan says, and becomes the
+command; no Python code of ours runs between fork and exec. It has a session of its own. When it
+exits, whatever it left behind is killed before its exit is reported, as a reset does on AWS
+(lambda.md 1.10), so an environment can be started again in the same control groups at once.
+"""
+
+import asyncio
+import json
+import marshal
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+from gateway.runtime.confinement import SANDBOX, group_members, kill_all, kill_groups
+from gateway.runtime.launch import LaunchFailed, Outlets, Plan
+
+MARKER = "AWS_LAMBDA_LOG_STREAM_NAME"
+"""The variable that tells the processes of one environment from all others."""
+
+ENVIRON_BYTES = 1024 * 1024
+"""How much of a process's variables is looked at; AWS allows a function 4 KB."""
+
+SWEEP_SECONDS = 0.005
+SWEEPS = 400
+"""How often, and for how many times, an exit waits for what is killed to be gone: 2 s in all."""
+
+BOOT = f"""\
+import sys
+sys.path.append({str(Path(SANDBOX).parent)!r})
+import sandbox
+sandbox.main(sys.argv[1:])
+"""
+"""Runs sandbox.py as a module, whose compiled form Python keeps: 5 ms less than as a script."""
+
+DIRECTORIES = """\
+import json, os, sys
+paths = [sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix]
+link = sys.executable
+while link:
+    paths.append(os.path.dirname(link))
+    link = os.path.islink(link) and os.path.join(paths[-1], os.readlink(link))
+print(json.dumps(paths + sys.path))
+"""
+
+
+def interpreter_directories(python: str = sys.executable) -> tuple[str, ...]:
+    """Ask an interpreter which directories it needs, for `Room.keep`; blocks for about 50 ms.
+
+    Raises LaunchFailed when it is no interpreter.
+    """
+    command = [python, "-c", DIRECTORIES]
+    try:
+        paths = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)  # noqa: S603
+    except (OSError, subprocess.CalledProcessError, ValueError) as error:
+        raise LaunchFailed(f"{python}: {error}") from error
+    found = {form for path in paths if path for form in (str(Path(path)), os.path.realpath(path))}
+    return tuple(sorted(path for path in found if Path(path).is_dir()))
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """The processes that one process started, with itself, however they tried to get away.
+
+    Where it has control groups: what is in those. Elsewhere: its descendants, its session, and
+    whoever has its marker among its variables, which a child that daemonised itself still has.
+    """
+
+    pid: int
+    """The first process; 0 once it has been reaped, as its number may be another's by then."""
+    cgroups: tuple[str, ...] = ()
+    marker: str = ""
+    """The value of AWS_LAMBDA_LOG_STREAM_NAME; empty for none."""
+
+    def find(self) -> set[int]:
+        """Return the process ids of those that are alive.
+
+        Blocks for about 2 ms per 100 processes of the machine where there are no control groups.
+        """
+        return group_members(self.cgroups) if self.cgroups else self._walk()
+
+    def kill(self) -> bool:
+        """Send SIGKILL to all of them; say whether there was anyone but the first process."""
+        found = kill_groups(self.cgroups) if self.cgroups else self._walk()
+        if self.pid:
+            kill_all(found | {self.pid})
+            _kill_process_group(self.pid)
+        return bool(found - {self.pid})
+
+    def _walk(self) -> set[int]:
+        alive = {pid: (parent, session) for pid, parent, session in _alive()}
+        found = {pid for pid in alive if self._is_marked(pid)}
+        if self.pid:  # session 0 is the kernel's
+            found |= {pid for pid, (_, session) in alive.items() if self.pid in (pid, session)}
+        while more := {pid for pid, (parent, _) in alive.items() if parent in found} - found:
+            found |= more
+        return found
+
+    def _is_marked(self, pid: int) -> bool:
+        variable = f"{MARKER}={self.marker}".encode()
+        return bool(self.marker) and variable in _read(f"/proc/{pid}/environ").split(b"\0")
+
+
+def _kill_process_group(pid: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _alive() -> Iterator[tuple[int, int, int]]:
+    """Give process id, parent and session of all processes but zombies; of none without /proc."""
+    for name in filter(str.isdigit, _names("/proc")):
+        # The process's name, in brackets, may hold anything: what follows its last bracket counts.
+        fields = _read(f"/proc/{name}/stat").rpartition(b")")[2].split()
+        if fields and fields[0] not in (b"Z", b"X"):
+            yield int(name), int(fields[1]), int(fields[3])
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        with os.scandir(directory) as entries:
+            return [entry.name for entry in entries]
+    except OSError:
+        return []
+
+
+def _read(path: str) -> bytes:
+    """Return the beginning of a file, nothing if it is not there: a quarter of pathlib's time."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return b""
+    try:
+        return os.read(descriptor, ENVIRON_BYTES)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
+
+
+def _wait_without_reaping(pid: int) -> None:
+    if sys.platform == "darwin":
+        exits = select.kevent(pid, select.KQ_FILTER_PROC, select.KQ_EV_ADD, select.KQ_NOTE_EXIT)
+        with suppress(ProcessLookupError), select.kqueue() as queue:
+            queue.control([exits], 1)
+    else:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+
+class ChildProcess:
+    """A process that this one started: a `Process`.
+
+    `exited` is set once it has been reaped and nothing that it started is left, or after 2 s.
+    """
+
+    def __init__(self, popen: "subprocess.Popen[bytes]", members: Members) -> None:
+        self._popen = popen
+        self._loop = asyncio.get_running_loop()
+        self.pid = popen.pid
+        self.members = members
+        self.exited: asyncio.Future[int] = self._loop.create_future()
+        self._watch()
+
+    def kill(self) -> None:
+        """Send SIGKILL to the process and to whatever it started; does nothing when it is gone."""
+        if self._popen.returncode is None:
+            self.members.kill()
+
+    def _watch(self) -> None:
+        try:
+            descriptor = os.pidfd_open(self.pid)
+        except (AttributeError, OSError):  # macOS, Linux before 5.3, no descriptor left
+            threading.Thread(target=self._wait, daemon=True).start()
+        else:
+            self._loop.add_reader(descriptor, self._end, descriptor)
+
+    def _wait(self) -> None:
+        _wait_without_reaping(self.pid)
+        with suppress(RuntimeError):  # the loop may be closed by now
+            self._loop.call_soon_threadsafe(self._sweep, SWEEPS)
+
+    def _end(self, descriptor: int) -> None:
+        self._loop.remove_reader(descriptor)
+        os.close(descriptor)
+        self._sweep(SWEEPS)
+
+    def _sweep(self, left: int) -> None:
+        """Kill what is left until there is nothing; only then reap, as that frees the numbers."""
+        if self.members.kill() and left:
+            self._loop.call_later(SWEEP_SECONDS, self._sweep, left - 1)
+            return
+        status = self._popen.wait()
+        if not self.exited.done():
+            self.exited.set_result(status)
+
+
+class ProcessLauncher:
+    """A Launcher that executes a plan's command."""
+
+    async def start(self, plan: Plan, outlets: Outlets) -> ChildProcess:
+        """Start a process and wait until it has become its command.
+
+        Blocks the event loop for about 1 ms. Raises LaunchFailed, with the reason of the operating
+        system, and ValueError for a plan without a command. If it is cancelled, nothing runs.
+        """
+        if not plan.command:
+            raise ValueError("a plan without a command is for the fork server")
+        process, status = _spawn(plan, outlets)
+        try:
+            complaint = await _read_all(status)
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            os.close(status)
+        if complaint:
+            await process.exited
+            raise LaunchFailed(complaint.decode())
+        return process
+
+
+def _spawn(plan: Plan, outlets: Outlets) -> tuple[ChildProcess, int]:
+    """Start the interpreter that becomes the command; return with it where it would complain."""
+    status, theirs = os.pipe()
+    try:
+        popen = _execute(plan, outlets, theirs)
+    except OSError as error:
+        os.close(status)
+        raise LaunchFailed(f"{sys.executable}: {error}") from error
+    finally:
+        os.close(theirs)
+    marker = plan.environ.get(MARKER, "")
+    return ChildProcess(popen, Members(popen.pid, plan.cgroups, marker)), status
+
+
+def _execute(plan: Plan, outlets: Outlets, status: int) -> "subprocess.Popen[bytes]":
+    namespaces = outlets.namespaces
+    arguments = map(str, (status, os.getpid(), *namespaces))
+    with _plan_file() as file:
+        file.write(marshal.dumps(asdict(plan)))
+        file.seek(0)
+        return subprocess.Popen(  # noqa: S603
+            [sys.executable, "-I", "-S", "-c", BOOT, *arguments],
+            stdin=file,
+            stdout=outlets.output,
+            stderr=outlets.output,
+            env={},
+            pass_fds={status, outlets.log, *namespaces},
+            start_new_session=True,
+        )
+
+
+def _plan_file() -> IO[bytes]:
+    """Return a file without a name: variables are secrets, which arguments would show to all."""
+    if hasattr(os, "memfd_create"):
+        return open(os.memfd_create("plan"), "w+b")  # noqa: PTH123
+    return tempfile.TemporaryFile()
+
+
+async def _read_all(descriptor: int) -> bytes:
+    """Read a pipe until its other end is closed."""
+    loop = asyncio.get_running_loop()
+    ended = loop.create_future()
+    parts: list[bytes] = []
+
+    def read() -> None:
+        parts.append(os.read(descriptor, 4096))
+        if not parts[-1] and not ended.done():
+            ended.set_result(None)
+
+    loop.add_reader(descriptor, read)
+    try:
+        await ended
+    finally:
+        loop.remove_reader(descriptor)
+    return b"".join(parts)
+
+
+def open_namespaces(pid: int) -> tuple[int, ...]:
+    """Open the user and the mount namespace of a process, for `Outlets.namespaces`.
+
+    Whoever calls it closes them; while they are open, /tmp lives. Empty when the process is gone.
+    """
+    try:
+        user = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY)
+    except OSError:
+        return ()
+    try:
+        return user, os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY)
+    except OSError:
+        os.close(user)
+        return ()

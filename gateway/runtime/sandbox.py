@@ -1,0 +1,322 @@
+"""What a child does to itself before it runs a function: control groups, directories, limits.
+
+This file stands alone (the standard library, Python 3.9 to 3.14): a child executes it by path, and
+the fork server loads it. The plan is `gateway.runtime.launch.Plan` as a dictionary.
+
+The room is a new root. Whatever the machine's root holds is bound into it, read-only as on AWS,
+and three directories are made: /var with `task` added, /opt from the layers, and a tmpfs at /tmp.
+So neither has to exist on the machine, and none is left there. What an interpreter needs below
+/opt or /tmp (`keep`) is bound once more over them. Everything disappears with the last process
+and the last descriptor of the two namespaces.
+"""
+
+# ruff: noqa: PTH102, PTH103, PTH110, PTH112, PTH114, PTH115, PTH208, PTH211, S108
+# pathlib costs 5 ms at the start of a child; /tmp is what is made here.
+
+from __future__ import annotations
+
+import ctypes
+import marshal
+import os
+import resource
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from typing import Any
+else:  # typing and signal would cost a child 14 ms
+    import _signal as signal
+
+_NEW_NAMESPACES = 0x00020000 | 0x10000000  # CLONE_NEWNS, CLONE_NEWUSER
+_NOSUID, _NODEV = 2, 4
+_REMOUNT_READ_ONLY = 1 | 32 | 4096  # MS_RDONLY, MS_REMOUNT, MS_BIND
+_BIND = 4096 | 16384  # MS_BIND, MS_REC
+_PRIVATE = 16384 | (1 << 18)  # MS_REC, MS_PRIVATE
+_DETACH = 2
+
+# What a remount must keep in a user namespace: nosuid, nodev, noexec, noatime, nodiratime, which
+# statvfs and mount have the same bits for, and relatime, for which they have not.
+_KEPT_FLAGS = 2 | 4 | 8 | 1024 | 2048
+_ST_RELATIME, _MS_RELATIME = 4096, 1 << 21
+
+_SET_PARENT_DEATH_SIGNAL, _SET_NO_NEW_PRIVILEGES = 1, 38
+_CAPABILITY_VERSION_3 = 0x20080522
+
+# mount_setattr(2), Linux 5.12, has this number on every architecture but alpha.
+_MOUNT_SETATTR = 442
+_AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
+
+_STAGE = "/tmp"  # where the new root is put together; the machine's is left out of it
+_MADE = ("var", "opt", "tmp")
+
+_NOT_EXECUTED = 126
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def enter(plan: dict[str, Any], namespaces: tuple[int, ...] = ()) -> None:
+    """Do to this single-threaded process what the plan says, up to its command.
+
+    `namespaces` are descriptors of the user and mount namespaces to enter in place of new ones.
+    Raises OSError, with the path or the call that failed (lambda.md 1.8).
+    """
+    for group in plan["cgroups"]:
+        _write(f"{group}/cgroup.procs", "0")
+    if sys.platform == "linux":
+        _write("/proc/self/oom_score_adj", "1000")  # rather this than the gateway
+    if namespaces:
+        _join(namespaces)
+    elif plan["room"] is not None:
+        _make_room(plan["room"])
+    os.chdir(plan["directory"])
+    _limit(plan)
+    if sys.platform == "linux":
+        _give_up_privileges()
+
+
+def _write(path: str, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, text.encode())
+    except OSError as error:
+        error.filename = path
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _call(name: str, *arguments: Any) -> None:
+    """Call a function of the C library; raises OSError with its name."""
+    if getattr(_libc, name)(*arguments) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error), name)
+
+
+def _join(namespaces: tuple[int, ...]) -> None:
+    """Enter namespaces, the user namespace first: it gives the right to enter the other."""
+    for descriptor in namespaces:
+        _call("setns", descriptor, 0)
+
+
+def _make_room(room: dict[str, Any]) -> None:
+    _unshare()
+    held: list[int] = []
+    try:
+        _build(room, held)
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+
+
+def _unshare() -> None:
+    """Make a user and a mount namespace, in which this user is who he is outside."""
+    user, group = os.geteuid(), os.getegid()
+    _call("unshare", _NEW_NAMESPACES)
+    _write("/proc/self/setgroups", "deny")
+    _write("/proc/self/uid_map", f"{user} {user} 1")
+    _write("/proc/self/gid_map", f"{group} {group} 1")
+    _mount("none", "/", "", _PRIVATE)
+
+
+def _build(room: dict[str, Any], held: list[int]) -> None:
+    """Put the new root together and change into it; descriptors it opens are added to `held`."""
+    code = _hold(room["code"], held)
+    layers = [_hold(layer, held) for layer in room["layers"]]
+    kept = [(path, _hold(path, held)) for path in room.get("keep", ()) if _is_covered(path)]
+    _mount("tmpfs", _STAGE, "tmpfs", _NOSUID | _NODEV, "mode=0755")
+    _copy_machine()
+    _bind(code, _made(f"{_STAGE}/var/task"))
+    _make_opt(layers, [path for path, _ in kept if path.startswith("/opt/")])
+    _make_tmp(room["tmp_bytes"])
+    for path, source in kept:
+        _bind(source, _made(_STAGE + path))
+    _change_root()
+
+
+def _hold(path: str, held: list[int]) -> str:
+    """Return another path of a directory, one that stays right whatever is mounted over it."""
+    held.append(os.open(path, os.O_PATH | os.O_CLOEXEC))
+    return f"/proc/self/fd/{held[-1]}"
+
+
+def _is_covered(path: str) -> bool:
+    return path.startswith(("/opt/", "/tmp/"))
+
+
+def _made(path: str) -> str:
+    os.makedirs(path, exist_ok=True)
+    return path
+
+
+def _copy_machine() -> None:
+    """Bind what the machine has at / and in /var, except for what is made anew."""
+    _merge(["/"], _STAGE, leave_out=_MADE)
+    os.mkdir(f"{_STAGE}/var")
+    if os.path.isdir("/var"):
+        _merge(["/var"], f"{_STAGE}/var", leave_out=("task",))
+
+
+def _make_opt(layers: list[str], mountpoints: list[str]) -> None:
+    """Merge layers, later ones over earlier ones: an overlay where that is allowed, else binds."""
+    opt = _made(f"{_STAGE}/opt")
+    for path in mountpoints:
+        _made(_STAGE + path)
+    if not layers:
+        return
+    lower = ":".join([*reversed(layers), opt])
+    try:
+        _mount("overlay", opt, "overlay", 1 | _NOSUID | _NODEV, f"lowerdir={lower}")
+    except OSError:
+        _merge(layers, opt)
+
+
+def _make_tmp(size: int) -> None:
+    tmp = _made(f"{_STAGE}/tmp")
+    _mount("tmpfs", tmp, "tmpfs", _NOSUID | _NODEV, f"size={size},mode=1777")
+
+
+def _change_root() -> None:
+    """Make the stage the root, as pivot_root(2) describes it: no directory for the old one."""
+    os.chdir(_STAGE)
+    _call("pivot_root", b".", b".")
+    _call("umount2", b".", _DETACH)
+    os.chdir("/")
+    _remount_read_only("/")
+
+
+def _merge(sources: list[str], target: str, leave_out: tuple[str, ...] = ()) -> None:
+    """Show in `target` what the sources hold: later ones win, directories of several are merged."""
+    found: dict[str, list[str]] = {}
+    for source in sources:
+        for name in os.listdir(source):
+            found.setdefault(name, []).append(f"{source}/{name}")
+    for name in sorted(found.keys() - set(leave_out)):
+        _show(found[name], f"{target}/{name}")
+
+
+def _show(sources: list[str], target: str) -> None:
+    directories = _last_directories(sources)
+    source = sources[-1]
+    if len(directories) > 1:
+        _merge(directories, _made(target))
+    elif directories:
+        _bind(source, _made(target))
+    elif os.path.islink(source):
+        os.symlink(os.readlink(source), target)
+    else:
+        os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC))
+        _bind(source, target)
+
+
+def _last_directories(sources: list[str]) -> list[str]:
+    """Return the directories at the end of the list, up to something else, which hides the rest."""
+    kept: list[str] = []
+    for source in reversed(sources):
+        if os.path.islink(source) or not os.path.isdir(source):
+            break
+        kept.insert(0, source)
+    return kept
+
+
+def _bind(source: str, target: str) -> None:
+    """Bind read-only, with what is mounted below; before Linux 5.12 that part stays writable."""
+    _mount(source, target, "", _BIND)
+    read_only = (ctypes.c_uint64 * 4)(1)
+    arguments = (_AT_FDCWD, target.encode(), _AT_RECURSIVE, read_only, ctypes.c_size_t(32))
+    if _libc.syscall(ctypes.c_long(_MOUNT_SETATTR), *arguments) != 0:
+        _remount_read_only(target)
+
+
+def _remount_read_only(target: str) -> None:
+    flags = os.statvfs(target).f_flag
+    kept = flags & _KEPT_FLAGS | (_MS_RELATIME if flags & _ST_RELATIME else 0)
+    _mount("none", target, "", _REMOUNT_READ_ONLY | kept)
+
+
+def _mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
+    arguments = [os.fsencode(text) for text in (source, target, kind)]
+    if _libc.mount(*arguments, ctypes.c_ulong(flags), data.encode()) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error), f"mount {target}")
+
+
+def _limit(plan: dict[str, Any]) -> None:
+    _lower(resource.RLIMIT_CORE, 0)
+    _lower(resource.RLIMIT_NOFILE, plan["open_files"])
+    if plan["processes"]:
+        _lower(resource.RLIMIT_NPROC, plan["processes"])
+    if plan["data_bytes"]:
+        _lower(resource.RLIMIT_DATA, plan["data_bytes"])
+
+
+def _lower(kind: int, limit: int) -> None:
+    """Set both limits, never above the hard one that there is already."""
+    _, hard = resource.getrlimit(kind)
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    resource.setrlimit(kind, (limit, limit))
+
+
+def _give_up_privileges() -> None:
+    """Drop every capability for good, and die with the parent (cleared by any change of rights)."""
+    _call("prctl", _SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    _call("capset", header, (ctypes.c_uint32 * 6)())
+    _call("prctl", _SET_PARENT_DEATH_SIGNAL, int(signal.SIGKILL), 0, 0, 0)
+
+
+def main(arguments: list[str]) -> None:
+    """Execute the plan at standard input; an error is written to a descriptor that exec closes.
+
+    Arguments are that descriptor, the process id of the parent, and descriptors of namespaces. The
+    plan is marshalled: the same interpreter wrote it, and importing json would take 8 ms.
+    """
+    status, parent, *namespaces = map(int, arguments)
+    try:
+        for descriptor in (status, *namespaces):
+            os.set_inheritable(descriptor, False)  # noqa: FBT003
+        plan = _read_plan()
+        enter(plan, tuple(namespaces))
+        _reset_signals()
+        if os.getppid() == parent:
+            _execute(plan)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the parent says it
+        os.write(status, str(error).encode(errors="replace"))
+    os._exit(_NOT_EXECUTED)
+
+
+def _read_plan() -> dict[str, Any]:
+    """Read all of standard input and put /dev/null in its place."""
+    with open(0, "rb") as file:
+        plan: dict[str, Any] = marshal.loads(file.read())  # noqa: S302
+    os.open("/dev/null", os.O_RDWR)
+    os.set_inheritable(0, True)  # noqa: FBT003
+    return plan
+
+
+def _reset_signals() -> None:
+    """Undo what Python ignores, and what the gateway was started with."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        if signal.getsignal(number) is not None:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _execute(plan: dict[str, Any]) -> None:
+    """Become the command; raises OSError that tells a missing file from a missing interpreter."""
+    path = plan["command"][0]
+    try:
+        os.execvpe(path, plan["command"], plan["environ"])  # noqa: S606
+    except FileNotFoundError as error:
+        if os.path.exists(path):
+            error.strerror = "its interpreter is missing"
+        error.filename = path
+        raise
+    except OSError as error:
+        error.filename = path
+        raise
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

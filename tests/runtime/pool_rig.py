@@ -1,0 +1,189 @@
+"""A pool over environments that a test answers for, on a loop whose time only the test moves."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Self
+
+from anyio.lowlevel import checkpoint
+
+from gateway.core.errors import Throttled
+from gateway.core.invocation import FunctionRef, Invocation, InvocationResult
+from gateway.core.notices import OperatorWarning
+from gateway.runtime.pool import Environment, Pool, PoolSettings
+from gateway.testing import FakeSink
+
+FUNCTION = FunctionRef("shop", "", "arn:aws:lambda:eu-west-1:111122223333:function:shop")
+
+
+class FakeTimeLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time stands still until a test moves it."""
+
+    seconds = 0.0
+
+    def time(self) -> float:
+        return self.seconds
+
+
+class LoopClock:
+    """The time of the running loop."""
+
+    def now(self) -> float:
+        return self.monotonic()
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+async def settle() -> None:
+    """Let everything run that can run without time going by."""
+    for _ in range(12):
+        await checkpoint()
+
+
+async def advance(seconds: float) -> None:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, FakeTimeLoop)
+    loop.seconds += seconds
+    await settle()
+
+
+def pending_timers() -> list[asyncio.TimerHandle]:
+    loop: Any = asyncio.get_running_loop()
+    return [timer for timer in loop._scheduled if not timer.cancelled()]
+
+
+class Broken(Exception):
+    """What an environment raises that is of no more use."""
+
+
+class FakeEnvironment:
+    """An environment whose every step a test decides; it refuses what a real one could not do."""
+
+    def __init__(self, on_free: Callable[[Environment], None], *, is_slow: bool = False) -> None:
+        self._on_free = on_free
+        self.requests: list[str] = []
+        self.is_busy = False
+        self.closed = 0
+        self.close_fails = False
+        self.started = asyncio.Event()
+        """An init waits for it."""
+        if not is_slow:
+            self.started.set()
+        self.inits = 0
+        self.init_failure: Exception | None = None
+        self.refusal: Exception | None = None
+        self.answer: asyncio.Future[InvocationResult] | None = None
+
+    def invoke(self, invocation: Invocation, /) -> asyncio.Future[InvocationResult]:
+        assert not self.is_busy, "two invocations at a time"
+        assert not self.closed, "invoked after its end"
+        if self.refusal:
+            raise self.refusal
+        self.is_busy = True
+        self.requests.append(invocation.request_id)
+        self.answer = asyncio.get_running_loop().create_future()
+        return self.answer
+
+    async def init(self) -> None:
+        self.inits += 1
+        await self.started.wait()
+        if self.init_failure:
+            raise self.init_failure
+
+    async def close(self) -> None:
+        self.closed += 1
+        await checkpoint()
+        if self.close_fails:
+            raise OSError("busy")
+
+    def respond(self) -> None:
+        """Answer; the environment is not free yet."""
+        if self.answer and not self.answer.done():
+            self.answer.set_result(InvocationResult(self.requests[-1].encode()))
+
+    def fail(self) -> None:
+        """Raise out of the invocation that is under way, without becoming free."""
+        if self.answer and not self.answer.done():
+            self.answer.set_exception(Broken())
+
+    def free(self) -> None:
+        self.is_busy = False
+        self._on_free(self)
+
+    def finish(self) -> None:
+        self.respond()
+        self.free()
+
+
+class Rig:
+    """A pool, the environments it made, and what it said."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.sink = FakeSink()
+        self.made: list[FakeEnvironment] = []
+        self.make_failure: Exception | None = None
+        self.is_slow = False
+        self.pool = Pool(self.make, PoolSettings(**settings), clock=LoopClock(), sink=self.sink)
+        self.tasks: list[asyncio.Task[Any]] = []
+
+    def make(self, on_free: Callable[[Environment], None]) -> FakeEnvironment:
+        if self.make_failure:
+            raise self.make_failure
+        environment = FakeEnvironment(on_free, is_slow=self.is_slow)
+        self.made.append(environment)
+        return environment
+
+    async def __aenter__(self) -> Self:
+        self._others = asyncio.all_tasks()
+        await self.pool.__aenter__()
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        await self.pool.__aexit__()
+        for task in self.tasks:
+            task.cancel()
+        await settle()
+        assert [environment.closed for environment in self.made] == [1] * len(self.made)
+        assert asyncio.all_tasks() <= self._others
+        assert pending_timers() == []
+
+    def spawn(self, step: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(step)
+        self.tasks.append(task)
+        return task
+
+    def call(self) -> asyncio.Task[InvocationResult]:
+        """Invoke in a task of its own; the request id is its number."""
+        invocation = Invocation(str(len(self.tasks)), FUNCTION, b"{}")
+        return self.spawn(self.pool.invoke(invocation))
+
+    async def calls(self, count: int) -> list[asyncio.Task[InvocationResult]]:
+        tasks = [self.call() for _ in range(count)]
+        await settle()
+        return tasks
+
+    @property
+    def warnings(self) -> list[str]:
+        return [n.text for n in self.sink.notices if isinstance(n, OperatorWarning)]
+
+    @property
+    def alive(self) -> list[FakeEnvironment]:
+        return [environment for environment in self.made if not environment.closed]
+
+
+def is_throttled(task: asyncio.Task[InvocationResult]) -> bool:
+    return task.done() and isinstance(task.exception(), Throttled)
+
+
+class FailingInit(Rig):
+    """A rig whose first environment fails in init."""
+
+    def __init__(self, failure: Exception, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._failure = failure
+
+    def make(self, on_free: Callable[[Environment], None]) -> FakeEnvironment:
+        environment = super().make(on_free)
+        if len(self.made) == 1:
+            environment.init_failure = self._failure
+        return environment

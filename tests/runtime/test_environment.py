@@ -1,0 +1,412 @@
+"""One environment: real processes of our bootstrap, and a test that plays the runtime."""
+
+import asyncio
+import base64
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.core.function_errors import MAX_RESPONSE_BYTES
+from gateway.runtime.environment import one_line
+from gateway.runtime.launch import LaunchFailed
+from gateway.runtime.pool import InitFailed
+from tests.runtime.api_client import NEXT, Answer, Client, chunked, connected, post, until
+from tests.runtime.environments import Launcher, PuppetLauncher, World, world, write
+
+ECHO = "def handler(event, context):\n    print('seen', event)\n    return event\n"
+
+
+async def begin(it: World, client: Client) -> str:
+    """Poll as a runtime; return the request id that came."""
+    answer = await client.ask(NEXT)
+    assert answer.status == 200, answer
+    return answer.headers["Lambda-Runtime-Aws-Request-Id"]
+
+
+async def listening(it: World, children: int = 1) -> str:
+    await until(lambda: len(it.launcher.children) == children)
+    return it.launcher.address
+
+
+def said(answer: Answer) -> tuple[int, str]:
+    return answer.status, json.loads(answer.body)["errorType"]
+
+
+def error_type(payload: bytes) -> str:
+    return str(json.loads(payload)["errorType"])
+
+
+async def test_invocations_run_one_after_the_other_in_one_process(tmp_path: Path) -> None:
+    async with world(Launcher(), write(tmp_path, app=ECHO)) as it:
+        first, second = await it.call(b'{"a": 1}'), await it.call(b'"b"')
+
+        assert (first.payload, second.payload) == (b'{"a": 1}', b'"b"')
+        assert (first.log, second.log) == ("seen {'a': 1}\n", "seen b\n")
+        assert first.function_error == second.function_error == ""
+        assert (first.init_ms > 0, second.init_ms) == (True, 0)
+        assert first.executed_version == "7"
+        assert it.order() == ["start", "init", "end", "end"]
+        assert it.inits() == [("init", "success", "")]
+        reports = it.reports()
+        assert [report.status for report in reports] == ["success", "success"]
+        assert [[entry.text for entry in report.entries] for report in reports] == [
+            ["seen {'a': 1}"],
+            ["seen b"],
+        ]
+        assert [report.init_ms is None for report in reports] == [False, True]
+        assert reports[1].request_id == it.request_id
+        assert reports[1].produced_bytes == 3
+        assert reports[1].completed_at >= reports[1].started_at
+        assert len(it.launcher.children) == 1
+
+
+async def test_an_init_ahead_reports_and_frees_nobody(tmp_path: Path) -> None:
+    async with world(Launcher(), write(tmp_path, app=f"print('hello')\n{ECHO}")) as it:
+        await it.environment.init()
+        assert it.order() == ["start", "init"]
+        assert it.freed == 0
+        await it.call()
+        assert it.freed == 1
+
+
+async def test_an_init_that_fails_says_why(tmp_path: Path) -> None:
+    async with world(Launcher(), write(tmp_path, app="import nothing_like_it")) as it:
+        with pytest.raises(InitFailed, match="nothing_like_it"):
+            await it.environment.init()
+        result = await it.call()
+
+        assert error_type(result.payload) == "Runtime.ImportModuleError"
+        assert json.loads(result.payload)["requestId"] == ""
+        assert it.inits() == [
+            ("init", "error", "Runtime.ImportModuleError"),
+            ("invoke", "error", "Runtime.ImportModuleError"),
+        ]
+
+
+async def test_init_is_tried_twice_before_the_caller_gets_its_error(tmp_path: Path) -> None:
+    async with world(Launcher(), write(tmp_path, app="import os; os._exit(3)")) as it:
+        result = await it.call()
+
+        assert "exit status 3" in json.loads(result.payload)["errorMessage"]
+        assert result.function_error == "Unhandled"
+        assert it.order() == ["start", "init", "start", "init", "end"]
+        assert len(it.launcher.children) == 2
+
+
+async def test_an_init_over_its_limit_runs_again_inside_the_invocation(tmp_path: Path) -> None:
+    app = f"import os, time\nif not os.path.exists('been'):\n    open('been', 'w').close()\n\
+    time.sleep(60)\n{ECHO}"
+    async with world(Launcher(), write(tmp_path, app=app), init_seconds=0.5) as it:
+        result = await it.call(b"1")
+
+        assert result.payload == b"1"
+        assert [done[:2] for done in it.inits()] == [("init", "timeout"), ("invoke", "success")]
+        assert it.reports()[0].init_ms is not None
+
+
+async def test_a_function_over_its_timeout_is_ended_and_the_next_one_works(
+    tmp_path: Path,
+) -> None:
+    app = "import time\ndef handler(event, context):\n    time.sleep(event)\n    return 1\n"
+    async with world(Launcher(), write(tmp_path, app=app), timeout_seconds=0.5) as it:
+        await it.call(b"0")
+        late = await it.call(b"60")
+        after = await it.call(b"0")
+
+        message = json.loads(late.payload)["errorMessage"]
+        assert message.endswith("Error: Task timed out after 0.50 seconds")
+        assert it.reports()[1].status == "timeout"
+        assert 500 <= it.reports()[1].duration_ms < 600
+        assert 500 <= late.billed_ms < 600
+        assert after.payload == b"1"
+        assert it.inits()[1] == ("invoke", "success", "")
+
+
+@pytest.mark.parametrize(
+    ("death", "reason"),
+    [
+        ("os._exit(0)", "Runtime exited without providing a reason"),
+        ("os._exit(3)", "Runtime exited with error: exit status 3"),
+        ("sys.exit(4)", "Runtime exited with error: exit status 4"),
+        ("os.kill(os.getpid(), 9)", "Runtime exited with error: signal: killed"),
+    ],
+)
+async def test_a_process_that_ends_costs_its_own_invocation(
+    tmp_path: Path, death: str, reason: str
+) -> None:
+    app = f"import os, sys\ndef handler(event, context):\n    event and {death}\n    return 1\n"
+    async with world(Launcher(), write(tmp_path, app=app)) as it:
+        result = await it.call(b"1")
+
+        assert json.loads(result.payload) == {
+            "errorType": "Runtime.ExitError",
+            "errorMessage": f"RequestId: {it.request_id} Error: {reason}",
+        }
+        assert it.reports()[0].error_type == "Runtime.ExitError"
+        assert (await it.call(b"0")).payload == b"1"
+
+
+async def test_a_caller_that_leaves_ends_nothing(tmp_path: Path) -> None:
+    async with world(Launcher(), write(tmp_path, app=ECHO)) as it:
+        it.start(b"1").cancel()
+        await it.free()
+
+        assert it.reports()[0].status == "success"
+        assert (await it.call(b"2")).payload == b"2"
+
+
+@pytest.mark.parametrize("failure", [LaunchFailed("no such file"), OSError("too many files")])
+async def test_what_cannot_be_started_is_an_invalid_entrypoint(
+    tmp_path: Path, failure: Exception
+) -> None:
+    launcher = PuppetLauncher()
+    launcher.failure = failure
+    async with world(launcher, tmp_path) as it:
+        result = await it.call()
+
+        assert error_type(result.payload) == "Runtime.InvalidEntrypoint"
+        assert str(failure) in json.loads(result.payload)["errorMessage"]
+        assert it.order() == ["start", "init", "start", "init", "end"]
+
+
+async def test_the_event_has_its_headers_and_no_empty_ones(tmp_path: Path) -> None:
+    async with world(PuppetLauncher(), tmp_path) as it:
+        it.start(b"[1]")
+        async with connected(await listening(it)) as client:
+            plain = await client.ask(NEXT)
+            await client.ask(post(f"invocation/{it.request_id}/response"))
+            await client.send(NEXT)
+            await it.free()
+            it.start(b"2", context='{"a":\r\n1}', trace_id="Root=1")
+            rich = await client.answer()
+
+    assert plain.body == b"[1]"
+    assert set(plain.headers) == {
+        "Content-Type",
+        "Content-Length",
+        "Lambda-Runtime-Aws-Request-Id",
+        "Lambda-Runtime-Deadline-Ms",
+        "Lambda-Runtime-Invoked-Function-Arn",
+        "Lambda-Runtime-Invocation-Id",
+    }
+    assert plain.headers["Content-Type"] == "application/json"
+    assert rich.headers["Lambda-Runtime-Trace-Id"] == "Root=1"
+    assert json.loads(rich.headers["Lambda-Runtime-Client-Context"]) == {"a": 1}
+
+
+async def test_answers_out_of_turn_are_refused(tmp_path: Path) -> None:
+    async with world(PuppetLauncher(), tmp_path) as it:
+        future = it.start()
+        async with connected(await listening(it)) as client:
+            path = f"invocation/{it.request_id}"
+            early = await client.ask(post(f"{path}/response", b"0"))
+            again = [await begin(it, client), await begin(it, client)]
+            foreign = await client.ask(post("invocation/other/response", b"0"))
+            init = await client.ask(post("init/error", b"{}"))
+            right = await client.ask(post(f"{path}/response", b"1"))
+            second = await client.ask(post(f"{path}/response", b"2"))
+            error = await client.ask(post(f"{path}/error", b"2"))
+
+            assert again == [it.request_id] * 2
+            assert said(early) == said(foreign) == (400, "InvalidRequestID")
+            assert said(init) == said(second) == said(error) == (403, "InvalidStateTransition")
+            assert right.status == 202
+            assert (await future).payload == b"1"
+
+
+async def test_the_echo_of_the_invocation_id_may_be_missing_but_not_wrong(tmp_path: Path) -> None:
+    async with world(PuppetLauncher(), tmp_path) as it:
+        future = it.start()
+        async with connected(await listening(it)) as client:
+            event = await client.ask(NEXT)
+            path = f"invocation/{it.request_id}/response"
+            name = "lambda-runtime-invocation-id"
+            wrong = await client.ask(post(path, b"0", f"{name}: x"))
+            echo = event.headers["Lambda-Runtime-Invocation-Id"]
+            right = await client.ask(post(path, b"1", f"{name}: {echo}"))
+
+        assert said(wrong) == (400, "InvalidInvocationId")
+        assert right.status == 202
+        assert (await future).payload == b"1"
+
+
+@pytest.mark.parametrize("mode", ["buffered", "Streaming"])
+async def test_an_unknown_response_mode_resets_the_environment(tmp_path: Path, mode: str) -> None:
+    async with world(PuppetLauncher(), tmp_path) as it:
+        future = it.start()
+        async with connected(await listening(it)) as client:
+            await begin(it, client)
+            header = f"Lambda-Runtime-Function-Response-Mode: {mode}"
+            await client.send(post(f"invocation/{it.request_id}/response", b"1", header))
+            result = await future
+
+        assert (result.payload, result.function_error) == (b"", "Unhandled")
+        assert it.reports()[0].error_type == "Runtime.InvalidResponseModeHeader"
+        assert it.launcher.children[0].exited.result() == -9
+
+
+async def test_a_streamed_response_is_buffered(tmp_path: Path) -> None:
+    body = b'{"statusCode":200}' + bytes(8) + b"text"
+    async with world(PuppetLauncher(), tmp_path) as it:
+        future = it.start()
+        async with connected(await listening(it)) as client:
+            await begin(it, client)
+            header = "Lambda-Runtime-Function-Response-Mode: streaming"
+            await client.ask(post(f"invocation/{it.request_id}/response", body, header))
+
+            assert (await future).payload == body
+
+
+@pytest.mark.parametrize(
+    ("text", "payload"),
+    [(base64.b64encode(b'{"errorType":"X"}').decode(), b'{"errorType":"X"}'), ("?", b"?")],
+)
+async def test_a_stream_that_fails_in_the_middle_is_an_error(
+    tmp_path: Path, text: str, payload: bytes
+) -> None:
+    name = "Lambda-Runtime-Function-Error"
+    trailers = f"{name}-Type: Runtime.X\r\n{name}-Body: {text}\r\n"
+    if text == "?":
+        payload = base64.b64decode("?")  # Python passes over what is not of the alphabet
+    async with world(PuppetLauncher(), tmp_path) as it:
+        future = it.start()
+        async with connected(await listening(it)) as client:
+            await begin(it, client)
+            path = f"invocation/{it.request_id}/response"
+            answer = await client.ask(chunked(path, b"half", trailers=trailers))
+            result = await future
+
+        assert answer.status == 202
+        assert (result.payload, result.function_error) == (payload, "Unhandled")
+
+
+async def test_a_trailer_that_is_no_base64_leaves_no_caller_waiting(tmp_path: Path) -> None:
+    name = "Lambda-Runtime-Function-Error"
+    trailers = f"{name}-Type: Runtime.X\r\n{name}-Body: abcde\r\n"
+    async with world(PuppetLauncher(), tmp_path) as it:
+        future = it.start()
+        async with connected(await listening(it)) as client:
+            await begin(it, client)
+            path = f"invocation/{it.request_id}/response"
+            await client.ask(chunked(path, b"half", trailers=trailers))
+
+            assert (await future).payload == b"abcde"
+
+
+async def test_a_response_that_is_too_large_leaves_the_process_alive(tmp_path: Path) -> None:
+    async with world(PuppetLauncher(), tmp_path) as it:
+        future = it.start()
+        async with connected(await listening(it)) as client:
+            await begin(it, client)
+            body = bytes(MAX_RESPONSE_BYTES + 1)
+            answer = await client.ask(post(f"invocation/{it.request_id}/response", body))
+            result = await future
+            await client.send(NEXT)
+            await it.free()
+            second = it.start()
+            await client.answer()
+            body = bytes(MAX_RESPONSE_BYTES)
+            await client.ask(post(f"invocation/{it.request_id}/response", body))
+
+            assert len((await second).payload) == MAX_RESPONSE_BYTES
+        assert said(answer) == (413, "RequestEntityTooLarge")
+        assert error_type(result.payload) == "Function.ResponseSizeTooLarge"
+        assert len(it.launcher.children) == 1
+
+
+async def test_a_response_cut_off_resets_the_environment(tmp_path: Path) -> None:
+    async with world(PuppetLauncher(), tmp_path) as it:
+        future = it.start()
+        async with connected(await listening(it)) as client:
+            await begin(it, client)
+            await client.send(post(f"invocation/{it.request_id}/response", b"12345")[:-2])
+            client.writer.write_eof()
+            result = await future
+
+        assert error_type(result.payload) == "Runtime.TruncatedResponse"
+        assert it.launcher.children[0].exited.done()
+
+
+async def test_an_error_that_is_no_json_reaches_the_caller_as_it_is(tmp_path: Path) -> None:
+    async with world(PuppetLauncher(), tmp_path) as it:
+        future = it.start()
+        async with connected(await listening(it)) as client:
+            await begin(it, client)
+            kind = "Lambda-Runtime-Function-Error-Type: Mine"
+            cause = "Lambda-Runtime-Function-XRay-Error-Cause: {}"
+            await client.ask(post(f"invocation/{it.request_id}/error", b"oh", kind, cause))
+            result = await future
+            await client.send(NEXT)
+            await it.free()
+
+        assert (result.payload, result.function_error) == (b"oh", "Unhandled")
+        assert it.reports()[0].error_type == "Runtime.Unknown"
+
+
+async def test_an_exit_after_the_answer_fails_the_invocation_but_not_the_caller(
+    tmp_path: Path,
+) -> None:
+    async with world(PuppetLauncher(), tmp_path) as it:
+        future = it.start()
+        async with connected(await listening(it)) as client:
+            await begin(it, client)
+            await client.ask(post(f"invocation/{it.request_id}/response", b"1"))
+        result = await future
+        assert it.freed == 0
+        it.launcher.children[0].exit(0)
+        await it.free()
+
+        assert (result.payload, result.function_error) == (b"1", "")
+        assert (it.reports()[0].status, it.reports()[0].error_type) == (
+            "error",
+            "Runtime.ExitError",
+        )
+
+
+async def test_what_is_written_after_the_answer_belongs_to_the_same_invocation(
+    tmp_path: Path,
+) -> None:
+    async with world(PuppetLauncher(), tmp_path) as it:
+        future = it.start()
+        async with connected(await listening(it)) as client:
+            await begin(it, client)
+            os.write(it.launcher.output, b"before\n")
+            await client.ask(post(f"invocation/{it.request_id}/response", b"1"))
+            os.write(it.launcher.output, b"after\n")
+            await client.send(NEXT)
+            await it.free()
+
+        assert (await future).log == "before\n"
+        assert [entry.text for entry in it.reports()[0].entries] == ["before", "after"]
+
+
+@pytest.mark.parametrize("is_in_invocation", [True, False])
+async def test_a_close_in_the_middle_answers_whoever_waits_and_a_second_does_nothing(
+    tmp_path: Path, is_in_invocation: bool
+) -> None:
+    async with world(Launcher(), write(tmp_path, app="import time; time.sleep(60)")) as it:
+        waiting: Any
+        if is_in_invocation:
+            waiting = it.start()
+        else:
+            waiting = asyncio.get_running_loop().create_task(it.environment.init())
+        await until(lambda: it.launcher.children)
+        await it.environment.close()
+        if is_in_invocation:
+            assert error_type((await waiting).payload) == "Runtime.ExitError"
+            assert len(it.reports()) == 1
+        else:
+            with pytest.raises(InitFailed):
+                await waiting
+
+
+async def test_an_environment_that_never_ran_can_be_closed(tmp_path: Path) -> None:
+    async with world(Launcher(), tmp_path):
+        pass
+
+
+def test_a_header_value_is_one_line() -> None:
+    assert one_line("a\r\nb") == "a  b"

@@ -1,0 +1,448 @@
+"""What a forked child is: as good as a freshly executed interpreter, and nobody else's."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from gateway.runtime.fork_client import ForkServer
+from gateway.runtime.launch import LaunchFailed, Outlets, Plan, Room
+from tests.runtime.forking import Forks, forking, is_running, until
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="children of macOS are executed"),
+]
+
+WAIT = "import signal\nprint('ready', flush=True)\nsignal.pause()"
+
+
+@pytest.fixture
+async def forks(tmp_path: Path) -> AsyncIterator[Forks]:
+    async with forking(tmp_path) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("script", "status", "output"),
+    [
+        ("", 0, ""),
+        ("import sys; sys.exit(3)", 3, ""),
+        ("import sys; sys.exit('words')", 1, "words\n"),
+        ("import os; os._exit(7)", 7, ""),
+        ("import os; os.kill(os.getpid(), 9)", -9, ""),
+        ("import os; os.kill(os.getpid(), 15)", -15, ""),
+        ("import os; os.kill(os.getpid(), 10)", -10, ""),
+        ("print('kept')", 0, "kept\n"),
+        ("import atexit; atexit.register(print, 'late'); print('early')", 0, "early\nlate\n"),
+        (
+            "import threading, time; threading.Timer(0.01, print, ['thread']).start()",
+            0,
+            "thread\n",
+        ),
+    ],
+)
+async def test_child_ends_as_an_interpreter_does(
+    forks: Forks, script: str, status: int, output: str
+) -> None:
+    assert await forks.run(script) == (status, output)
+
+
+async def test_exception_ends_a_child_with_its_traceback(forks: Forks) -> None:
+    status, output = await forks.run("def f():\n    raise ValueError('bad')\nf()")
+
+    assert status == 1
+    assert output.startswith("Traceback (most recent call last):\n")
+    assert output.endswith("ValueError: bad\n")
+
+
+async def test_interrupt_ends_a_child_by_the_signal(forks: Forks) -> None:
+    status, output = await forks.run("import os; os.kill(os.getpid(), 2)")
+
+    assert status == -signal.SIGINT
+    assert output.endswith("KeyboardInterrupt\n")
+
+
+async def test_variables_are_exactly_those_of_the_plan(
+    forks: Forks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET_OF_THE_GATEWAY", "1")
+    script = """
+        import os, subprocess
+        (dict(os.environ), subprocess.check_output(['env', '-0']))
+    """
+    variables = {"A": "\xe9\udcff", "TZ": ":UTC", "PATH": os.environ["PATH"]}
+
+    seen, inherited = await forks.answer(script, **variables)
+
+    assert {name: seen[name] for name in seen.keys() - {"SCRIPT"}} == variables
+    names = {line.partition(b"=")[0].decode() for line in inherited.split(b"\0") if line}
+    assert names == {*variables, "SCRIPT"}
+
+
+async def test_what_a_process_shows_is_its_environment_and_nothing_of_the_gateway(
+    forks: Forks,
+) -> None:
+    run = await forks.begin(WAIT, AWS_LAMBDA_LOG_STREAM_NAME="2026/11/22/[$LATEST]ab")
+    shown = await asyncio.to_thread(Path(f"/proc/{run.process.pid}/environ").read_bytes)
+
+    assert shown.rstrip(b"\0") == b"AWS_LAMBDA_LOG_STREAM_NAME=2026/11/22/[$LATEST]ab"
+
+
+async def test_time_zone_of_the_plan_is_in_force(forks: Forks) -> None:
+    assert await forks.answer("import time\ntime.tzname", TZ="XYZ3") == ("XYZ", "XYZ")
+
+
+async def test_child_leads_a_session_in_the_directory_of_the_plan(
+    forks: Forks, tmp_path: Path
+) -> None:
+    script = "import os\nprint([os.getcwd(), os.getsid(0), os.getpgrp(), os.getpid()])"
+    run = await forks.begin(script, Plan((), {}, str(tmp_path)))
+    status, text = await run.end()
+
+    directory, session, group, pid = eval(text)
+    assert (status, directory) == (0, str(tmp_path))
+    assert session == group == pid == run.process.pid
+    assert os.getsid(forks.server.pid or 0) == forks.server.pid
+
+
+async def test_descriptors_are_the_standard_ones_and_the_log(forks: Forks) -> None:
+    others = [await forks.begin(WAIT) for _ in range(2)]
+    script = """
+        import os, stat
+        fds = [int(fd) for fd in os.listdir('/proc/self/fd')]
+        open_fds = [fd for fd in fds if os.path.exists(f'/proc/self/fd/{fd}') ]
+        open_fds = [fd for fd in open_fds if not os.path.isdir(f'/proc/self/fd/{fd}')]
+        os.write(62, b'an entry')
+        [sorted(open_fds), os.readlink('/proc/self/fd/0'), os.get_inheritable(62)]
+    """
+
+    assert await forks.answer(script, _LAMBDA_TELEMETRY_LOG_FD="62") == [
+        [0, 1, 2, 62],
+        "/dev/null",
+        True,
+    ]
+    assert all(not other.process.exited.done() for other in others)
+
+
+@pytest.mark.parametrize("number", ["3", "4", "5", "7", "62"])
+async def test_log_has_the_number_of_its_variable(forks: Forks, number: str) -> None:
+    script = f"import os\nprint('out')\nos.write({number}, b'entry')"
+    run = await forks.begin(script, _LAMBDA_TELEMETRY_LOG_FD=number)
+
+    assert await run.end() == (0, "out\n")
+    assert os.read(run.log, 100) == b"entry"
+    assert os.read(run.log, 100) == b""
+
+
+async def test_namespaces_are_met_and_not_kept(forks: Forks) -> None:
+    spaces = [os.open(f"/proc/self/ns/{kind}", os.O_RDONLY) for kind in ("user", "mnt")]
+    numbers = [os.fstat(space).st_ino for space in spaces]
+    output, its_output = os.pipe()
+    script = "import os\nprint(os.environ['MET'], len(os.listdir('/proc/self/fd')))"
+    try:
+        plan = Plan((), {"SCRIPT": script}, "/")
+        process = await forks.server.start(plan, Outlets(its_output, its_output, tuple(spaces)))
+        assert await process.exited == 0
+    finally:
+        for descriptor in (*spaces, its_output):
+            os.close(descriptor)
+
+    with os.fdopen(output) as text:
+        assert text.read() == f"{numbers} 4\n"
+
+
+async def test_standard_streams_are_those_of_a_fresh_interpreter(forks: Forks) -> None:
+    script = """
+        import sys
+        streams = [sys.stdin, sys.stdout, sys.stderr]
+        assert streams == [sys.__stdin__, sys.__stdout__, sys.__stderr__]
+        [(s.name, s.mode, s.encoding, s.errors, s.line_buffering) for s in streams]
+    """
+
+    assert await forks.answer(script) == [
+        ("<stdin>", "r", "utf-8", "surrogateescape", False),
+        ("<stdout>", "w", "utf-8", "surrogateescape", False),
+        ("<stderr>", "w", "utf-8", "backslashreplace", True),
+    ]
+
+
+async def test_modules_of_the_function_come_first(forks: Forks, tmp_path: Path) -> None:
+    (forks.code / "app.py").write_text("name = 'mine'\n")
+    (forks.code / "queue.py").write_text("name = 'mine too'\n")
+    layer = tmp_path / "layer"
+    layer.mkdir()
+    (layer / "layered.py").write_text("name = 'of the layer'\n")
+    script = """
+        import sys, app, queue, layered, json, orjson
+        [sys.path, app.name, queue.name, layered.name, json.dumps(1), orjson.loads(b'1')]
+    """
+
+    path, *found = await forks.answer(
+        script, LAMBDA_TASK_ROOT=str(forks.code), PYTHONPATH=str(layer)
+    )
+
+    assert found == ["mine", "mine too", "of the layer", "1", 1]
+    assert path[:2] == [str(forks.code), str(layer)]
+    assert len(path) == len(set(path))
+    site_packages = [entry for entry in sys.path if entry.endswith("site-packages")]
+    assert set(site_packages) <= set(path)
+    assert not any("stubs" in entry or "gateway/runtime" in entry for entry in path)
+
+
+async def test_function_with_its_own_orjson_gets_that(forks: Forks) -> None:
+    (forks.code / "orjson").mkdir()
+    (forks.code / "orjson/__init__.py").write_text("name = 'mine'\n")
+    script = "import orjson\norjson.name"
+
+    assert await forks.answer(script, LAMBDA_TASK_ROOT=str(forks.code)) == "mine"
+
+
+async def test_main_module_and_arguments_are_those_of_the_bootstrap(forks: Forks) -> None:
+    script = "import sys, __main__\n[sys.argv, __main__.__file__]"
+    arguments, file = await forks.answer(script)
+
+    assert arguments == [file]
+    assert file.endswith("stubs/bootstrap_loop.py")
+
+
+async def test_signals_have_the_dispositions_of_a_fresh_interpreter(forks: Forks) -> None:
+    script = """
+        import signal
+        kinds = {n: signal.getsignal(n) for n in signal.valid_signals()}
+        odd = {int(n) for n, kind in kinds.items() if kind not in (signal.SIG_DFL, None)}
+        python = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        [sorted(odd), python, signal.pthread_sigmask(signal.SIG_BLOCK, [])]
+    """
+
+    odd, is_python, blocked = await forks.answer(script)
+
+    assert odd == [signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ]
+    assert is_python
+    assert blocked == set()
+
+
+async def test_server_ignores_interrupts(forks: Forks) -> None:
+    await forks.run("")
+    before = forks.server.pid
+    os.killpg(before or 0, signal.SIGINT)
+
+    assert await forks.run("") == (0, "")
+    assert forks.server.pid == before
+
+
+async def test_preloaded_modules_are_frozen_and_the_collector_works(forks: Forks) -> None:
+    script = "import gc, sys\n[gc.isenabled(), gc.get_freeze_count(), 'http.client' in sys.modules]"
+    is_enabled, frozen, is_loaded = await forks.answer(script)
+
+    assert is_enabled
+    assert frozen > 10_000
+    assert is_loaded
+
+
+async def test_children_draw_different_random_numbers(forks: Forks) -> None:
+    script = "import random, uuid\n(random.random(), str(uuid.uuid4()))"
+    drawn = [await forks.answer(script) for _ in range(2)]
+
+    assert drawn[0][0] != drawn[1][0]
+    assert drawn[0][1] != drawn[1][1]
+
+
+async def test_sandbox_that_fails_is_a_failed_launch(forks: Forks) -> None:
+    with pytest.raises(LaunchFailed, match="there is no such room"):
+        await forks.begin("", Plan((), {}, "/", room=Room("/")))
+
+    assert await forks.run("") == (0, "")
+
+
+async def test_variable_that_cannot_be_set_is_a_failed_launch(forks: Forks) -> None:
+    with pytest.raises(LaunchFailed, match="null byte"):
+        await forks.run("", BAD="a\0b")
+
+
+DAEMON = """
+import os, signal
+read, write = os.pipe()
+if os.fork() == 0:
+    {session}
+    if os.fork() == 0:
+        os.write(write, b'%d' % os.getpid())
+        {last}
+    os._exit(0)
+os.wait()
+print(os.read(read, 20).decode(), flush=True)
+signal.pause()
+"""
+SLEEP = "os.execvpe('sleep', ['sleep', '1000'], {environ})"
+
+
+@pytest.mark.parametrize("session", ["pass", "os.setsid()"])
+@pytest.mark.parametrize(
+    "last", ["signal.pause()", SLEEP.format(environ="os.environ"), SLEEP.format(environ="{}")]
+)
+async def test_what_an_environment_leaves_behind_dies_with_it(
+    forks: Forks, session: str, last: str
+) -> None:
+    script = DAEMON.format(session=session, last=last)
+    run = await forks.begin(script, AWS_LAMBDA_LOG_STREAM_NAME="a")
+    daemon = int(await run.line())
+    assert is_running(daemon)
+    run.process.kill()
+
+    assert await run.process.exited == -9
+    await until(lambda: not is_running(daemon), 2)
+
+
+@pytest.mark.parametrize(
+    ("session", "last"),
+    [
+        ("pass", "signal.pause()"),
+        ("os.setsid()", "signal.pause()"),
+        ("os.setsid()", SLEEP.format(environ="os.environ")),
+        ("os.setsid()", SLEEP.format(environ="{}")),
+        ("pass", SLEEP.format(environ="{'AWS_LAMBDA_LOG_STREAM_NAME': 'c'}")),
+    ],
+)
+async def test_what_a_living_environment_has_started_lives(
+    forks: Forks, session: str, last: str
+) -> None:
+    script = DAEMON.format(session=session, last=last)
+    run = await forks.begin(script, AWS_LAMBDA_LOG_STREAM_NAME="a")
+    daemon = int(await run.line())
+    for _ in range(3):
+        assert await forks.run("", AWS_LAMBDA_LOG_STREAM_NAME="b") == (0, "")
+
+    assert is_running(daemon)
+    assert not run.process.exited.done()
+
+
+async def test_end_of_the_server_ends_everything(tmp_path: Path) -> None:
+    async with forking(tmp_path) as forks:
+        script = DAEMON.format(session="os.setsid()", last="signal.pause()")
+        runs = [await forks.begin(script) for _ in range(3)]
+        pids = [int(await run.line()) for run in runs] + [run.process.pid for run in runs]
+        server = forks.server.pid or 0
+
+    assert [run.process.exited.result() for run in runs] == [-9, -9, -9]
+    assert not any(map(is_running, [*pids, server]))
+
+
+def spare(pid: int) -> None:
+    """Kill nothing."""
+
+
+async def test_death_of_the_server_ends_its_children(tmp_path: Path) -> None:
+    async with forking(tmp_path, kill=spare) as forks:
+        run = await forks.begin(WAIT)
+        assert await run.line() == "ready"
+        os.kill(forks.server.pid or 0, signal.SIGKILL)
+
+        assert await asyncio.wait_for(run.process.exited, 2) == -9
+        await until(lambda: not is_running(run.process.pid), 2)
+
+
+GATEWAY = """
+import asyncio, os, pathlib, sys
+from gateway.runtime.fork_client import ForkServer
+from gateway.runtime.launch import Outlets, Plan
+
+async def main():
+    bootstrap = pathlib.Path(sys.argv[1])
+    server = ForkServer(sandbox=bootstrap / 'sandbox.py', bootstrap=bootstrap)
+    await server.__aenter__()
+    plan = Plan((), {'SCRIPT': sys.argv[2]}, '/')
+    await server.start(plan, Outlets(1, 1))
+    print(server.pid, flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+async def test_death_of_the_gateway_ends_everything(tmp_path: Path, forks: Forks) -> None:
+    script = DAEMON.format(session="os.setsid()", last="signal.pause()")
+    script = f"import os\nprint(os.getpid(), flush=True)\n{script}"
+    gateway = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", GATEWAY, str(tmp_path / "stubs"), script),
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert gateway.stdout is not None
+    pids = [int(await gateway.stdout.readline()) for _ in range(3)]
+    assert all(map(is_running, pids))
+    gateway.kill()
+    await gateway.wait()
+
+    await until(lambda: not any(map(is_running, pids)), 2)
+
+
+def belongings(pid: int) -> tuple[int, int, int]:
+    """Return the descriptors, the children and the memory in pages of a process."""
+    proc = Path(f"/proc/{pid}")
+    children = (proc / f"task/{pid}/children").read_text().split()
+    memory = int((proc / "statm").read_text().split()[1])
+    return len(list((proc / "fd").iterdir())), len(children), memory
+
+
+async def test_a_thousand_starts_leave_nothing_in_the_server(forks: Forks) -> None:
+    pid = forks.server.pid or 0
+    log = os.open(os.devnull, os.O_WRONLY)
+
+    async def start_many(count: int) -> None:
+        for number in range(count):
+            plan = Plan((), {"SCRIPT": "import os; os._exit(0)"}, "/" if number % 10 else "/no")
+            try:
+                process = await forks.server.start(plan, Outlets(log, log))
+            except LaunchFailed:
+                continue
+            assert await process.exited == 0
+
+    try:
+        await start_many(100)
+        before = belongings(pid)
+        await asyncio.gather(*(start_many(225) for _ in range(4)))
+    finally:
+        os.close(log)
+    await until(lambda: belongings(pid)[1] == 0)
+
+    assert belongings(pid)[:2] == before[:2]
+    assert belongings(pid)[2] <= before[2] * 1.05
+
+
+REPLIES = [
+    b"HTTP/1.1 200 OK\r\nLambda-Runtime-Aws-Request-Id: 1\r\nLambda-Runtime-Deadline-Ms: 0\r\n"
+    b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+]
+
+
+async def test_function_runs_in_the_real_sandbox_and_the_real_loop(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("def get(event, context):\n    return {'statusCode': 204}\n")
+    posted: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.writelines(REPLIES)
+        head = await reader.readuntil(b"\r\n\r\n")
+        posted.set_result(head + await reader.read(18))
+        writer.close()
+
+    api = await asyncio.start_server(serve, "127.0.0.1")
+    host, port = api.sockets[0].getsockname()
+    environ = {
+        "AWS_LAMBDA_RUNTIME_API": f"{host}:{port}",
+        "_HANDLER": "app.get",
+        "LAMBDA_TASK_ROOT": str(tmp_path),
+    }
+    async with api, ForkServer() as server:
+        plan = Plan((), environ, str(tmp_path))
+        process = await server.start(plan, Outlets(2, 2))
+        answer = await asyncio.wait_for(posted, 20)
+        status = await asyncio.wait_for(process.exited, 20)
+
+    assert answer.startswith(b"POST /2018-06-01/runtime/invocation/1/response HTTP/1.1\r\n")
+    assert answer.endswith(b'{"statusCode":204}')
+    assert status == 0

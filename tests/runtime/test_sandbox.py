@@ -1,0 +1,377 @@
+"""What a function sees of the machine, looked at from inside, by real processes."""
+
+import errno
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from gateway.runtime import sandbox
+from gateway.runtime.launch import Room
+from gateway.runtime.process import open_namespaces
+from tests.runtime.launching import (
+    abilities,
+    is_any_there,
+    keep,
+    launched,
+    need_room,
+    python_plan,
+    room_plan,
+    run,
+    until,
+)
+
+pytestmark = pytest.mark.slow
+
+PAGE = resource.getpagesize()
+
+ROOT = Path(__file__).parents[2]
+
+TRY = """
+import errno, os
+def attempt(act):
+    try:
+        act()
+    except OSError as error:
+        print(errno.errorcode[error.errno])
+    else:
+        print("done")
+"""
+
+
+def tree(directory: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        file = directory / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    directory.mkdir(exist_ok=True)
+    return directory
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Path:
+    return tree(tmp_path / "task", {"app.py": "the code", "lib/more.py": "more"})
+
+
+async def test_code_is_at_var_task_and_the_working_directory(task: Path) -> None:
+    code = "import os; print(os.getcwd(), open('/var/task/app.py').read(), os.listdir('lib'))"
+
+    assert await run(room_plan(code, task)) == (0, "/var/task the code ['more.py']")
+
+
+@pytest.mark.parametrize(
+    "path", ["/var/task/new", "/var/task/app.py", "/opt/new", "/new", "/var/new", "/var/tmp/new"]
+)
+async def test_nothing_but_tmp_can_be_written_to(task: Path, path: str) -> None:
+    code = f"{TRY}\nattempt(lambda: open({path!r}, 'w'))"
+
+    assert await run(room_plan(code, task)) == (0, "EROFS")
+    assert (task / "app.py").read_text() == "the code"
+
+
+async def test_tmp_is_empty_open_to_all_and_of_its_own(task: Path) -> None:
+    code = "import os; print(oct(os.stat('/tmp').st_mode)); open('/tmp/x', 'w')"
+
+    assert await run(room_plan(code, task)) == (0, "0o41777")
+    assert not is_any_there(["/tmp/x"])
+
+
+@pytest.mark.parametrize(("more", "outcome"), [(-1, "done"), (0, "done"), (1, "ENOSPC")])
+async def test_tmp_has_its_size(task: Path, more: int, outcome: str) -> None:
+    written = 16 * PAGE + more * PAGE
+    code = f"{TRY}\nfile = os.open('/tmp/x', os.O_CREAT | os.O_WRONLY)\n"
+    code += f"[os.write(file, bytes({PAGE})) for _ in range({written // PAGE} - 1)]\n"
+    code += f"attempt(lambda: os.write(file, bytes({PAGE})))"
+
+    assert await run(room_plan(code, task, tmp_bytes=16 * PAGE)) == (0, outcome)
+
+
+async def test_tmp_survives_a_reset_through_the_namespaces(task: Path) -> None:
+    first = room_plan("import signal; open('/tmp/x', 'w').write('kept'); signal.pause()", task)
+    async with launched(first) as it:
+        written = Path(f"/proc/{it.process.pid}/root/tmp/x")
+        await until(lambda: written.exists() and written.read_text() == "kept")
+        namespaces = open_namespaces(it.process.pid)
+    second = room_plan(
+        "import os; print(open('/tmp/x').read(), sorted(os.listdir()), os.getcwd())", task
+    )
+
+    assert len(namespaces) == 2
+    try:
+        assert await run(second, namespaces) == (0, "kept ['app.py', 'lib'] /var/task")
+    finally:
+        for descriptor in namespaces:
+            os.close(descriptor)
+
+
+async def test_namespaces_of_a_process_that_is_gone_are_none(task: Path) -> None:
+    async with launched(python_plan("")) as it:
+        await it.process.exited
+
+    assert open_namespaces(it.process.pid) == ()
+
+
+LAYERS = [
+    {"python/a.py": "first", "python/b.py": "first", "thing": "file", "only": "1", "deep/x/1": "1"},
+    {"python/b.py": "second", "thing/inner": "directory", "deep/x/2": "2"},
+]
+
+SHOW = """
+import os
+print(open('/opt/python/a.py').read(), open('/opt/python/b.py').read())
+print(os.listdir('/opt/thing'), sorted(os.listdir('/opt')), sorted(os.listdir('/opt/deep/x')))
+print(os.readlink('/opt/link'))
+"""
+
+SHOWN = """first second
+['inner'] ['deep', 'link', 'only', 'python', 'thing'] ['1', '2']
+only"""
+
+
+@pytest.fixture
+def layers(tmp_path: Path) -> list[Path]:
+    made = [tree(tmp_path / f"layer{index}", files) for index, files in enumerate(LAYERS)]
+    (made[0] / "link").symlink_to("only")
+    return made
+
+
+async def test_layers_are_merged_at_opt_and_later_ones_win(task: Path, layers: list[Path]) -> None:
+    assert await run(room_plan(SHOW, task, *layers)) == (0, SHOWN)
+
+
+async def test_one_layer_is_opt(task: Path, layers: list[Path]) -> None:
+    code = "import os; print(open('/opt/python/b.py').read(), os.listdir('/opt/thing'))"
+
+    assert await run(room_plan(code, task, layers[1])) == (0, "second ['inner']")
+
+
+async def test_no_layers_make_an_empty_opt(task: Path) -> None:
+    plan = room_plan("import os; print(os.listdir('/opt'))", task)
+    assert plan.room
+    hidden = tuple(path for path in plan.room.keep if not path.startswith("/opt/"))
+    plan = replace(plan, room=replace(plan.room, keep=hidden))
+    if any(path.startswith("/opt/") for path in keep()):
+        pytest.skip("this Python lives below /opt")
+
+    assert await run(plan) == (0, "[]")
+
+
+def entered(plan: dict[str, object], code: str, before: str = "") -> str:
+    """Enter a plan in a child that can be tampered with before, and return what code then prints.
+
+    Python finds what it imports while it still has the machine's directories.
+    """
+    script = f"import errno, os\nfrom gateway.runtime import sandbox\n{before}\n"
+    script += f"sandbox.enter({plan!r})\n{code}"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+NO_OVERLAY = """
+mount = sandbox._mount
+def refuse(source, target, kind, flags, data=""):
+    if kind == "overlay":
+        raise PermissionError(1, "no overlay")
+    mount(source, target, kind, flags, data)
+sandbox._mount = refuse
+"""
+
+NO_SETATTR = "sandbox._MOUNT_SETATTR = 100000"
+
+
+def test_layers_are_merged_by_binds_where_overlays_are_denied(
+    task: Path, layers: list[Path]
+) -> None:
+    plan = asdict(room_plan("", task, *layers))
+
+    assert entered(plan, SHOW, NO_OVERLAY) == SHOWN
+
+
+def test_what_is_bound_is_read_only_before_linux_5_12_too(task: Path) -> None:
+    plan = asdict(room_plan("", task))
+    code = f"{TRY}\nattempt(lambda: open('/var/task/app.py', 'w'))"
+
+    assert entered(plan, code, NO_SETATTR) == "EROFS"
+
+
+def directories_of(directory: Path) -> list[Path]:
+    return [path for path in sorted(directory.glob("*")) if path.is_dir()]
+
+
+def test_descriptors_that_a_room_is_made_with_are_closed(task: Path, layers: list[Path]) -> None:
+    plan = asdict(room_plan("", task, *layers))
+    before = "before = os.listdir('/proc/self/fd')"
+
+    assert entered(plan, "print(os.listdir('/proc/self/fd') == before)", before) == "True"
+
+
+async def test_what_an_interpreter_needs_below_tmp_and_opt_stays_visible(
+    task: Path, tmp_path: Path, layers: list[Path]
+) -> None:
+    kept = [tree(tmp_path / "kept", {"inner": "visible"})]
+    kept += directories_of(Path("/opt"))[:1]
+    code = f"import os; print([sorted(os.listdir(path)) for path in {list(map(str, kept))}])\n"
+    code += "print(open('/opt/python/b.py').read(), os.path.exists('/opt/link'))"
+    plan = room_plan(code, task, *layers)
+    assert plan.room
+    plan = replace(plan, room=replace(plan.room, keep=(*keep(), *map(str, kept))))
+
+    expected = [sorted(inner.name for inner in path.iterdir()) for path in kept]
+    assert await run(plan) == (0, f"{expected}\nsecond True")
+
+
+async def test_other_directories_below_tmp_are_hidden(task: Path, tmp_path: Path) -> None:
+    if not str(tmp_path).startswith("/tmp/"):
+        pytest.skip("temporary directories are not below /tmp here")
+    code = f"import os; print(os.path.exists({str(tmp_path)!r}))"
+
+    assert await run(room_plan(code, task)) == (0, "False")
+
+
+async def test_nothing_is_left_on_the_machine(task: Path, layers: list[Path]) -> None:
+    def machine() -> tuple[object, ...]:
+        return (
+            Path("/proc/self/mountinfo").read_text(),
+            sorted(Path("/").iterdir()),
+            sorted(Path("/var").iterdir()),
+            sorted(Path("/opt").glob("*")),
+            len(list(Path("/proc/self/fd").iterdir())),
+        )
+
+    await run(room_plan("", task))  # what is made once, such as the loop's own descriptors
+    before = machine()
+    await run(room_plan("open('/tmp/x', 'w')", task, *layers))
+
+    assert machine() == before
+
+
+async def test_it_has_no_capability_and_gets_none(task: Path) -> None:
+    code = "print([x.split()[1] for x in open('/proc/self/status') if x[:6] in "
+    code += "('CapPrm', 'CapEff', 'CapInh', 'CapAmb', 'NoNewP')])"
+
+    none = "0" * 16
+    expected = str([none, none, none, none, "1"])
+    assert await run(python_plan(code)) == (0, expected)
+    assert await run(room_plan(code, task)) == (0, expected)
+
+
+async def test_it_cannot_read_the_memory_or_variables_of_others(task: Path) -> None:
+    code = f"{TRY}\nfor name in ('environ', 'mem', 'cwd/x', 'root/x'):\n"
+    code += f"    attempt(lambda: open('/proc/{os.getpid()}/' + name, 'rb').read(1))"
+
+    assert await run(room_plan(code, task)) == (0, "\n".join(["EACCES"] * 4))
+
+
+async def test_it_cannot_leave_its_control_groups(task: Path) -> None:
+    names = [hierarchy.directory for hierarchy in abilities().hierarchies]
+    if not names:
+        pytest.skip("no control group can be made here")
+    code = f"{TRY}\nfor name in {names}:\n"
+    code += "    attempt(lambda: open(name + '/cgroup.procs', 'w').write('0'))"
+
+    assert await run(room_plan(code, task)) == (0, "\n".join(["EROFS"] * len(names)))
+
+
+async def test_limits_are_those_of_the_plan() -> None:
+    code = "import resource as r; print([r.getrlimit(k) for k in (r.RLIMIT_CORE, r.RLIMIT_NOFILE, "
+    code += "r.RLIMIT_NPROC, r.RLIMIT_DATA)], r.getrlimit(r.RLIMIT_AS))"
+    plan = replace(python_plan(code), open_files=100, processes=50, data_bytes=64 * 1024 * 1024)
+    untouched = resource.getrlimit(resource.RLIMIT_AS)
+
+    data = 64 * 1024 * 1024
+    limits = [(0, 0), (100, 100), (50, 50), (data, data)]
+    assert await run(plan) == (0, f"{limits} {untouched}")
+
+
+async def test_open_files_end_at_the_limit() -> None:
+    code = f"{TRY}\nattempt(lambda: [os.dup(1) for _ in range(100)])"
+
+    assert await run(replace(python_plan(code), open_files=50)) == (0, "EMFILE")
+
+
+async def test_memory_ends_at_the_limit_of_its_data_segment() -> None:
+    code = "try:\n    bytes(200_000_000)\nexcept MemoryError:\n    print('refused')"
+
+    assert await run(replace(python_plan(code), data_bytes=100_000_000)) == (0, "refused")
+
+
+async def test_it_dies_first_when_the_machine_is_out_of_memory(task: Path) -> None:
+    code = "print(open('/proc/self/oom_score_adj').read())"
+
+    assert await run(python_plan(code)) == (0, "1000")
+    assert await run(room_plan(code, task)) == (0, "1000")
+
+
+async def test_limit_above_the_one_that_holds_here_is_cut() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    code = "import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE))"
+
+    assert await run(replace(python_plan(code), open_files=hard + 1)) == (0, f"({hard}, {hard})")
+
+
+def test_control_group_that_is_not_there_is_named() -> None:
+    plan = asdict(replace(python_plan(""), cgroups=("/no/such/group",)))
+    with pytest.raises(FileNotFoundError) as caught:
+        sandbox.enter(plan)
+
+    assert caught.value.filename == "/no/such/group/cgroup.procs"
+
+
+def test_failed_call_is_named() -> None:
+    with pytest.raises(OSError, match="umount2") as caught:
+        sandbox._call("umount2", b"/no/such/mount", 0)
+
+    assert caught.value.errno in (errno.ENOENT, errno.EPERM)
+
+
+@pytest.mark.parametrize(
+    ("sources", "expected"),
+    [
+        (["d1"], ["d1"]),
+        (["d1", "d2"], ["d1", "d2"]),
+        (["d1", "f", "d2"], ["d2"]),
+        (["d1", "f"], []),
+    ],
+)
+def test_what_is_no_directory_hides_those_before_it(
+    tmp_path: Path, sources: list[str], expected: list[str]
+) -> None:
+    tree(tmp_path, {"d1/x": "", "d2/x": "", "f": ""})
+
+    found = sandbox._last_directories([f"{tmp_path}/{name}" for name in sources])
+    assert found == [f"{tmp_path}/{name}" for name in expected]
+
+
+def interpreter(version: str) -> str | None:
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    own = pyenv.glob(f"{version}.*/bin/python") if os.access(pyenv, os.R_OK | os.X_OK) else ()
+    return next(map(str, own), shutil.which(f"python{version}"))
+
+
+@pytest.mark.parametrize("version", ["3.9", "3.10", "3.12", "3.13", "3.14"])
+def test_other_versions_of_python_run_it(version: str, task: Path) -> None:
+    need_room()
+    python = interpreter(version)
+    if python is None:
+        pytest.skip(f"no Python {version} here")
+    room = Room(str(task), tmp_bytes=65536)
+    plan = asdict(replace(python_plan(""), room=room, directory="/var/task"))
+    script = "import json, os, runpy, sys; plan = json.loads(sys.argv[2])\n"
+    script += "runpy.run_path(sys.argv[1])['enter'](plan); print(sorted(os.listdir()))"
+    done = subprocess.run(
+        [python, "-I", "-c", script, sandbox.__file__, json.dumps(plan)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.stdout == "['app.py', 'lib']\n", done.stderr
