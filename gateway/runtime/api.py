@@ -104,6 +104,8 @@ Take = Callable[[Any, re.Match[bytes], Posted], bytes]
 class ApiConnection(asyncio.Protocol):
     """One connection of the runtime."""
 
+    _transport: asyncio.Transport
+
     def __init__(self, platform: Platform, forget: Callable[["ApiConnection"], None]) -> None:
         self._platform = platform
         self._forget = forget
@@ -120,10 +122,15 @@ class ApiConnection(asyncio.Protocol):
         self._pending: list[bytes] = []
         self._waits = self._is_last = False
         """Whether the runtime waits here for an event, and whether it asks for nothing more."""
+        self._is_connected = self._is_unwanted = False
+        """Whether the transport is there: a connection may be ended before it."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
         self._transport = cast("asyncio.Transport", transport)
+        self._is_connected = True
+        if self._is_unwanted:
+            self._transport.abort()
 
     def connection_lost(self, _error: Exception | None) -> None:
         """Say which response has not come to its end."""
@@ -150,6 +157,8 @@ class ApiConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes as they come, and answer what is complete."""
+        if self._is_unwanted:  # from a process that is gone already
+            return
         self._buffer = self._buffer + data if self._buffer else data
         try:
             while self._buffer and not self._waits and not self._is_last and self._read():
@@ -277,7 +286,9 @@ class ApiConnection(asyncio.Protocol):
 
     def close(self) -> None:
         """End the connection."""
-        self._transport.abort()
+        self._is_unwanted = True
+        if self._is_connected:
+            self._transport.abort()
 
     def _answer(self, method: bytes, posted: Posted) -> bytes:
         """Return the answer to anything but a poll."""

@@ -76,6 +76,8 @@ class Environment:
         self._warming: asyncio.Future[None] | None = None
         self._init_started = 0.0
         self._init_ms: float | None = None
+        self._why = ""
+        """Why the last process could not be started."""
         self._is_closed = False
 
     # What the pool asks for.
@@ -213,7 +215,8 @@ class Environment:
             process = self._process = await self._launched()
         except (LaunchFailed, OSError) as error:
             if generation == self._generation:
-                self._receive(life.NotStarted(str(error)))
+                self._why = str(error)
+                self._receive(life.NotStarted(self._why))
             return
         if generation != self._generation:  # killed before it was there
             process.kill()
@@ -344,7 +347,7 @@ class Environment:
         entries = self._outlet.collect()
         warming = self._warming
         if effect.status != "success" and warming is not None and not warming.done():
-            warming.set_exception(InitFailed(text_of(entries) or effect.error_type))
+            warming.set_exception(InitFailed(text_of(entries) or self._init_failure(effect)))
         self._emit(
             InitReported(
                 self._stream,
@@ -356,6 +359,12 @@ class Environment:
                 entries,
             )
         )
+
+    def _init_failure(self, effect: life.InitDone) -> str:
+        """Say why an init failed that wrote nothing."""
+        if effect.status == "timeout":
+            return f"the init phase took more than {self._blueprint.init_seconds:g} s"
+        return f"{effect.error_type}: {self._why}".rstrip(": ")
 
     def _emit(self, notice: InitStarted | InitReported | InvocationReported) -> None:
         if self._blueprint.sink is not None:

@@ -5,6 +5,7 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 from gateway.runtime.confinement import (
     LOOK_SECONDS,
@@ -46,7 +47,7 @@ class Holding:
         self._peak_at = float("-inf")
         self._timer: asyncio.TimerHandle | None = None
         self._marker = marker
-        self._is_made = False
+        self._is_made = self._is_full = False
         self.tmp = ""
         """The directory for temporary files, where there is no mount namespace."""
 
@@ -93,7 +94,8 @@ class Holding:
         return used > self._memory_bytes
 
     def _is_over_storage(self) -> bool:
-        return bool(self.tmp) and directory_bytes(self.tmp) > self._tmp_bytes
+        self._is_full = bool(self.tmp) and directory_bytes(self.tmp) > self._tmp_bytes
+        return self._is_full
 
     def peak_mb(self, now: float) -> int:
         """Return the most memory used, in MB rounded up; at most 100 ms old."""
@@ -110,10 +112,13 @@ class Holding:
         loop = asyncio.get_running_loop()
         for _ in range(SWEEPS):
             if not self._members(0).kill():  # its number may be another's by now
-                return
+                break
             later = loop.create_future()
             loop.call_later(SWEEP_SECONDS, later.set_result, None)
             await later
+        if self._is_full:  # or whoever comes next would be ended for it
+            self._is_full = False
+            await asyncio.to_thread(empty, self.tmp)
 
     async def close(self) -> None:
         """Kill what is left and remove everything."""
@@ -123,3 +128,9 @@ class Holding:
         await self._groups.__aexit__(None, None, None)
         if self.tmp:
             await asyncio.to_thread(shutil.rmtree, self.tmp, ignore_errors=True)
+
+
+def empty(directory: str) -> None:
+    """Remove what is in a directory; blocks."""
+    shutil.rmtree(directory, ignore_errors=True)
+    Path(directory).mkdir(mode=0o700, exist_ok=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -497,8 +498,30 @@ def test_a_socket_that_gets_no_port_is_closed(monkeypatch: pytest.MonkeyPatch) -
         bound.append(it)
         raise OSError("no port")
 
-    monkeypatch.setattr(api.socket.socket, "bind", refuse, raising=False)
+    monkeypatch.setattr(socket.socket, "bind", refuse, raising=False)
     with pytest.raises(OSError, match="no port"):
         api.bound_socket()
 
     assert bound[0].fileno() == -1
+
+
+class Unread:
+    """A transport that only remembers whether it was aborted."""
+
+    def __init__(self) -> None:
+        self.is_aborted = False
+
+    def abort(self) -> None:
+        self.is_aborted = True
+
+
+def test_a_connection_ended_before_it_was_made_is_aborted_and_heard_no_more() -> None:
+    platform, transport = Fake(), Unread()
+    connection = ApiConnection(platform, lambda _: None)
+
+    connection.close()
+    connection.connection_made(transport)  # type: ignore[arg-type]
+    connection.data_received(NEXT)
+
+    assert transport.is_aborted
+    assert platform.connections == []
