@@ -130,7 +130,8 @@ def gateway_arguments(options: argparse.Namespace) -> list[str]:
     }
     settings = [word for name, value in limits.items() for word in ("--limit", f"{name}={value}")]
     idle = f"idle_timeout.timeout_seconds={options.limit}"
-    serve = ["-m", "gateway", "serve", "target.handler", "--code", "benchmarks/servers"]
+    serve = ["-m", "gateway", "serve", "target.handler", "--in-process"]
+    serve += ["--code", "benchmarks/servers"]
     return [*serve, "--port", "0", "--quiet", "--attribute", idle, *settings, *options.serve]
 
 

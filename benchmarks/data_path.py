@@ -21,7 +21,7 @@ from process import Running, running
 
 GATEWAY = (
     *("-m", "gateway", "serve", "app.handler", "--code", "examples/hello"),
-    *("--port", "0", "--quiet"),
+    *("--in-process", "--port", "0", "--quiet"),
 )
 BASELINE = "baseline"
 

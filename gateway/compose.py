@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 
+from gateway import environments
 from gateway.balancer.balancer import Balancer, TargetGroup
 from gateway.config.settings import Function, Serving
 from gateway.config.variables import function_variables
@@ -21,7 +22,7 @@ from gateway.core.tracing import trace_header
 from gateway.invokers.capture import captured_streams, current_request_id
 from gateway.invokers.code import HandlerCode
 from gateway.invokers.in_process import InProcess, InProcessSettings
-from gateway.invokers.reload import reload_on_change
+from gateway.invokers.reload import on_change, reload_on_change
 from gateway.runtime.bootstrap import FunctionSettings, InitError, configure_logging
 from gateway.telemetry.fanout import Fanout
 from gateway.telemetry.system import HexDraws, SystemClock
@@ -29,6 +30,8 @@ from gateway.web.asgi import AsgiFront
 from gateway.web.front import Front
 
 CLOCK = SystemClock()
+
+IN_PROCESS = "in-process: invocations share one interpreter, which AWS never does"
 
 
 def listener(serving: Serving, scheme: str, port: int) -> Listener:
@@ -128,6 +131,30 @@ async def running_function(serving: Serving, sink: Sink | None) -> AsyncIterator
             await sleep(0)  # the watch stands before anybody hears of the listener
             yield invoker
             watch.cancel()
+
+
+@asynccontextmanager
+async def invokable(serving: Serving, sink: Sink | None) -> AsyncIterator[tuple[Invoker, str]]:
+    """Run the function, in this process or in environments; yields the invoker and how isolated
+    it is."""
+    if serving.is_in_process:
+        async with running_function(serving, sink) as invoker:
+            yield invoker, IN_PROCESS
+        return
+    async with (
+        environments.running(serving, sink, CLOCK, HexDraws()) as running,
+        TaskGroup() as tasks,
+    ):
+        function = serving.function
+        if serving.is_reloading:
+            code = HandlerCode(function.handler, function.code)
+            watching = on_change(code.directory, code.handler, running.replace, sink or Fanout([]))
+            watch = tasks.create_task(watching)
+            await sleep(0)  # the watch stands before anybody hears of the listener
+            yield running.pool, running.isolation
+            watch.cancel()
+        else:
+            yield running.pool, running.isolation
 
 
 def check_callable(invoker: InProcess) -> None:

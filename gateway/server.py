@@ -65,11 +65,12 @@ def url_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def run(serving: Serving, sink: Sink | None, on_ready: Callable[[str], None]) -> None:
+def run(serving: Serving, sink: Sink | None, on_ready: Callable[[str, str], None]) -> None:
     """Serve until SIGINT or SIGTERM; raises InvalidSetting when it cannot start."""
     with ExitStack() as stack:
         listening = stack.enter_context(listening_socket(serving.host, serving.port))
-        stack.enter_context(compose.function_process(serving.function))
+        if serving.is_in_process:
+            stack.enter_context(compose.function_process(serving.function))
         on_stopping(signal.SIG_DFL)
         memory.calm_collector()
         stack.enter_context(_unwrapped_settings())
@@ -99,21 +100,24 @@ def _unwrapped_settings() -> Iterator[None]:
 
 
 async def _serve(
-    serving: Serving, sink: Sink | None, listening: socket.socket, on_ready: Callable[[str], None]
+    serving: Serving,
+    sink: Sink | None,
+    listening: socket.socket,
+    on_ready: Callable[[str, str], None],
 ) -> None:
     memory.give_back(asyncio.get_running_loop())
-    async with compose.running_function(serving, sink) as invoker:
+    async with compose.invokable(serving, sink) as (invoker, isolation):
         seen_as = compose.listener(serving, "http", listening.getsockname()[1])
         url = url_of(listening)
         if serving.server == "uvicorn":
             portable = compose.portable_front(serving, seen_as, invoker, sink)
             web = uvicorn.Server(_uvicorn_config(portable))
             on_stopping(web.handle_exit)
-            on_ready(url)
+            on_ready(url, isolation)
             await web.serve(sockets=[listening])
         else:
             front = compose.listener_front(serving, seen_as, invoker, sink)
-            await _serve_front(front, listening, lambda: on_ready(url))
+            await _serve_front(front, listening, lambda: on_ready(url, isolation))
 
 
 async def _serve_front(

@@ -12,6 +12,7 @@ import click
 import pytest
 
 from gateway.cli import group
+from gateway.config.variables import CREDENTIALS
 from gateway.core import desync_rules
 from gateway.core.attributes import names
 from gateway.core.desync import Mode
@@ -28,6 +29,24 @@ PYTHON_BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 SYMBOL = re.compile(r"`(gateway(?:\.\w+)+)`")
 CONSTANT = re.compile(r"`(gateway(?:\.\w+)+\.[A-Z_]+)`")
 TEST = re.compile(r"`(tests/[\w./-]+)(?:::(\w+))?`")
+LIMIT = re.compile(
+    r"^([A-Z_]+_(?:LIMIT|SECONDS)|OUTPUT_BYTES|PROCESSES|CONNECTIONS) = ", re.MULTILINE
+)
+ERROR_TYPE = re.compile(r'"((?:Runtime|Function|Sandbox)\.[A-Z]\w+)"')
+LIMITING = [f"gateway.runtime.{name}" for name in ("blueprint", "pool", "api", "output")]
+ENVIRONMENT_OPTIONS = (
+    "in-process",
+    "concurrency",
+    "queue-timeout",
+    "min-environments",
+    "idle-environment",
+    "layer",
+    "ephemeral-storage",
+    "runtime",
+    "python",
+    "runtime-client",
+    "function-logs",
+)
 NUMBER = re.compile(r"[\d,.]*\d")
 
 
@@ -100,10 +119,35 @@ def test_every_limit_is_documented_with_its_default() -> None:
 
 def test_every_documented_constant_has_its_value() -> None:
     found = [row for row in rows("behaviour/limits.md") if CONSTANT.fullmatch(row[-1])]
-    assert len(found) >= 8
+    assert len(found) >= 40
     for row in found:
         value = pkgutil.resolve_name(row[-1].strip("`"))
         assert shown(value) in NUMBER.findall(row[1]), row[-1]
+
+
+@pytest.mark.parametrize("module", LIMITING)
+def test_every_limit_of_environments_is_documented(module: str) -> None:
+    source = (ROOT / f"{module.replace('.', '/')}.py").read_text()
+    constants = {f"`{module}.{name}`" for name in LIMIT.findall(source)}
+
+    assert constants
+    assert constants <= {row[-1] for row in rows("behaviour/limits.md")}
+
+
+def test_every_option_of_environments_is_in_the_readme() -> None:
+    for name in ENVIRONMENT_OPTIONS:
+        assert any(f"--{name}" in option.opts for option in group.commands["serve"].params), name
+        assert re.search(rf"^\| `--{name}[` ]", README, re.MULTILINE), name
+
+
+def test_every_error_and_credential_of_environments_is_documented() -> None:
+    page = (ROOT / "docs/behaviour/environments.md").read_text()
+    source = (ROOT / "gateway/core/function_errors.py").read_text()
+    kinds = set(ERROR_TYPE.findall(source))
+
+    assert len(kinds) >= 5
+    assert all(f"`{kind}`" in page for kind in kinds)
+    assert all(f"`{key}`" in page for key in CREDENTIALS)
 
 
 def test_every_desync_rule_is_documented() -> None:

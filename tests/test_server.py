@@ -18,17 +18,20 @@ from gateway import server
 from gateway.config.settings import Function, Serving
 from gateway.telemetry.fanout import Fanout
 
-serving = Serving(Function(sys.argv[1], Path(sys.argv[2])), port=0)
+function = Function(sys.argv[1], Path(sys.argv[2]))
+serving = Serving(function, port=0, is_in_process={in_process})
 try:
-    server.run(serving, Fanout([]), lambda url: [os.kill(os.getpid(), {number})] * 2)
+    server.run(serving, Fanout([]), lambda url, isolation: [os.kill(os.getpid(), {number})] * 2)
 except Exception as error:
     sys.exit(f"{{type(error).__name__}}: {{error}}")
 print("done")
 """
 
+IN_BOTH_WAYS = pytest.mark.parametrize("in_process", [True, False], ids=["in-process", "isolated"])
 
-def program(handler: str, number: int = signal.SIGTERM) -> list[str]:
-    text = PROGRAM.format(number=int(number))
+
+def program(handler: str, number: int = signal.SIGTERM, *, in_process: bool) -> list[str]:
+    text = PROGRAM.format(number=int(number), in_process=in_process)
     return [sys.executable, "-c", text, handler, str(APPS)]
 
 
@@ -78,16 +81,20 @@ def test_port_for_root_is_refused_with_advice() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_signal_is_not_lost_while_the_listener_is_announced(number: int) -> None:
-    with Process(program("echo.handler", number)) as process:
+@IN_BOTH_WAYS
+def test_signal_is_not_lost_while_the_listener_is_announced(
+    number: int, *, in_process: bool
+) -> None:
+    with Process(program("echo.handler", number, in_process=in_process)) as process:
         assert process.wait() == 0
         assert process.output.wait_for_end() == ["done"]
         assert process.errors.wait_for_end() == []
 
 
 @pytest.mark.slow
-def test_setting_that_cannot_be_used_is_raised_as_it_is() -> None:
-    with Process(program("echo.no_such_handler")) as process:
+@IN_BOTH_WAYS
+def test_setting_that_cannot_be_used_is_raised_as_it_is(*, in_process: bool) -> None:
+    with Process(program("echo.no_such_handler", in_process=in_process)) as process:
         assert process.wait() == 1
         [line] = process.errors.wait_for_end()
         assert line.startswith("InvalidSetting: ")

@@ -68,7 +68,37 @@ FUNCTION_OPTIONS = (
         show_default=True,
         type=click.IntRange(128, 32768),
         metavar="MB",
-        help="Memory that the context names; nothing limits it in-process.",
+        help="Memory of an execution environment; nothing limits it in-process.",
+    ),
+    click.option(
+        "--ephemeral-storage",
+        default=512,
+        show_default=True,
+        type=click.IntRange(1, 10240),
+        metavar="MB",
+        help="Size of /tmp in an execution environment.",
+    ),
+    click.option(
+        "--layer",
+        multiple=True,
+        type=click.Path(path_type=Path, exists=True, file_okay=False),
+        metavar="DIR",
+        help="Directory of an unpacked layer, seen at /opt; repeatable, later ones win.",
+    ),
+    click.option(
+        "--runtime",
+        default="",
+        metavar="NAME",
+        help="python3.x, found on the PATH, or provided.al2023, which runs the executable "
+        "called bootstrap.  [default: this Python]",
+    ),
+    click.option("--python", default="", metavar="PATH", help="Interpreter for the handler."),
+    click.option(
+        "--runtime-client",
+        default="bootstrap",
+        show_default=True,
+        type=click.Choice(["bootstrap", "awslambdaric"]),
+        help="Who speaks the Runtime API: the gateway's own, or AWS's, which must be installed.",
     ),
     click.option(
         "--env",
@@ -142,6 +172,11 @@ def _function(options: dict[str, Any]) -> Function:
         memory_mb=options.pop("memory_size"),
         environment=environment(list(options.pop("env")), options.pop("env_file")),
         target_group_arn=options.pop("target_group_arn"),
+        ephemeral_storage_mb=options.pop("ephemeral_storage"),
+        layers=tuple(options.pop("layer")),
+        runtime=options.pop("runtime"),
+        python=options.pop("python"),
+        runtime_client=options.pop("runtime_client"),
     )
 
 

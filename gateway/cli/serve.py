@@ -3,23 +3,23 @@
 import functools
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, Literal
 
 import click
 
 from gateway import server
-from gateway.cli.options import function_options, listener_options
+from gateway.cli.options import Seconds, function_options, listener_options
 from gateway.config.settings import Function, Serving
 from gateway.core.attributes import Attributes
+from gateway.core.errors import InvalidSetting
 from gateway.core.interfaces import Sink
 from gateway.core.limits import Limits, with_limit
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.console import Console
 from gateway.telemetry.fanout import Fanout
+from gateway.telemetry.function_logs import FunctionLogs
 from gateway.telemetry.writer import LineWriter
-
-IN_PROCESS_WARNING = "in-process: invocations share one interpreter, which AWS never does"
-
 
 DROPPED_LINES = {
     "text": "(COUNT lines dropped: they came faster than they could be written)",
@@ -47,21 +47,60 @@ DROPPED_LINES = {
 )
 @click.option(
     "--concurrency",
-    default=16,
-    show_default=True,
     type=click.IntRange(1, 1000),
     metavar="N",
-    help="Invocations at once; further ones wait up to the function's timeout.",
+    help="Invocations at once.  [default: 50 environments, 16 in-process]",
+)
+@click.option(
+    "--queue-timeout",
+    "queue_timeout_seconds",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0, 900),
+    metavar="SECONDS",
+    help="How long an invocation waits when all environments are busy; 0 throttles it at once, as "
+    "Lambda does.",
+)
+@click.option(
+    "--min-environments",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, 1000),
+    metavar="N",
+    help="Environments that are started ahead and kept.",
+)
+@click.option(
+    "--idle-environment",
+    "idle_environment_seconds",
+    default=600.0,
+    show_default=True,
+    type=Seconds(86400),
+    metavar="SECONDS",
+    help="How long an environment may be idle before it ends.",
+)
+@click.option(
+    "--in-process",
+    "is_in_process",
+    is_flag=True,
+    help="Run the handler in this process: faster, easy to debug, not isolated.",
 )
 @click.option(
     "--threads",
     type=click.IntRange(0, 1000),
     metavar="N",
-    help="Worker threads; 0 runs handlers on the event loop, without a timeout.  "
-    "[default: the concurrency]",
+    help="With --in-process: worker threads; 0 runs handlers on the event loop, without a "
+    "timeout.  [default: the concurrency]",
 )
-@click.option("--in-process", is_flag=True, help="Run the handler in this process (the default).")
-@click.option("--reload", is_flag=True, help="Import the handler afresh when its files change.")
+@click.option(
+    "--function-logs",
+    default="",
+    metavar="DIR",
+    help="Keep what the function writes, with Lambda's START, END and REPORT lines, in files by "
+    "log group and stream.",
+)
+@click.option(
+    "--reload", is_flag=True, help="Take in changed files: new environments beside the old."
+)
 @click.option(
     "--faithful",
     is_flag=True,
@@ -110,16 +149,15 @@ def serve(
     quiet: bool,
     reload: bool,
     faithful: bool,
-    in_process: bool,  # noqa: ARG001 - what happens anyway until isolated environments exist
-    **numbers: Any,
+    **settings: Any,
 ) -> None:
     """Serve HANDLER (module.function) over HTTP as an Application Load Balancer would.
 
     Ctrl-C or SIGTERM stops accepting and lets running requests finish; a second Ctrl-C ends at
     once.
 
-    The handler runs inside this process: several invocations share one interpreter, which AWS never
-    does, and os._exit, a crash in native code or endless memory end the gateway with it.
+    The handler runs in execution environments: processes of its own that take one invocation at a
+    time, with Lambda's limits in force.
     """
     serving = Serving(
         function,
@@ -131,8 +169,10 @@ def serve(
         log_format=log_format,
         limits=functools.reduce(with_limit, limit, Limits()),
         is_quiet=quiet,
-        **numbers,
+        **settings,
     )
+    if serving.threads is not None and not serving.is_in_process:
+        raise InvalidSetting("--threads is for --in-process; here --concurrency is what counts")
     with ExitStack() as stack:
         server.run(serving, sinks(serving, stack), announce if not quiet else announce_briefly)
 
@@ -149,17 +189,19 @@ def sinks(serving: Serving, stack: ExitStack) -> Sink | None:
     if serving.access_log:
         target = sys.stdout if serving.access_log == "-" else serving.access_log
         found.append(AccessLog(stack.enter_context(LineWriter(target))))
+    if serving.function_logs:
+        found.append(stack.enter_context(FunctionLogs(Path(serving.function_logs))))
     return Fanout(found) if found else None
 
 
-def announce_briefly(url: str) -> None:
+def announce_briefly(url: str, _isolation: str) -> None:
     """Say where the listener is."""
     click.echo(f"listening on {url}")
 
 
-def announce(url: str) -> None:
-    """Say where the listener is and how to try it."""
-    announce_briefly(url)
+def announce(url: str, isolation: str) -> None:
+    """Say where the listener is, how to try it, and how isolated the function is."""
+    announce_briefly(url, isolation)
     reachable = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
     click.echo(f"try: curl -i '{reachable}/any/path?x=1&x=2'")
-    click.echo(IN_PROCESS_WARNING)
+    click.echo(isolation)

@@ -13,6 +13,7 @@ from gateway.core.limits import Limits
 
 DEFAULT_REGION = "us-east-1"
 DEFAULT_ACCOUNT_ID = "123456789012"
+DEFAULT_ENVIRONMENTS, DEFAULT_THREADS = 50, 16
 
 RESERVED = frozenset(
     {
@@ -54,6 +55,15 @@ class Function:
     environment: dict[str, str] = field(default_factory=dict)
     target_group_arn: str = ""
     """Empty: made up from region, account and name."""
+    runtime: str = ""
+    """AWS's identifier, `python3.12` or `provided.al2023`; empty: the interpreter that runs this
+    program."""
+    python: str = ""
+    """Path of another interpreter."""
+    runtime_client: Literal["bootstrap", "awslambdaric"] = "bootstrap"
+    layers: tuple[Path, ...] = ()
+    """Directories; later ones win."""
+    ephemeral_storage_mb: int = 512
 
     def completed_name(self) -> str:
         """Return the function name, from the code directory if none was given."""
@@ -84,9 +94,17 @@ class Serving:
     attributes: Attributes = field(default_factory=Attributes)
     listener_url: str = ""
     """With `--as`: the listener that events seem to have come through."""
-    concurrency: int = 16
+    concurrency: int | None = None
+    """Invocations at once; None: 50 in execution environments, 16 in-process."""
+    is_in_process: bool = False
     threads: int | None = None
-    """Worker threads; None: as many as the concurrency; 0: handlers run on the event loop."""
+    """In-process worker threads; None: as many as the concurrency; 0: handlers run on the event
+    loop."""
+    queue_timeout_seconds: float = 0.0
+    min_environments: int = 0
+    idle_environment_seconds: float = 600.0
+    function_logs: str = ""
+    """Directory of log streams; empty: none are kept."""
     is_faithful: bool = False
     is_reloading: bool = False
     access_log: str = ""
@@ -95,10 +113,14 @@ class Serving:
     log_format: Literal["text", "json"] = "text"
     is_quiet: bool = False
 
+    def most_concurrent(self) -> int:
+        """Return how many invocations run at once."""
+        return self.concurrency or (DEFAULT_THREADS if self.is_in_process else DEFAULT_ENVIRONMENTS)
+
     def worker_threads(self) -> int:
         """Return how many invocations run at once on threads of their own; 0 for the event loop."""
-        threads = self.concurrency if self.threads is None else self.threads
-        return min(threads, self.concurrency)
+        most = self.concurrency or DEFAULT_THREADS
+        return most if self.threads is None else min(self.threads, most)
 
 
 def environment(pairs: list[str], file: Path | None = None) -> dict[str, str]:

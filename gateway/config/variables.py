@@ -1,5 +1,5 @@
-"""The environment variables that a Lambda function finds (lambda.md 1.7), for one in this
-process."""
+"""The environment variables that a Lambda function finds (lambda.md 1.7), in this process or in one
+of its own."""
 
 import sys
 from collections.abc import Mapping
@@ -16,6 +16,14 @@ OVERRIDABLE = {
     "TZ": ":UTC",
 }
 """Set only where the machine or the function sets nothing."""
+
+
+CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+"""What a role would provide: handed on from the machine, where no function sets its own."""
+
+PATH = "/usr/local/bin:/usr/bin/:/bin:/opt/bin"
+LIBRARY_PATH = "/var/task:/var/task/lib:/opt/lib"
+"""AWS's without the directories of its own system: those here have other libraries."""
 
 
 def function_variables(
@@ -44,3 +52,30 @@ def function_variables(
         "AWS_LAMBDA_LOG_STREAM_NAME": f"{date}/[$LATEST]{log_stream_id}",
         "LAMBDA_TASK_ROOT": str(function.code.resolve()),
     }
+
+
+def environment_variables(
+    function: Function, machine: Mapping[str, str], *, execution_env: str
+) -> dict[str, str]:
+    """Return all variables of a process of the function's own but those of its environment: log
+    stream, Runtime API and directories; `execution_env` is empty for `provided` runtimes.
+
+    Of the machine only credentials and PATH are handed on.
+    """
+    platform = function_variables(function, {}, date="", log_stream_id="")
+    credentials = {key: machine[key] for key in CREDENTIALS if key in machine}
+    variables = {
+        **OVERRIDABLE,
+        "PATH": f"{machine.get('PATH', '')}:{PATH}".lstrip(":"),
+        "LD_LIBRARY_PATH": LIBRARY_PATH,
+        "SHLVL": "0",
+        **credentials,
+        **function.environment,
+        **{key: platform[key] for key in platform if key not in function.environment},
+    }
+    if execution_env:
+        variables["AWS_EXECUTION_ENV"] = execution_env
+    else:
+        del variables["AWS_EXECUTION_ENV"]
+    del variables["AWS_LAMBDA_LOG_STREAM_NAME"]
+    return variables

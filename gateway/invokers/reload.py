@@ -7,8 +7,10 @@ until the next save.
 
 import asyncio
 import threading
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import aclosing
+from pathlib import Path
 
 from watchfiles import PythonFilter, awatch
 
@@ -22,16 +24,30 @@ WATCHED = PythonFilter(extra_extensions=(".json", ".yaml", ".yml", ".toml", ".ht
 
 
 async def reload_on_change(code: HandlerCode, invoker: InProcess, sink: Sink) -> None:
-    """Watch until cancelled; a directory that cannot be watched is served without it."""
-    saves = awatch(code.directory, watch_filter=WATCHED)
+    """Watch the code of a function in this process until cancelled."""
+
+    async def reload() -> str:
+        handler = await reloaded(code)
+        invoker.replace(handler)
+        return error_lines(handler)
+
+    await on_change(code.directory, code.handler, reload, sink)
+
+
+async def on_change(
+    directory: Path, handler: str, reload: Callable[[], Awaitable[str]], sink: Sink
+) -> None:
+    """Reload after every save until cancelled; `reload` returns what went wrong, or nothing.
+
+    A directory that cannot be watched is served without it.
+    """
+    saves = awatch(directory, watch_filter=WATCHED)
     try:
         async with aclosing(saves):
             async for _ in saves:
-                handler = await reloaded(code)
-                invoker.replace(handler)
-                sink.emit(FunctionReloaded(code.handler, error_lines(handler)))
+                sink.emit(FunctionReloaded(handler, await reload()))
     except (OSError, RuntimeError) as error:  # RuntimeError: watchfiles' own errors
-        sink.emit(OperatorWarning(f"not reloading: {code.directory} cannot be watched: {error}"))
+        sink.emit(OperatorWarning(f"not reloading: {directory} cannot be watched: {error}"))
 
 
 async def reloaded(code: HandlerCode) -> Handler | InitError:

@@ -8,6 +8,8 @@ from gateway.cli import group
 from tests.cli.commands import option_names, refusal, run, run_process
 
 SERVE_OPTIONS = """
+--runtime --python --runtime-client --layer --ephemeral-storage --queue-timeout --min-environments
+--idle-environment --function-logs
 --code --host --port --multi-value-headers --timeout --memory-size --env --env-file --concurrency
 --threads --in-process --reload --faithful --function-name --region --account-id
 --target-group-arn --attribute --as --access-log --log-format --quiet
@@ -30,11 +32,11 @@ def test_serve_has_the_options_of_the_promise() -> None:
     assert set(SERVE_OPTIONS.split()) <= set(option_names(group.commands["serve"]))
 
 
-def test_help_says_what_in_process_means() -> None:
+def test_help_says_where_the_handler_runs() -> None:
     words = " ".join(run("serve", "--help").output.split())
 
-    assert "several invocations share one interpreter, which AWS never does" in words
-    assert "os._exit, a crash in native code or endless memory end the gateway" in words
+    assert "runs in execution environments: processes of its own" in words
+    assert "Run the handler in this process: faster, easy to debug, not isolated." in words
 
 
 def test_list_of_commands_has_whole_sentences() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli.serve import announce
-from tests.cli.commands import HANDLERS, process_refusal
+from tests.cli.commands import HANDLERS, process_refusal, run_process
 
 CAPABILITIES = (1, 2)  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH: root reads every directory
 PR_CAPBSET_DROP = 24
@@ -32,19 +32,65 @@ def code(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("handler", "line"),
     [
-        ("app.other", "Handler 'other' missing on module 'app'"),
-        ("other.handler", "Unable to import module 'other': No module named 'other'"),
-        ("importing.handler", "Unable to import module 'importing': No module named 'no_such_"),
         ("app.number", "the handler is a"),
-        ("broken.handler", "Syntax error in module 'broken': expected ':' (broken.py, line 1)"),
-        ("raising.handler", "RuntimeError: no database"),
-        ("leaving.handler", "Runtime exited without providing a reason"),
-        ("sys.exit", "Cannot use built-in module sys as a handler module"),
         ("gateway.handler", "rename your file, for example to app.py, and serve app.handler"),
     ],
 )
-def test_handler_that_cannot_be_had_is_one_line(code: Path, handler: str, line: str) -> None:
-    assert line in process_refusal("serve", handler, "--code", str(code), "--port", "0")
+def test_handler_that_cannot_be_had_in_process_is_one_line(
+    code: Path, handler: str, line: str
+) -> None:
+    arguments = ("serve", handler, "--code", str(code), "--port", "0", "--in-process")
+
+    assert line in process_refusal(*arguments)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", [(), ("--in-process",)], ids=["isolated", "in-process"])
+@pytest.mark.parametrize(
+    ("handler", "line"),
+    [
+        ("app.other", "Handler 'other' missing on module 'app'"),
+        ("other.handler", "Unable to import module 'other': No module named 'other'"),
+        ("importing.handler", "Unable to import module 'importing': No module named 'no_such_"),
+        ("broken.handler", "Syntax error in module 'broken': expected ':' (broken.py, line 1)"),
+        ("raising.handler", "RuntimeError: no database"),
+        ("leaving.handler", "Runtime"),
+        ("sys.exit", "Cannot use built-in module sys as a handler module"),
+    ],
+)
+def test_handler_that_cannot_be_had_is_one_line(
+    code: Path, handler: str, line: str, way: tuple[str, ...]
+) -> None:
+    arguments = ("serve", handler, "--code", str(code), "--port", "0", "--quiet", *way)
+
+    assert line in process_refusal(*arguments)
+
+
+@pytest.mark.slow
+def test_trace_of_an_init_that_failed_is_on_the_console(code: Path) -> None:
+    arguments = ("serve", "raising.handler", "--code", str(code), "--port", "0")
+    status, output, errors = run_process(*arguments)
+
+    assert (status, errors) == (2, ["gateway: RuntimeError: no database"])
+    assert "INIT" in output[0]
+    assert output[-1].endswith("raise RuntimeError('no database')")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--python", "/nowhere"], "--python /nowhere: there is no such interpreter"),
+        (["--runtime", "python3.99"], "--runtime python3.99: no python3.99 on the PATH; name an"),
+        (["--runtime", "provided.al2023"], "Runtime.InvalidEntrypoint"),
+        (["--threads", "4"], "--threads is for --in-process; here --concurrency is what counts"),
+        (["--function-logs", "/proc/none"], "/proc/none"),
+    ],
+)
+def test_bad_setting_of_environments_is_one_line(code: Path, options: list[str], line: str) -> None:
+    arguments = ("serve", "app.handler", "--code", str(code), "--port", "0", "--quiet", *options)
+
+    assert line in process_refusal(*arguments)
 
 
 @pytest.mark.slow
@@ -122,8 +168,8 @@ def test_bad_setting_is_one_line_with_reload_too(code: Path) -> None:
 def test_line_to_try_can_be_tried(
     capsys: pytest.CaptureFixture[str], url: str, reachable: str
 ) -> None:
-    announce(url)
+    announce(url, "isolation: complete")
 
-    first, second, _ = capsys.readouterr().out.splitlines()
-    assert first == f"listening on {url}"
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert (first, third) == (f"listening on {url}", "isolation: complete")
     assert second == f"try: curl -i '{reachable}/any/path?x=1&x=2'"

@@ -93,7 +93,7 @@ def test_threads_never_outnumber_the_concurrency(
 def test_serving_stays_on_loopback_with_awss_attributes_unless_told_otherwise() -> None:
     serving = Serving(Function("app.handler"))
 
-    assert (serving.host, serving.port, serving.concurrency) == ("127.0.0.1", 8080, 16)
+    assert (serving.host, serving.port, serving.concurrency) == ("127.0.0.1", 8080, None)
     assert (serving.attributes, serving.listener_url) == (Attributes(), "")
     assert (serving.access_log, serving.log_format, serving.is_quiet) == ("", "text", False)
     assert (serving.is_faithful, serving.is_reloading) == (False, False)

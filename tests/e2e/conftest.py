@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
-from tests.e2e.serving import FRONTS, Gate, Server, serving
+from tests.e2e.serving import FRONTS, IN_PROCESS, Gate, Server, serving
 
 Serve = Callable[..., Server]
 
@@ -44,9 +43,21 @@ def serve(front: list[str]) -> Iterator[Serve]:
         yield start
 
 
+@pytest.fixture(params=IN_PROCESS, ids=" ".join)
+def serve_in_process(request: pytest.FixtureRequest) -> Iterator[Serve]:
+    """Return a way to a server of the test's own that runs handlers itself."""
+    with ExitStack() as stack:
+
+        def start(handler: str, *options: str, **settings: object) -> Server:
+            given = (*options, *request.param)
+            return stack.enter_context(serving(handler, *given, **settings))  # type: ignore[arg-type]
+
+        yield start
+
+
 @pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
+def gate() -> Iterator[Gate]:
     """Return a gate that stands open when the test is over."""
-    gate = Gate(tmp_path / "gate")
+    gate = Gate()
     yield gate
     gate.close()

@@ -7,11 +7,13 @@ import http.client
 import os
 import re
 import select
+import shutil
 import signal
 import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -24,8 +26,14 @@ APPS = Path(__file__).parent / "apps"
 DEADLINE_SECONDS = 30.0
 """What no step of any test takes, even on a machine that does three other things."""
 
-FRONTS: list[list[str]] = [[], ["--server", "uvicorn"]]
-"""Arguments of `gateway serve` that choose a front; every test of one front runs with each."""
+IN_PROCESS: list[list[str]] = [["--in-process"], ["--in-process", "--server", "uvicorn"]]
+"""Arguments of `gateway serve` that run handlers in this process, behind either front."""
+
+FRONTS: list[list[str]] = [[], *IN_PROCESS]
+"""Arguments of `gateway serve` that choose a way; every test of one way runs with each."""
+
+SHARED = "/var/tmp"
+"""An environment sees this directory; its /tmp is its own."""
 
 LISTENING = re.compile(r"listening on (?P<url>https?://\S+)")
 
@@ -202,16 +210,22 @@ def serving(
             assert server.errors.wait_for_end() == []
 
 
-class Gate:
-    """Where a handler waits until the test lets it go on, across processes; see apps/gate.py."""
+PIPES = ("entered", "opened", "passed")
 
-    def __init__(self, directory: Path) -> None:
-        self.path = directory
-        directory.mkdir()
-        for name in ("entered", "opened"):
-            os.mkfifo(directory / name)
-        self._entered = os.open(directory / "entered", os.O_RDWR)
-        self._opened = os.open(directory / "opened", os.O_RDWR)
+
+class Gate:
+    """Where a handler waits until the test lets it go on, across processes; see apps/gate.py.
+
+    Its files are pipes: to those an environment may write outside its /tmp.
+    """
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="gate-", dir=SHARED))
+        self._entered, self._opened, self._passed = map(self._pipe, PIPES)
+
+    def _pipe(self, name: str) -> int:
+        os.mkfifo(self.path / name)
+        return os.open(self.path / name, os.O_RDWR)
 
     def wait_entered(self, count: int = 1) -> None:
         """Wait until so many more invocations stand at the gate."""
@@ -220,14 +234,24 @@ class Gate:
             assert ready, "no invocation came to the gate"
             os.read(self._entered, 1)
 
+    def wait_passed(self) -> None:
+        """Wait until an invocation is behind the gate."""
+        ready, _, _ = select.select([self._passed], [], [], DEADLINE_SECONDS)
+        assert ready, "no invocation passed the gate"
+
+    def has_been_passed(self) -> bool:
+        """Say whether an invocation is behind the gate."""
+        return bool(select.select([self._passed], [], [], 0)[0])
+
     def open(self, count: int = 1) -> None:
         """Let so many go on."""
         os.write(self._opened, b"." * count)
 
     def close(self) -> None:
         """Let everybody go on, for ever."""
-        os.close(self._entered)
-        os.close(self._opened)
+        for descriptor in (self._entered, self._opened, self._passed):
+            os.close(descriptor)
+        shutil.rmtree(self.path)
 
 
 def connect(server: Server) -> http.client.HTTPConnection:

@@ -20,7 +20,7 @@ from tests.e2e.serving import APPS, Server, connect
 pytestmark = pytest.mark.slow
 
 HOST = "shop.example.org"
-LISTENER = ("--as", f"http://{HOST}:80", "--timeout", "30")
+LISTENER = ("--as", f"http://{HOST}:80", "--timeout", "30", "--env", "PYTHONHASHSEED=0")
 MULTI = "--multi-value-headers"
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 FORM_TYPE = "application/x-www-form-urlencoded"

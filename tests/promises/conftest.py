@@ -35,11 +35,12 @@ def report(request: pytest.FixtureRequest) -> Report:
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Return a way to servers that end with the test."""
+    """Return a way to servers that end with the test; what a listener promises does not depend on
+    where handlers run."""
     with ExitStack() as stack:
 
         def start(handler: str, *options: str, **settings: object) -> Server:
-            return stack.enter_context(serving(handler, *options, **settings))  # type: ignore[arg-type]
+            return stack.enter_context(serving(handler, "--in-process", *options, **settings))  # type: ignore[arg-type]
 
         yield start
 
@@ -53,7 +54,7 @@ def shared() -> Iterator[Serve]:
         def start(handler: str, *options: str) -> Server:
             key = (handler, *options)
             if key not in running:
-                running[key] = stack.enter_context(serving(handler, *options))
+                running[key] = stack.enter_context(serving(handler, "--in-process", *options))
             return running[key]
 
         yield start

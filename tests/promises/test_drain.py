@@ -6,6 +6,7 @@ them stand connections that are idle and stay so, idle ones that ask again meanw
 
 import os
 import signal
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
@@ -31,8 +32,10 @@ NOBODY = "0"
 
 
 @pytest.fixture
-def gate(tmp_path: Path) -> Gate:
-    return Gate(tmp_path / "gate")
+def gate() -> Iterator[Gate]:
+    gate = Gate()
+    yield gate
+    gate.close()
 
 
 def waiting(gate: Gate) -> bytes:

@@ -93,10 +93,11 @@ def printing(event):
 
 
 def waiting(event):
-    """Wait at a gate, then leave a mark there and answer."""
+    """Wait at a gate, then say so there and answer."""
     gate = header(event, "x-gate")
     wait_at(gate)
-    Path(gate, "passed").write_text("passed")
+    with Path(gate, "passed").open("r+b", buffering=0) as passed:
+        passed.write(b".")
     return reply(event, f"passed in {os.getpid()}")
 
 

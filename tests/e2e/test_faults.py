@@ -1,0 +1,272 @@
+"""Functions and runtimes that fail in every way: what the caller gets, what is left, what is next.
+
+AWS's payloads stand in lambda.md 3.5; through a load balancer all of them are its 502 page.
+"""
+
+import json
+import os
+import stat
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import pytest
+
+from gateway import environments
+from gateway.config.settings import Function, Serving
+from gateway.core.invocation import Invocation, request_id
+from gateway.telemetry.system import HexDraws, SystemClock
+from tests.cli.commands import process_refusal
+from tests.e2e.leftovers import (
+    adopting,
+    control_groups,
+    descendants,
+    descriptors,
+    memory_mb,
+    wait_until,
+)
+from tests.e2e.serving import APPS, Server, get, serving
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"),
+]
+
+EXIT = "Runtime.ExitError"
+TIMED_OUT = ("Sandbox.Timedout", "Error: Task timed out after 1.00 seconds")
+KILLED = (EXIT, "Error: Runtime exited with error: signal: killed")
+TOO_LARGE = (
+    "Function.ResponseSizeTooLarge",
+    "Response payload size exceeded maximum allowed payload size (6291556 bytes).",
+)
+
+FAULTS = {
+    "/sys-exit": (EXIT, "Error: Runtime exited without providing a reason"),
+    "/sys-exit/3": (EXIT, "Error: Runtime exited with error: exit status 3"),
+    "/exit": (EXIT, "Error: Runtime exited without providing a reason"),
+    "/exit/3": (EXIT, "Error: Runtime exited with error: exit status 3"),
+    "/kill/9": KILLED,
+    "/raise": ("ValueError", "no such customer"),
+    "/large/7": TOO_LARGE,
+    "/breed-and-exit/2": (EXIT, "Error: Runtime exited without providing a reason"),
+    "/breed-and-wait/2": TIMED_OUT,
+    "/wait": TIMED_OUT,
+    "/hoard/1000": KILLED,
+}
+"""What the handler does, and the type and message of the error that the caller of Invoke gets."""
+
+MISDEEDS = {
+    "/leave": (EXIT, "Error: Runtime exited with error: exit status 3"),
+    "/large": TOO_LARGE,
+    "/half": ("Runtime.TruncatedResponse", "Error: the response was not sent to its end"),
+}
+"""The same for a runtime that does not keep to the Runtime API."""
+
+OPTIONS = ("--timeout", "1", "--ephemeral-storage", "16", "--quiet")
+ONE = ("--concurrency", "1", "--queue-timeout", "5")
+
+
+@contextmanager
+def watched(handler: str, *options: str, code: Path, place: Path) -> Iterator[Server]:
+    """Serve a handler; at the end nothing of the server may be left."""
+    place.mkdir()
+    with adopting() as left:
+        with serving(handler, *options, code=code, env={"TMPDIR": str(place)}) as server:
+            yield server
+        assert not server.is_running
+        wait_until(lambda: not left(), left)
+    assert control_groups(server.pid) == []
+    assert list(place.iterdir()) == []
+
+
+@pytest.fixture
+def faulty(tmp_path: Path) -> Iterator[Server]:
+    with watched("faulty.handler", *OPTIONS, code=APPS, place=tmp_path / "temporary") as server:
+        yield server
+
+
+def answer(server: Server, path: str) -> Any:
+    status, body = get(server, path)
+    assert status == 200, body
+    return json.loads(body)["answer"]
+
+
+# --- through the load balancer ---
+
+
+@pytest.mark.parametrize("path", FAULTS)
+def test_fault_is_a_502_and_leaves_nothing(faulty: Server, path: str) -> None:
+    get(faulty, "/nothing")
+    before = counts(faulty)
+
+    status, _ = get(faulty, path)
+
+    assert status == 502
+    assert get(faulty, "/nothing")[0] == 200
+    wait_until(lambda: counts(faulty) <= before, lambda: (counts(faulty), before))
+
+
+def counts(server: Server) -> tuple[int, int]:
+    """Return the processes and the open files of a server."""
+    return len(descendants(server.pid)), descriptors(server.pid)
+
+
+def test_children_end_with_the_environment(faulty: Server) -> None:
+    pids = answer(faulty, "/breed/3")
+
+    assert len(pids) == 3
+    assert get(faulty, "/nothing")[0] == 200  # background processes are only frozen on AWS
+
+
+def test_disk_of_an_environment_has_a_limit(faulty: Server) -> None:
+    if "own /var/task" not in isolation_of(faulty):
+        assert get(faulty, "/fill/64")[0] == 502
+    else:
+        assert answer(faulty, "/fill/64") == "No space left on device"
+    assert answer(faulty, "/fill/8") is None
+
+
+def isolation_of(_server: Server) -> str:
+    """Return what this machine isolates."""
+    function = Function("faulty.handler", APPS)
+    keep = environments.runtime_of(function).keep
+    return str(environments.find_abilities(keep))
+
+
+def test_descriptors_of_an_environment_have_a_limit(faulty: Server) -> None:
+    assert answer(faulty, "/open") == "Too many open files"
+    assert get(faulty, "/nothing")[0] == 200
+
+
+def test_100_mb_of_output_neither_fill_the_gateway_nor_hold_up_others(faulty: Server) -> None:
+    get(faulty, "/nothing")
+    before = memory_mb(faulty.pid)
+    writer = threading.Thread(target=get, args=(faulty, "/print/100"))
+    longest = 0.0
+
+    writer.start()
+    while writer.is_alive():
+        started = perf_counter()
+        assert get(faulty, "/nothing")[0] == 200
+        longest = max(longest, perf_counter() - started)
+    writer.join()
+
+    assert memory_mb(faulty.pid) - before < 24
+    assert longest < 0.5
+
+
+# --- through Invoke ---
+
+
+async def payloads(function: Function, paths: list[str]) -> list[tuple[str, str]]:
+    """Return type and message of the errors that invocations end with, good ones between them."""
+    clock, draws = SystemClock(), HexDraws()
+    found = []
+    async with environments.running(Serving(function), None, clock, draws) as running:
+        for path in paths:
+            for each in (path, "/good"):
+                event = json.dumps({"path": each}).encode()
+                invocation = Invocation(request_id(draws(32)), function.reference(), event)
+                result = await running.pool.invoke(invocation)
+                if each == "/good":
+                    assert not result.function_error, (path, result.payload)
+                    continue
+                assert result.function_error == "Unhandled", (path, result.payload)
+                error = json.loads(result.payload)
+                prefix = f"RequestId: {invocation.request_id} "
+                found.append((error["errorType"], error["errorMessage"].removeprefix(prefix)))
+    return found
+
+
+async def test_caller_of_invoke_gets_awss_payload() -> None:
+    function = Function("faulty.handler", APPS, timeout_seconds=1)
+
+    assert await payloads(function, list(FAULTS)) == list(FAULTS.values())
+
+
+async def test_caller_of_invoke_gets_awss_payload_from_a_bad_runtime(misbehaving: Path) -> None:
+    function = Function("any.handler", misbehaving, timeout_seconds=1, runtime="provided.al2023")
+
+    assert await payloads(function, list(MISDEEDS)) == list(MISDEEDS.values())
+
+
+# --- runtimes of their own ---
+
+
+@dataclass
+class Misbehaving:
+    """A server whose runtime does not keep to the Runtime API."""
+
+    server: Server
+    code: Path
+
+    def set_mode(self, mode: str) -> None:
+        (self.code / "mode").write_text(mode)
+
+
+@pytest.fixture
+def misbehaving(tmp_path: Path) -> Path:
+    """A code directory with a runtime that behaves until it is told otherwise."""
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "mode").write_text("good")
+    python = os.path.realpath(sys.executable)  # the standard library is enough
+    source = (APPS / "misbehaving" / "bootstrap.py").read_text()
+    bootstrap = code / "bootstrap"
+    bootstrap.write_text(f"#!{python}\n{source}")
+    bootstrap.chmod(bootstrap.stat().st_mode | stat.S_IXUSR)
+    return code
+
+
+@pytest.fixture
+def bad_runtime(misbehaving: Path, tmp_path: Path) -> Iterator[Misbehaving]:
+    options = (*OPTIONS, *ONE, "--runtime", "provided.al2023")
+    place = tmp_path / "temporary"
+    with watched("any.handler", *options, code=misbehaving, place=place) as server:
+        yield Misbehaving(server, misbehaving)
+
+
+@pytest.mark.parametrize("path", MISDEEDS)
+def test_misdeed_of_a_runtime_is_a_502_and_leaves_nothing(
+    bad_runtime: Misbehaving, path: str
+) -> None:
+    assert get(bad_runtime.server, "/good") == (200, b"[]")
+
+    assert get(bad_runtime.server, path)[0] == 502
+    assert get(bad_runtime.server, "/good")[0] == 200
+
+
+@pytest.mark.parametrize("mode", ["exit", "sleep"])
+def test_runtime_that_never_polls_is_a_502_until_it_is_mended(
+    bad_runtime: Misbehaving, mode: str
+) -> None:
+    assert get(bad_runtime.server, "/good")[0] == 200
+    bad_runtime.set_mode(mode)
+    get(bad_runtime.server, "/leave")  # the next invocation starts it again
+
+    started = perf_counter()
+    assert get(bad_runtime.server, "/good")[0] == 502
+    assert perf_counter() - started < 3  # the timeout counts inside an invocation
+    bad_runtime.set_mode("good")
+    assert get(bad_runtime.server, "/good")[0] == 200
+
+
+@pytest.mark.parametrize(("path", "statuses"), [("/twice", [202, 403]), ("/foreign", [400, 202])])
+def test_wrong_answer_is_refused_and_the_caller_gets_the_right_one(
+    bad_runtime: Misbehaving, path: str, statuses: list[int]
+) -> None:
+    assert get(bad_runtime.server, path) == (200, b"good")
+    assert json.loads(get(bad_runtime.server, "/good")[1]) == statuses
+
+
+def test_runtime_that_cannot_be_started_ends_the_gateway(misbehaving: Path) -> None:
+    (misbehaving / "mode").write_text("exit")
+    options = ("--port", "0", "--quiet", "--runtime", "provided.al2023")
+    said = process_refusal("serve", "any.handler", "--code", str(misbehaving), *options)
+
+    assert said.startswith("Runtime.ExitError")

@@ -1,0 +1,102 @@
+"""How a process is planned: what it finds in its variables and directories (lambda.md 1.7, 1.8)."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.core.notices import LogStream
+from gateway.runtime.blueprint import Blueprint
+from gateway.runtime.confinement import Abilities, Hierarchy
+from gateway.runtime.launch import Outlets, Plan, Process, Room
+from gateway.telemetry.system import SystemClock
+
+MEGABYTE = 1024 * 1024
+STREAM = LogStream("/aws/lambda/shop", "s", "shop", "$LATEST", "e", "python:3.12", 128)
+ROOM = Abilities(can_unshare=True)
+GROUPS = Abilities(hierarchies=(Hierarchy("/groups", 2, frozenset({"memory"})),))
+CODE, BASE, EXTRA = Path("/srv/shop"), Path("/srv/base"), Path("/srv/extra")
+
+
+class NoLauncher:
+    """Never asked."""
+
+    async def start(self, plan: Plan, outlets: Outlets) -> Process:
+        raise NotImplementedError
+
+
+def a_blueprint(found: Abilities, **settings: Any) -> Blueprint:
+    blueprint = Blueprint(
+        NoLauncher(),
+        found,
+        SystemClock(),
+        None,
+        lambda count: "0" * count,
+        lambda: STREAM,
+        ("/var/task/bootstrap", "x"),
+        {"STAGE": "test", "PWD": "theirs"},
+        CODE,
+    )
+    return replace(blueprint, **settings)
+
+
+def plan(found: Abilities, **settings: Any) -> Plan:
+    blueprint = a_blueprint(found, **settings)
+    return blueprint.plan(STREAM, "127.0.0.1:9001", 7, blueprint.holding(STREAM))
+
+
+def test_environment_finds_its_api_its_log_and_its_code() -> None:
+    assert plan(ROOM).environ == {
+        "STAGE": "test",
+        "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001",
+        "AWS_LAMBDA_LOG_STREAM_NAME": "s",
+        "LAMBDA_TASK_ROOT": "/var/task",
+        "PWD": "/var/task",
+        "_LAMBDA_TELEMETRY_LOG_FD": "7",
+    }
+
+
+def test_room_has_code_layers_and_a_limited_tmp() -> None:
+    found = plan(ROOM, layers=(BASE, EXTRA), keep=("/usr/python",), ephemeral_storage_mb=64)
+
+    assert found.room == Room(
+        "/srv/shop", ("/srv/base", "/srv/extra"), 64 * MEGABYTE, ("/usr/python",)
+    )
+    assert (found.command, found.directory) == (("/var/task/bootstrap", "x"), "/var/task")
+    assert found.environ["PYTHONPATH"] == "/opt/python"
+    assert "TMPDIR" not in found.environ
+
+
+def test_without_a_room_the_variables_say_where_everything_is() -> None:
+    blueprint = a_blueprint(Abilities(), layers=(BASE, EXTRA))
+    holding = blueprint.holding(STREAM)
+    holding.tmp = "/tmp/gateway-1"
+
+    found = blueprint.plan(STREAM, "127.0.0.1:9001", 7, holding)
+
+    assert found.room is None
+    assert (found.command, found.directory) == (("/srv/shop/bootstrap", "x"), "/srv/shop")
+    assert found.environ["LAMBDA_TASK_ROOT"] == found.environ["PWD"] == "/srv/shop"
+    assert found.environ["TMPDIR"] == "/tmp/gateway-1"
+    assert found.environ["PYTHONPATH"] == "/srv/extra/python:/srv/base/python"  # later ones win
+
+
+@pytest.mark.parametrize("found", [ROOM, Abilities()])
+def test_without_layers_there_is_no_path_to_them(found: Abilities) -> None:
+    assert "PYTHONPATH" not in plan(found).environ
+
+
+def test_data_is_limited_only_where_no_group_limits_memory() -> None:
+    assert plan(Abilities(), memory_mb=128).data_bytes == 1024 * MEGABYTE
+    assert plan(GROUPS, memory_mb=128).data_bytes == 0
+
+
+def test_process_enters_the_groups_of_its_holding() -> None:
+    blueprint = a_blueprint(GROUPS)
+    holding = blueprint.holding(STREAM)
+
+    found = blueprint.plan(STREAM, "127.0.0.1:9001", 7, holding)
+
+    assert found.cgroups == holding.directories
+    assert [Path(path).parent for path in found.cgroups] == [Path("/groups")]

@@ -1,0 +1,278 @@
+"""Settings into running environments: which runtime, which refusals, new code beside the old."""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway import environments
+from gateway.config.settings import Function, Serving
+from gateway.core.errors import InvalidSetting
+from gateway.core.invocation import Invocation, request_id
+from gateway.environments import (
+    OWN_RUNTIME,
+    Running,
+    bootstrap_executable,
+    first_line,
+    interpreter,
+    is_forked,
+    pool_settings,
+    runtime_of,
+    version_of,
+)
+from gateway.runtime import bootstrap_loop
+from gateway.telemetry.system import HexDraws, SystemClock
+from gateway.testing import FakeSink
+
+CODE = """
+import os
+def handler(event, context):
+    return ["version 1", event, os.environ.get("STAGE"), context.memory_limit_in_mb]
+"""
+LOOP = bootstrap_loop.__file__
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Function:
+    code = tmp_path / "shop"
+    code.mkdir()
+    (code / "app.py").write_text(CODE)
+    return Function("app.handler", code, memory_mb=256, environment={"STAGE": "test"})
+
+
+# --- which runtime ---
+
+
+def test_own_interpreter_is_forked(shop: Function) -> None:
+    found = runtime_of(shop)
+
+    assert (found.command, found.execution_env) == ((), f"AWS_Lambda_{OWN_RUNTIME}")
+    assert str(Path(environments.__file__).parents[1]) in found.keep
+
+
+def test_aws_client_is_executed(shop: Function) -> None:
+    found = runtime_of(replace(shop, runtime_client="awslambdaric"))
+
+    assert found.command == (sys.executable, "-m", "awslambdaric", "app.handler")
+
+
+def test_variables_that_act_at_exec_have_the_interpreter_executed(shop: Function) -> None:
+    found = runtime_of(replace(shop, environment={"PYTHONHASHSEED": "0"}))
+
+    assert found.command == (sys.executable, LOOP)
+
+
+def test_libraries_of_code_or_layers_have_the_interpreter_executed(
+    shop: Function, tmp_path: Path
+) -> None:
+    layer = tmp_path / "layer"
+    layer.mkdir()
+    layered = replace(shop, layers=(layer,))
+    before = is_forked(layered, sys.executable)
+
+    (layer / "lib").mkdir()
+
+    assert (before, is_forked(layered, sys.executable)) == (True, False)
+
+
+def test_wrapper_is_given_the_command(shop: Function) -> None:
+    wrapper = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/wrapper"}
+    found = runtime_of(replace(shop, environment=wrapper))
+
+    assert found.command == ("/opt/wrapper", sys.executable, LOOP)
+
+
+def test_other_interpreter_is_executed_under_its_own_name(shop: Function, tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    found = runtime_of(replace(shop, python=str(python)))
+
+    assert found.command == (str(python), LOOP)
+    assert found.execution_env == f"AWS_Lambda_{OWN_RUNTIME}"
+
+
+def test_provided_runtime_is_the_bootstrap_of_the_code(shop: Function) -> None:
+    found = runtime_of(replace(shop, runtime="provided.al2023"))
+
+    assert (found.command, found.execution_env) == (("/var/task/bootstrap",), "")
+
+
+def test_bootstrap_of_the_last_layer_counts_where_the_code_has_none(
+    shop: Function, tmp_path: Path
+) -> None:
+    layers = tuple(tmp_path / name for name in ("one", "two", "three"))
+    for layer in layers:
+        layer.mkdir()
+    for layer in layers[:2]:
+        (layer / "bootstrap").touch()
+    layered = replace(shop, layers=layers)
+
+    assert bootstrap_executable(layered) == (str(layers[1].resolve() / "bootstrap"),)
+    (shop.code / "bootstrap").touch()
+    assert bootstrap_executable(layered) == ("/var/task/bootstrap",)
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"python": "/nowhere"}, "--python /nowhere: there is no such interpreter"),
+        ({"runtime": "python3.99"}, "--runtime python3.99: no python3.99 on the PATH; name"),
+        ({"runtime": "nodejs22.x"}, "--runtime nodejs22.x: no nodejs22.x on the PATH; name"),
+    ],
+)
+def test_interpreter_that_is_not_here_is_refused(
+    shop: Function, settings: dict[str, str], line: str
+) -> None:
+    with pytest.raises(InvalidSetting) as caught:
+        interpreter(replace(shop, **settings))
+
+    assert str(caught.value).startswith(line)
+
+
+def test_program_that_is_no_interpreter_is_refused() -> None:
+    false = shutil.which("false")
+    assert false
+    with pytest.raises(InvalidSetting, match=r"^--python .*false: "):
+        version_of(false)
+
+
+# --- settings ---
+
+
+def test_pool_has_the_settings(shop: Function) -> None:
+    serving = Serving(
+        shop,
+        concurrency=7,
+        queue_timeout_seconds=2.0,
+        min_environments=3,
+        idle_environment_seconds=4.0,
+    )
+
+    found = pool_settings(serving)
+
+    assert (found.concurrency, found.min_environments) == (7, 3)
+    assert (found.queue_timeout_seconds, found.idle_seconds) == (2.0, 4.0)
+
+
+def test_failure_of_an_init_phase_is_a_line() -> None:
+    trace = "[ERROR] ValueError: no\nTraceback (most recent call last):\n  File ...\n"
+
+    assert first_line(trace) == "ValueError: no"
+    assert first_line("Runtime.ExitError") == "Runtime.ExitError"
+
+
+# --- running ---
+
+
+@asynccontextmanager
+async def running(function: Function, **settings: Any) -> AsyncIterator[Running]:
+    serving = Serving(function, **settings)
+    async with environments.running(serving, FakeSink(), SystemClock(), HexDraws()) as found:
+        yield found
+
+
+async def ask(found: Running, function: Function) -> Any:
+    invocation = Invocation(request_id(HexDraws()(32)), function.reference(), b'{"a": 1}')
+    result = await found.pool.invoke(invocation)
+    return json.loads(result.payload)
+
+
+@pytest.mark.slow
+async def test_function_runs_with_its_settings(shop: Function) -> None:
+    async with running(shop) as found:
+        reply = await ask(found, shop)
+
+    assert reply[:3] == ["version 1", {"a": 1}, "test"]
+    assert int(reply[3]) == 256
+    assert found.isolation.startswith("isolation: ")
+
+
+@pytest.mark.slow
+async def test_aws_client_answers_the_same(shop: Function) -> None:
+    shop = replace(shop, runtime_client="awslambdaric")
+    async with running(shop) as found:
+        assert (await ask(found, shop))[0] == "version 1"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        ("raise ValueError('no database')\n", "ValueError: no database"),
+        ("other = 1\n", "Runtime.HandlerNotFound: Handler 'handler' missing on module 'app'"),
+        ("import os; os._exit(3)\n", "Runtime.ExitError"),
+    ],
+)
+async def test_code_that_cannot_be_loaded_is_refused(
+    shop: Function, source: str, line: str
+) -> None:
+    (shop.code / "app.py").write_text(source)
+
+    with pytest.raises(InvalidSetting) as caught:
+        async with running(shop):
+            raise AssertionError("it runs")
+
+    assert str(caught.value) == line
+
+
+@pytest.mark.slow
+async def test_code_that_cannot_be_read_is_refused(shop: Function, tmp_path: Path) -> None:
+    with pytest.raises(InvalidSetting, match="^--code .* cannot be read: "):
+        async with running(replace(shop, code=tmp_path / "nowhere")):
+            raise AssertionError("it runs")
+
+
+@pytest.mark.slow
+async def test_new_code_replaces_the_old_and_broken_code_does_not(shop: Function) -> None:
+    async with running(shop) as found:
+        (shop.code / "app.py").write_text("raise ValueError('no')\n")
+        broken = await found.replace()
+        kept = await ask(found, shop)
+        (shop.code / "app.py").write_text(CODE.replace("version 1", "version 2"))
+        mended = await found.replace()
+        moved = await ask(found, shop)
+
+    assert (broken, kept[0]) == ("ValueError: no", "version 1")
+    assert (mended, moved[0]) == ("", "version 2")
+
+
+@pytest.mark.slow
+async def test_watched_code_may_be_broken_at_first(shop: Function) -> None:
+    (shop.code / "app.py").write_text("raise ValueError('no')\n")
+    async with running(shop, is_reloading=True) as found:
+        reply = await ask(found, shop)
+
+    assert (reply["errorType"], reply["errorMessage"]) == ("ValueError", "no")
+
+
+@pytest.mark.slow
+async def test_log_stream_is_named_as_on_aws(shop: Function) -> None:
+    (shop.code / "app.py").write_text(
+        "def handler(event, context):\n"
+        "    return [context.log_group_name, context.log_stream_name]\n"
+    )
+    async with running(shop) as found:
+        group, stream = await ask(found, shop)
+
+    assert group == "/aws/lambda/shop"
+    date, name = stream.rsplit("/", 1)
+    assert len(date) == len("2026/11/22")
+    assert name.startswith("[$LATEST]")
+    assert len(name) == len("[$LATEST]") + 32
+
+
+@pytest.mark.slow
+async def test_nothing_is_left_of_a_pool(shop: Function) -> None:
+    before = set(os.listdir("/dev/fd"))
+    async with running(shop, min_environments=3) as found:
+        await ask(found, shop)
+
+    assert len(set(os.listdir("/dev/fd")) - before) <= 1  # of listing them
