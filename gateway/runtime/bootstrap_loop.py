@@ -23,7 +23,7 @@ from types import ModuleType
 from typing import Any, NamedTuple, NoReturn
 
 API = "/2018-06-01/runtime"
-READ_BYTES = 262_144
+READ_BYTES = 65_536
 ALL_ANSWERED = 202
 
 RESPONSE_TOO_LARGE = "Function.ResponseSizeTooLarge"

@@ -31,6 +31,8 @@ from gateway.runtime.outlet import Outlet
 from gateway.runtime.pool import InitFailed
 from gateway.runtime.process import open_namespaces
 
+SMALLEST_WAIT_SECONDS = 0.0005
+
 STREAMING = ("", "streaming")
 """What a runtime may say of its response mode."""
 
@@ -72,6 +74,7 @@ class Environment:
         """Counts starts and ends, so that a process that comes too late is seen as that."""
         self._waiting: ApiConnection | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._deadline = self._timer_at = math.inf
         self._run: Run | None = None
         self._warming: asyncio.Future[None] | None = None
         self._init_started = 0.0
@@ -103,6 +106,8 @@ class Environment:
             return
         self._is_closed = True
         self._stop_timer()
+        if self._timer is not None:
+            self._timer.cancel()
         with suppress(Refused):
             self._receive(life.Closed())
         if self._warming is not None and not self._warming.done():
@@ -373,16 +378,29 @@ class Environment:
     # Time.
 
     def _restart_timer(self, seconds: float) -> None:
-        self._stop_timer()
+        """Count a limit from now. A timer that is due earlier stays and is set anew when it is:
+        most limits are never reached."""
+        self._deadline = self._blueprint.clock.monotonic() + seconds
+        if self._timer is None or self._deadline < self._timer_at:
+            self._set_timer(seconds)
+
+    def _set_timer(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = self._deadline
         self._timer = self._loop.call_later(seconds, self._expire)
 
     def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._deadline = math.inf
 
     def _expire(self) -> None:
         self._timer = None
+        if self._deadline == math.inf:
+            return
+        left = self._deadline - self._blueprint.clock.monotonic()
+        if left > SMALLEST_WAIT_SECONDS:
+            self._set_timer(left)
+            return
         with suppress(Refused):
             self._receive(life.DeadlinePassed())
 

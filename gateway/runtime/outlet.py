@@ -7,6 +7,7 @@ wrote before it posted its answer is in them when the answer is read, so `collec
 import asyncio
 import fcntl
 import os
+import select
 from contextlib import suppress
 
 from gateway.core.interfaces import Clock
@@ -28,13 +29,17 @@ class Outlet:
         self._frames = Frames(self._journal)
         self._output, self.output = pipe()
         self._log, self.log = pipe()
+        self._poll = select.poll()  # one call for both, and no exception where nothing is there
+        self._poll.register(self._output, select.POLLIN)
+        self._poll.register(self._log, select.POLLIN)
         loop.add_reader(self._output, self._read_output)
         loop.add_reader(self._log, self._read_log)
 
     def collect(self) -> list[LogEntry]:
         """Return what was written since the last time; what has begun ends here."""
-        self._read_output()
-        self._read_log()
+        if self._poll.poll(0):
+            self._read_output()
+            self._read_log()
         now = self._clock.now()
         self._lines.flush(now)
         self._frames.flush(now)

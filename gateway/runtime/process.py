@@ -92,8 +92,9 @@ class Members:
     def kill(self) -> bool:
         """Send SIGKILL to all of them; say whether there was anyone but the first process."""
         found = kill_groups(self.cgroups) if self.cgroups else self._walk()
+        kill_all(found)
         if self.pid:
-            kill_all(found | {self.pid})
+            kill_all({self.pid})
             _kill_process_group(self.pid)
         return bool(found - {self.pid})
 
