@@ -48,8 +48,9 @@ image:  ## build the container image with docker
 image-check:  ## build and run the image without a docker daemon (Debian, root)
 	@tools/image-check
 
-tools:  ## install what the tests need from the system (apt)
+tools: .venv/.test  ## install what the tests need from the system (apt), and AWS's emulator
 	@tools/install-system
+	@$(BIN)/python tools/install-rie || echo "no emulator: the comparison with it is skipped"
 
 clean:  ## remove .venv and everything generated
 	@rm -rf .venv build dist *.egg-info .coverage .coverage.* .hypothesis .*_cache

@@ -1,6 +1,7 @@
-"""`make bench`: measure the codec and the data path, write results and plot, check the budgets.
+"""`make bench`: measure codec, data path and environments, write results and plot, check the
+budgets.
 
-    python benchmarks/run.py [--quick] [--rounds N] [--seconds S]
+    python benchmarks/run.py [--quick] [--rounds N] [--seconds S] [--reloads N] [--only NAME]
 
 Only loopback is used; every server it starts is ended with it, however it ends.
 """
@@ -14,11 +15,12 @@ from typing import Any
 
 import codec
 import data_path
+import environments
 import machine
 import plot
 
 RESULTS = Path(__file__).resolve().parent / "results"
-MOST_ROUNDS, MOST_SECONDS = 100, 60
+MOST_ROUNDS, MOST_SECONDS, MOST_RELOADS = 100, 60, 10_000
 COLUMNS = "{:<14}{:>10}{:>16}{:>8}{:>16}{:>7}{:>10}{:>9}{:>9}  {}"
 HEADINGS = ("server", "CPU us", "min-max", "ratio", "min-max", "busy", "req/s", "p50 us", "p99 us")
 
@@ -28,12 +30,39 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = parsed()
     RESULTS.mkdir(exist_ok=True)
-    codec_results = codec.measured(is_quick=options.quick)
-    print_codec(codec_results)
-    save("codec", {"machine": machine.description(), "results": codec_results})
+    for name, measure in MEASUREMENTS.items():
+        if options.only in {None, name}:
+            measure(options)
+
+
+def measure_codec(options: argparse.Namespace) -> None:
+    """Measure the codec."""
+    results = codec.measured(is_quick=options.quick)
+    print_codec(results)
+    save("codec", {"machine": machine.description(), "results": results})
+
+
+def measure_data_path(options: argparse.Namespace) -> None:
+    """Measure the data path and draw it."""
     cases = data_path_cases(options)
     print_data_path(cases)
     plot.write(cases, RESULTS / "data_path.svg")
+
+
+def measure_environments(options: argparse.Namespace) -> None:
+    """Measure execution environments."""
+    results = environments.measured(options.rounds, options.seconds, options.reloads)
+    print_environments(results)
+    settings = {"rounds": options.rounds, "seconds": options.seconds}
+    described = {"machine": machine.description(), "settings": settings}
+    save("environments", {**described, "results": results})
+
+
+MEASUREMENTS = {
+    "codec": measure_codec,
+    "data_path": measure_data_path,
+    "environments": measure_environments,
+}
 
 
 def parsed() -> argparse.Namespace:
@@ -42,11 +71,16 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="about 30 s in all")
     parser.add_argument("--rounds", type=int, help="turns of each server (default 5, quick 3)")
     parser.add_argument("--seconds", type=float, help="of each turn (default 3, quick 1)")
+    parser.add_argument("--reloads", type=int, help="of ten environments (default 100, quick 20)")
+    parser.add_argument("--only", choices=MEASUREMENTS, help="measure nothing else")
     options = parser.parse_args()
     options.rounds = options.rounds or (3 if options.quick else 5)
     options.seconds = options.seconds or (1.0 if options.quick else 3.0)
+    options.reloads = options.reloads or (20 if options.quick else 100)
     if not (1 <= options.rounds <= MOST_ROUNDS and 0.1 <= options.seconds <= MOST_SECONDS):
         parser.error(f"up to {MOST_ROUNDS} rounds of 0.1 to {MOST_SECONDS} seconds")
+    if not 1 <= options.reloads <= MOST_RELOADS:
+        parser.error(f"up to {MOST_RELOADS} reloads")
     return options
 
 
@@ -92,6 +126,21 @@ def print_data_path(cases: plot.Cases) -> None:
         print(f"\n{COLUMNS.format(*HEADINGS, f'budget ({case})')}")
         for name, each in servers.items():
             print(COLUMNS.format(name, *row(each), verdict(each["ratio"], budgets[name])).rstrip())
+
+
+def print_environments(results: dict[str, Any]) -> None:
+    """Print the figures of environments and whether the goals of issue 4 are kept."""
+    print(f"\n{'load':<24}{'req/s':>9}{'min-max':>16}{'p50 us':>9}{'p99 us':>9}{'errors':>8}")
+    for name, each in results["load"].items():
+        spread = f"{each['requests_per_second_min']}-{each['requests_per_second_max']}"
+        print(
+            f"{name:<24}{each['requests_per_second']:>9}{spread:>16}"
+            f"{each['p50_us']:>9}{each['p99_us']:>9}{each['errors']:>8}"
+        )
+    for name in ("cold_start_ms", "idle_pss_mb", "reloads"):
+        print(f"{name}: {json.dumps(results[name])}")
+    for goal in results["goals"]:
+        print(environments.goal_line(goal))
 
 
 def row(figures: dict[str, float]) -> tuple[str, ...]:

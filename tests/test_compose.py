@@ -293,3 +293,46 @@ async def test_reloading_function_serves_what_was_saved(shop: Function) -> None:
     assert json.loads(before.payload)["errorType"] == "Runtime.HandlerNotFound"
     assert notice == FunctionReloaded(f"{NAME}.later")
     assert after.payload == b'"saved"'
+
+
+# Where the handler runs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_in_process", [True, False], ids=["in-process", "isolated"])
+async def test_function_is_invokable_in_both_ways(shop: Function, *, is_in_process: bool) -> None:
+    shop = replace(shop, handler=f"{NAME}.where")
+    await asyncio.to_thread(save, shop.code, WHERE)
+    serving = Serving(shop, is_in_process=is_in_process)
+
+    async with compose.invokable(serving, FakeSink()) as (invoker, isolation):
+        result = await invoker.invoke(asked(shop))
+
+    assert (json.loads(result.payload) == os.getpid()) == is_in_process
+    assert isolation.startswith("in-process: " if is_in_process else "isolation: ")
+
+
+WHERE = "import os\n\n\ndef where(event, context):\n    return os.getpid()\n"
+
+
+@pytest.mark.slow
+async def test_environments_serve_what_was_saved(shop: Function) -> None:
+    saved = asyncio.get_running_loop().create_future()
+
+    class ReloadSink:
+        def emit(self, notice: Notice, /) -> None:
+            if isinstance(notice, FunctionReloaded):
+                saved.set_result(notice)
+
+    shop = replace(shop, handler=f"{NAME}.where")
+    await asyncio.to_thread(save, shop.code, WHERE.replace("os.getpid()", "'old'"))
+    serving = Serving(shop, is_reloading=True)
+
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        async with compose.invokable(serving, ReloadSink()) as (invoker, _):
+            before = await invoker.invoke(asked(shop))
+            await asyncio.to_thread(save, shop.code, WHERE.replace("os.getpid()", "'new'"))
+            await saved
+            after = await invoker.invoke(asked(shop))
+
+    assert (before.payload, after.payload) == (b'"old"', b'"new"')

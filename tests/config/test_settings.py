@@ -220,3 +220,26 @@ def test_variables_of_4_kb_are_the_most_that_pass() -> None:
 
 def test_bytes_that_are_no_utf_8_pass_as_the_operating_system_gave_them() -> None:
     assert environment(["AA=\udcff"]) == {"AA": "\udcff"}
+
+
+def test_function_is_isolated_with_lambdas_sizes_unless_told_otherwise() -> None:
+    serving = Serving(Function("app.handler"))
+    function = serving.function
+
+    assert (serving.is_in_process, serving.most_concurrent()) == (False, 50)
+    assert (serving.queue_timeout_seconds, serving.min_environments) == (0.0, 0)
+    assert (serving.idle_environment_seconds, serving.function_logs) == (600.0, "")
+    assert (function.runtime, function.python, function.layers) == ("", "", ())
+    assert (function.runtime_client, function.ephemeral_storage_mb) == ("bootstrap", 512)
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "is_in_process", "expected"),
+    [(None, True, 16), (None, False, 50), (3, True, 3), (3, False, 3)],
+)
+def test_concurrency_depends_on_where_handlers_run(
+    concurrency: int | None, is_in_process: bool, expected: int
+) -> None:
+    serving = Serving(Function("app.handler"), concurrency=concurrency, is_in_process=is_in_process)
+
+    assert serving.most_concurrent() == expected

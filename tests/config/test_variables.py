@@ -1,4 +1,4 @@
-"""The environment variables of a function in this process."""
+"""The environment variables of a function, in this process and in one of its own."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config.settings import RESERVED, Function
-from gateway.config.variables import function_variables
+from gateway.config.variables import environment_variables, function_variables
 
 # As recorded in a real environment (lambda.md 1.7).
 DEFAULTS = {
@@ -73,3 +73,49 @@ def test_every_variable_that_the_platform_sets_is_reserved() -> None:
     set_by_platform = set(variables()) - set(DEFAULTS) - {"STAGE"}
 
     assert set_by_platform < RESERVED
+
+
+# --- of a process of its own ---
+
+
+def own(function: Function = FUNCTION, execution_env: str = "X", **machine: str) -> dict[str, str]:
+    return environment_variables(function, machine, execution_env=execution_env)
+
+
+def test_environment_finds_what_lambda_sets() -> None:
+    in_process = variables()
+    missing = ("AWS_LAMBDA_LOG_STREAM_NAME", "AWS_EXECUTION_ENV")
+    same = {key: in_process[key] for key in in_process if key not in missing}
+
+    assert own(PATH="/bin") == {
+        **same,
+        "AWS_EXECUTION_ENV": "X",
+        "LD_LIBRARY_PATH": "/var/task:/var/task/lib:/opt/lib",
+        "PATH": "/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin",
+        "SHLVL": "0",
+    }
+
+
+def test_runtime_of_its_own_has_no_execution_environment() -> None:
+    assert "AWS_EXECUTION_ENV" not in own(execution_env="")
+
+
+def test_of_the_machine_only_credentials_and_path_are_handed_on() -> None:
+    credentials = {
+        "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_SESSION_TOKEN": "token",
+    }
+    found = own(PATH="/bin", HOME="/root", LANG="C", AWS_PROFILE="mine", **credentials)
+
+    assert credentials.items() <= found.items()
+    assert not {"HOME", "AWS_PROFILE"} & set(found)
+    assert found["LANG"] == "en_US.UTF-8"
+
+
+def test_functions_credentials_path_and_defaults_win_over_the_machines() -> None:
+    mine = {"AWS_ACCESS_KEY_ID": "mine", "PATH": "/mine", "TZ": "Europe/Berlin", "SHLVL": "7"}
+
+    found = own(Function("app.handler", environment=mine), AWS_ACCESS_KEY_ID="theirs", PATH="/bin")
+
+    assert mine.items() <= found.items()

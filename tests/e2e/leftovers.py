@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from gateway.runtime.confinement import find_abilities
@@ -63,9 +64,12 @@ def described(pid: int) -> str:
     return str(pid)
 
 
+abilities = cache(find_abilities)
+
+
 def control_groups(pid: int) -> list[Path]:
     """Return the control groups that a gateway has made."""
-    places = [Path(hierarchy.directory) for hierarchy in find_abilities().hierarchies]
+    places = [Path(hierarchy.directory) for hierarchy in abilities().hierarchies]
     return [path for place in places for path in place.glob(f"gateway-{pid}-*")]
 
 

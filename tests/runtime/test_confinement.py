@@ -18,6 +18,8 @@ from gateway.runtime.confinement import (
     directory_bytes,
     find_abilities,
     group_memory_bytes,
+    kill_groups,
+    sufficient,
 )
 from gateway.runtime.launch import LaunchFailed
 from tests.runtime.launching import (
@@ -408,3 +410,38 @@ def test_files_of_a_directory_are_added_up(tmp_path: Path) -> None:
 
 def test_file_that_disappears_counts_nothing() -> None:
     assert confinement._file_bytes("/no/such/file") == 0
+
+
+V1_MEMORY = Hierarchy("/memory", 1, frozenset({"memory"}))
+V1_PIDS = Hierarchy("/pids", 1, frozenset({"pids"}))
+V2_NOTHING = Hierarchy("/unified", 2, frozenset())
+V2_ALL = Hierarchy("/unified", 2, frozenset({"memory", "pids"}))
+
+
+@pytest.mark.parametrize(
+    ("there", "taken"),
+    [
+        ((V1_MEMORY, V1_PIDS, V2_NOTHING), (V1_MEMORY, V1_PIDS)),
+        ((V1_MEMORY, V2_NOTHING), (V1_MEMORY, V2_NOTHING)),
+        ((V2_NOTHING,), (V2_NOTHING,)),
+        ((V2_ALL,), (V2_ALL,)),
+        ((), ()),
+    ],
+)
+def test_a_group_that_only_kills_is_left_out_where_all_is_limited(
+    there: tuple[Hierarchy, ...], taken: tuple[Hierarchy, ...]
+) -> None:
+    assert sufficient(there) == taken
+
+
+def test_a_killed_group_cannot_fork_until_it_is_allowed_to(tmp_path: Path) -> None:
+    there = Abilities(hierarchies=(Hierarchy(str(tmp_path), 1, frozenset({"pids"})),))
+    groups = ControlGroups(there, memory_bytes=1, processes=7)
+    groups.make()
+    limit = Path(groups.directories[0], "pids.max")
+
+    kill_groups(groups.directories)
+    assert limit.read_text() == "0"
+
+    groups.allow_forks()
+    assert limit.read_text() == "7"

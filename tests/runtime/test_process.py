@@ -306,7 +306,7 @@ async def test_kill_reaches_children_without_their_marker(marker: str, escape: s
         it.process.kill()
         await it.process.exited
 
-        assert carriers(marker) == []
+        await until(lambda: carriers(marker) == [])  # killed, but perhaps not gone yet
 
 
 async def test_marker_is_seen_behind_many_variables(marker: str) -> None:
