@@ -8,10 +8,11 @@ end a clean stop with status 143, so our handlers take that second delivery.
 
 import asyncio
 import errno
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager, nullcontext
 from types import FrameType
 
 import uvicorn
@@ -106,7 +107,10 @@ async def _serve(
     on_ready: Callable[[str, str], None],
 ) -> None:
     memory.give_back(asyncio.get_running_loop())
-    async with compose.invokable(serving, sink) as (invoker, isolation):
+    async with AsyncExitStack() as stack:
+        with nullcontext() if serving.is_in_process else _start_that_can_be_ended():
+            function = compose.invokable(serving, sink)
+            invoker, isolation = await stack.enter_async_context(function)
         seen_as = compose.listener(serving, "http", listening.getsockname()[1])
         url = url_of(listening)
         if serving.server == "uvicorn":
@@ -118,6 +122,29 @@ async def _serve(
         else:
             front = compose.listener_front(serving, seen_as, invoker, sink)
             await _serve_front(front, listening, lambda: on_ready(url, isolation))
+
+
+@contextmanager
+def _start_that_can_be_ended() -> Iterator[None]:
+    """Have SIGINT and SIGTERM end the process once everything that was started is gone."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    signals: list[int] = []
+
+    def cancel(number: int) -> None:
+        signals.append(number)
+        if task is not None:
+            task.cancel()
+
+    for number in STOPPING:
+        loop.add_signal_handler(number, cancel, number)
+    try:
+        yield
+    finally:
+        for number in STOPPING:
+            loop.remove_signal_handler(number)
+        on_stopping(signal.SIG_DFL)
+        if signals:
+            os.kill(os.getpid(), signals[0])
 
 
 async def _serve_front(

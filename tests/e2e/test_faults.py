@@ -5,11 +5,12 @@ AWS's payloads stand in lambda.md 3.5; through a load balancer all of them are i
 
 import json
 import os
+import signal
 import stat
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -30,7 +31,7 @@ from tests.e2e.leftovers import (
     memory_mb,
     wait_until,
 )
-from tests.e2e.serving import APPS, Server, get, serving
+from tests.e2e.serving import APPS, Gate, Process, Server, gateway_command, get, serving
 
 pytestmark = [
     pytest.mark.slow,
@@ -270,3 +271,19 @@ def test_runtime_that_cannot_be_started_ends_the_gateway(misbehaving: Path) -> N
     said = process_refusal("serve", "any.handler", "--code", str(misbehaving), *options)
 
     assert said.startswith("Runtime.ExitError")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_signal_during_a_slow_start_leaves_nothing(tmp_path: Path, number: int) -> None:
+    gate = Gate()
+    (tmp_path / "gate.py").write_text((APPS / "gate.py").read_text())
+    (tmp_path / "app.py").write_text(f"import gate\ngate.wait_at({str(gate.path)!r})\n")
+    command = gateway_command("serve", "app.handler", "--code", str(tmp_path), "--port", "0")
+
+    with closing(gate), adopting() as left, Process(command) as process:
+        gate.wait_entered()
+        process.signal(number)
+
+        assert process.wait() == -number
+        wait_until(lambda: not left(), left)
+        assert control_groups(process.pid) == []
