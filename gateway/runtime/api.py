@@ -29,6 +29,9 @@ CONNECTIONS = 64
 """What one environment may have open at once: the descriptors are the gateway's."""
 
 BACKLOG = 16
+HAND_OVER_TURNS = 5
+"""Turns of the event loop until an accepted connection is made, aborted and lost."""
+
 PORT_SECONDS = 60
 """How long a port is not given to another environment: a stray client may still know it."""
 
@@ -410,6 +413,12 @@ class RuntimeApiServer:
             self._server.close()
             self._server = None
             RECENT_PORTS.add(self._port, asyncio.get_running_loop().time())
+
+    async def emptied(self) -> None:
+        """End connections of a process that is gone, also those that are only being accepted."""
+        for _ in range(HAND_OVER_TURNS):
+            await asyncio.sleep(0)  # noqa: TID251 - no time passes here
+            self.disconnect()
 
 
 class Unwelcome(asyncio.Protocol):

@@ -122,6 +122,7 @@ class Environment:
             self._api.close()
         self._outlet.close()
         await self._holding.close()
+        await self._api.emptied()
         for descriptor in self._namespaces:
             os.close(descriptor)
 
@@ -214,6 +215,7 @@ class Environment:
         if self._process is not None:
             await self._process.exited
             await self._holding.emptied()
+            await self._api.emptied()  # or its last poll would be taken for the next one's
         if generation != self._generation:
             return
         try:

@@ -128,7 +128,7 @@ async def test_process_within_its_limits_is_looked_at_and_left_alone() -> None:
 
 
 async def test_tmp_over_its_size_ends_the_process_and_is_emptied() -> None:
-    holding = a_holding(tmp_mb=1)
+    holding = a_holding(tmp_mb=1, memory_mb=4096)  # this process is large
     holding.make()
     kills: list[None] = []
     holding.watch(os.getpid(), lambda: kills.append(None))
