@@ -23,7 +23,7 @@ from gateway.core.errors import (
     TooManyForwardedAddresses,
     WebSocketNotSupported,
 )
-from gateway.core.http import Headers, HttpRequest, HttpResponse, has_token
+from gateway.core.http import Headers, HttpRequest, HttpResponse, Tls, has_token
 from gateway.core.listener import Listener, authority
 from gateway.core.remembered import Remembered
 
@@ -48,6 +48,9 @@ VALID_NAME = re.compile(r"[-a-z0-9]+")
 TLS_HEADERS = ("x-amzn-tls-version", "x-amzn-tls-cipher-suite")
 """Set by the listener alone once the attribute is on; a client's copies are removed (alb.md
 1.6)."""
+
+CLIENT_CERTIFICATE = "x-amzn-mtls-clientcert"
+"""Begins the names of the headers about a client certificate (alb.md 4.7)."""
 
 OWN = ("x-forwarded-port", "x-forwarded-proto", "x-amzn-trace-id")
 
@@ -115,6 +118,7 @@ class AlbCodec:
         self._preserves_host = attributes.preserve_host
         self._appends = attributes.xff_mode == "append"
         self._has_port = attributes.xff_client_port
+        self._tells_tls = attributes.tls_headers
         self._removed = removed_headers(attributes)
         self._own = own_headers(attributes)
         self._context = orjson.Fragment(orjson.dumps({"elb": {"targetGroupArn": target_group_arn}}))
@@ -174,13 +178,27 @@ class AlbCodec:
         headers["x-amzn-trace-id"] = request.trace_id
         for name in self._removed:
             headers.pop(name, None)
+        if request.tls is not None:
+            self._tell_tls(headers, request.tls)
         return headers
+
+    def _tell_tls(self, headers: dict[str, str], tls: Tls) -> None:
+        """Add what the listener knows of the TLS connection (alb.md 4.1, 4.7)."""
+        if self._tells_tls:
+            headers |= dict(zip(TLS_HEADERS, (tls.version, tls.cipher_suite), strict=True))
+        if tls.client_certificate:
+            for name in [name for name in headers if name.startswith(CLIENT_CERTIFICATE)]:
+                del headers[name]
+            headers |= dict(tls.client_certificate)
 
     def _multi_headers(self, request: HttpRequest, last: dict[str, str]) -> dict[str, list[str]]:
         """Return all values of each name; of ALB's own headers the one that ALB wrote."""
         values = all_values(self._received(request))
+        own = self._own
+        if request.tls is not None:
+            own = own.union(name for name, _ in request.tls.client_certificate)
         return {
-            name: [value] if name in self._own or name not in values else values[name]
+            name: [value] if name in own or name not in values else values[name]
             for name, value in last.items()
         }
 
@@ -214,7 +232,8 @@ def own_headers(attributes: Attributes) -> frozenset[str]:
     """Return the names whose received values never count beside ALB's."""
     host = () if attributes.preserve_host else ("host",)
     forwarded = ("x-forwarded-for",) if attributes.xff_mode == "append" else ()
-    return frozenset({*OWN, *host, *forwarded})
+    tls = TLS_HEADERS if attributes.tls_headers else ()
+    return frozenset({*OWN, *host, *forwarded, *tls})
 
 
 def event_name(name: bytes) -> str:

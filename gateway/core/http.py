@@ -15,6 +15,21 @@ Headers = list[tuple[bytes, bytes]]
 PHRASES: dict[int, str] = {status.value: status.phrase for status in HTTPStatus}
 
 
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """What a TLS handshake came to."""
+
+    version: str
+    """In OpenSSL's spelling: `TLSv1.3`."""
+    cipher_suite: str
+    """In OpenSSL's spelling: `TLS_AES_128_GCM_SHA256`."""
+    server_name: str = ""
+    """The name that the client asked for (SNI), empty when it asked for none or no certificate has
+    it."""
+    client_certificate: tuple[tuple[str, str], ...] = ()
+    """The headers that tell the target about a verified client certificate (alb.md 4.7)."""
+
+
 @dataclass(slots=True)
 class HttpRequest:
     """One request as it came through a listener, the body complete."""
@@ -39,6 +54,8 @@ class HttpRequest:
     """The desync class and its reason, empty when compliant (alb.md 4.9)."""
     trace_id: str = ""
     """The X-Amzn-Trace-Id that the target sees."""
+    tls: Tls | None = None
+    """None on a connection without TLS, and where the server hides it."""
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ What a client sent is escaped the way nginx escapes log variables, as the real s
 import re
 from functools import lru_cache
 
-from gateway.core.http import Forwarding, Headers, HttpRequest
+from gateway.core.http import Forwarding, Headers, HttpRequest, Tls
 from gateway.core.listener import split_port
 from gateway.core.notices import Notice, RequestServed
 from gateway.core.tracing import header_bytes
@@ -69,7 +69,18 @@ def _asked(notice: RequestServed) -> str:
     agent_text = _escaped(agent[:USER_AGENT_LIMIT]) or "-"
     arn = notice.response.forwarding.target_group_arn or "-"
     trace_id = _escaped(_encoded(request.trace_id)) or "-"
-    return f'"{_request_line(request, host)}" "{agent_text}" - - {arn} "{trace_id}" "-" "-"'
+    cipher, version, name = _tls(request.tls)
+    return (
+        f'"{_request_line(request, host)}" "{agent_text}" {cipher} {version} {arn} "{trace_id}" '
+        f'"{name}" "-"'
+    )
+
+
+def _tls(tls: Tls | None) -> tuple[str, str, str]:
+    """Return ssl_cipher, ssl_protocol and domain_name; chosen_cert_arn is nothing that we have."""
+    if tls is None:
+        return "-", "-", "-"
+    return tls.cipher_suite, tls.version, _escaped(_encoded(tls.server_name)) or "-"
 
 
 def _decided(notice: RequestServed) -> str:

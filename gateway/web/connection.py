@@ -24,7 +24,7 @@ from gateway.core.desync import (
     ruling,
 )
 from gateway.core.errors import GatewayError, IncompleteRequest, RequestTooLarge
-from gateway.core.http import Headers, HttpRequest, HttpResponse, header
+from gateway.core.http import Headers, HttpRequest, HttpResponse, Tls, header
 from gateway.core.limits import (
     CHUNKED_STEP,
     Overdue,
@@ -65,7 +65,9 @@ class Connection(asyncio.Protocol):
         "_reading_paused",
         "_request",
         "_scanned",
+        "_scheme",
         "_task",
+        "_tls",
         "_transport",
         "_written_waiting",
         "client",
@@ -79,8 +81,10 @@ class Connection(asyncio.Protocol):
     client: tuple[str, int]
     server: tuple[str, int]
 
-    def __init__(self, front: Shared) -> None:
+    def __init__(self, front: Shared, tls: Tls | None = None) -> None:
         self._front = front
+        self._tls = tls
+        self._scheme = "https" if tls else "http"
         self._parser = RequestParser()
         self._buffer: bytes | bytearray = b""
         self._scanned = 0
@@ -295,12 +299,13 @@ class Connection(asyncio.Protocol):
             b"",
             self.client,
             self.server,
-            "http",
+            self._scheme,
             version,
             self._front.now(),
             len(head),
             self.connection_id,
             self._classification,
+            tls=self._tls,
         )
         self._keeps_alive = parser.keeps_alive
         if parser.is_complete:
@@ -452,7 +457,7 @@ class Connection(asyncio.Protocol):
         if self.progress.phase is Phase.BODY:
             return self._request
         request = HttpRequest("", b"", b"", b"", [], client=self.client, server=self.server)
-        request.http_version = ""
+        request.scheme, request.tls, request.http_version = self._scheme, self._tls, ""
         request.connection_id = self.connection_id
         request.arrived_at = self._front.now()
         if judgement is not None:

@@ -23,7 +23,7 @@ from gateway.core.errors import (
     TooManyForwardedAddresses,
     WebSocketNotSupported,
 )
-from gateway.core.http import Headers, HttpRequest
+from gateway.core.http import Headers, HttpRequest, Tls
 from gateway.core.listener import Listener, listener_from_url
 from gateway.core.tracing import trace_header
 from tests.conftest import Golden
@@ -439,3 +439,45 @@ def test_bytes_that_are_no_utf_8_are_the_only_reason_to_refuse_content(
 
     assert bool(payload) == all(is_utf8(part) for part in parts)
     assert not payload or json.loads(payload)["path"].encode() == request.raw_path
+
+
+TLS_ATTRIBUTE = "routing.http.x_amzn_tls_version_and_cipher_suite.enabled=true"
+SERIAL = "x-amzn-mtls-clientcert-serial-number"
+VERIFIED = Tls("TLSv1.3", "TLS_AES_128_GCM_SHA256", client_certificate=((SERIAL, "03A5B1"),))
+
+
+@pytest.mark.parametrize("multi", [False, True])
+def test_tls_version_and_cipher_are_told_once_the_attribute_is_on(multi: bool) -> None:
+    spoofed = asked([(b"X-Amzn-Tls-Version", b"SSLv2")], tls=VERIFIED)
+
+    told = headers_of(bridge(TLS_ATTRIBUTE, multi=multi), spoofed)
+    untold = headers_of(bridge(multi=multi), spoofed)
+
+    assert told["x-amzn-tls-version"] == "TLSv1.3"
+    assert told["x-amzn-tls-cipher-suite"] == "TLS_AES_128_GCM_SHA256"
+    assert untold["x-amzn-tls-version"] == "SSLv2"
+    assert "x-amzn-tls-cipher-suite" not in untold
+
+
+@pytest.mark.parametrize("multi", [False, True])
+def test_tls_headers_of_a_plain_connection_are_nobodys(multi: bool) -> None:
+    spoofed = asked([(b"x-amzn-tls-version", b"TLSv1.3")])
+
+    assert "x-amzn-tls-version" not in headers_of(bridge(TLS_ATTRIBUTE, multi=multi), spoofed)
+
+
+@pytest.mark.parametrize("multi", [False, True])
+def test_verified_client_certificate_replaces_what_the_client_says_of_one(multi: bool) -> None:
+    said = [(SERIAL.upper().encode(), b"FFFF"), (SERIAL.encode(), b"EEEE")]
+    said.append((b"X-Amzn-Mtls-Clientcert", b"-----BEGIN"))
+    payload = json.loads(bridge(multi=multi).encode(asked(said, tls=VERIFIED)))
+
+    headers = payload["multiValueHeaders" if multi else "headers"]
+    assert headers[SERIAL] == (["03A5B1"] if multi else "03A5B1")
+    assert "x-amzn-mtls-clientcert" not in headers
+
+
+def test_client_certificate_headers_pass_where_no_certificate_is_asked_for() -> None:
+    tls = Tls("TLSv1.3", "TLS_AES_128_GCM_SHA256")
+
+    assert headers_of(bridge(), asked([(SERIAL.encode(), b"FFFF")], tls=tls))[SERIAL] == "FFFF"

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.core.http import Tls
 from gateway.core.notices import FunctionReloaded, OperatorWarning, RequestServed
 from gateway.telemetry.access_log import AccessLog
 from tests.telemetry.served import ARN, ARRIVED_AT, Lines, forwarding, request, served
@@ -17,7 +18,7 @@ FIELD = re.compile(r'"[^"]*"|[^ "]+')
 TYPE, TIME, ELB, CLIENT, TARGET = range(1, 6)
 REQUEST_TIME, TARGET_TIME, RESPONSE_TIME, ELB_STATUS, TARGET_STATUS = range(6, 11)
 RECEIVED, SENT, REQUEST_LINE, USER_AGENT = range(11, 15)
-ARN_FIELD, TRACE_ID, DOMAIN_NAME = 17, 18, 19
+SSL_CIPHER, SSL_PROTOCOL, ARN_FIELD, TRACE_ID, DOMAIN_NAME = range(15, 20)
 PRIORITY, CREATED, ACTIONS, REDIRECT, REASON = range(21, 26)
 CLASSIFICATION, CLASSIFICATION_REASON, CONNECTION = range(28, 31)
 
@@ -244,6 +245,21 @@ def test_a_client_that_left(changes: dict[str, Any], expected: list[str]) -> Non
 @pytest.mark.parametrize(("status", "expected"), [(0, "000"), (200, "200"), (561, "561")])
 def test_a_status_has_three_digits(status: int, expected: str) -> None:
     assert fields(served(status))[ELB_STATUS] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("shop.example.org", '"shop.example.org"'), ("", '"-"'), ('a" "b', '"a\\x22 \\x22b"')],
+)
+def test_what_the_tls_handshake_came_to(name: str, shown: str) -> None:
+    tls = Tls("TLSv1.3", "TLS_AES_128_GCM_SHA256", name)
+    found = fields(asked(tls=tls, scheme="https", http_version="2"))
+
+    assert found[TYPE] == "h2"
+    assert found[SSL_CIPHER] == "TLS_AES_128_GCM_SHA256"
+    assert found[SSL_PROTOCOL] == "TLSv1.3"
+    assert found[DOMAIN_NAME] == shown
+    assert found[REQUEST_LINE].endswith('HTTP/2.0"')
 
 
 def test_what_a_lambda_target_and_a_plain_listener_never_have() -> None:
