@@ -13,7 +13,14 @@
     │   └── ResponseTooLarge
     └── InvocationFailed            the platform could not run the function
         ├── FunctionUnhandled       it raised, timed out or died
-        └── Throttled
+        ├── Throttled
+        ├── ServiceRefused          the Lambda service said no, with a word of its own
+        ├── CircuitOpen             it has failed so often that it is left alone for a while
+        └── ServiceFailed           it answered that it has failed
+            ├── ServiceTimedOut     it did not answer in time
+            ├── ServiceInterrupted  it broke off; the function may have run
+            └── ServiceUnreachable  nothing was sent
+                └── ConnectionTimedOut
 
 The one mapping from these to statuses and access-log reasons is outcomes.py.
 """
@@ -79,3 +86,36 @@ class FunctionUnhandled(InvocationFailed):
 
 class Throttled(InvocationFailed):
     """No room to run the function now (alb.md 2.5 `LambdaThrottling`)."""
+
+
+class ServiceRefused(InvocationFailed):
+    """The Lambda service refused the invocation; `error_reason` is ALB's word for why (alb.md
+    4.12)."""
+
+    def __init__(self, text: str, error_reason: str) -> None:
+        super().__init__(text)
+        self.error_reason = error_reason
+
+
+class CircuitOpen(InvocationFailed):
+    """The function's platform has failed several times in a row and is given a rest."""
+
+
+class ServiceFailed(InvocationFailed):
+    """The Lambda service failed: a 5xx of its own, or an answer that is none (alb.md 2.5)."""
+
+
+class ServiceTimedOut(ServiceFailed):
+    """The Lambda service did not answer in time; the function may have run (alb.md 2.5)."""
+
+
+class ServiceInterrupted(ServiceFailed):
+    """The connection broke after the request; the function may have run."""
+
+
+class ServiceUnreachable(ServiceFailed):
+    """No connection could be made: nothing was sent."""
+
+
+class ConnectionTimedOut(ServiceUnreachable):
+    """No connection was made in time: nothing was sent (alb.md 2.5 `LambdaConnectionTimeout`)."""

@@ -4,6 +4,8 @@
 from gateway.core.errors import (
     BadFunctionResponse,
     BadRequestContent,
+    CircuitOpen,
+    ConnectionTimedOut,
     FunctionUnhandled,
     GatewayError,
     IncompleteRequest,
@@ -13,6 +15,11 @@ from gateway.core.errors import (
     RequestRefused,
     RequestTooLarge,
     ResponseTooLarge,
+    ServiceFailed,
+    ServiceInterrupted,
+    ServiceRefused,
+    ServiceTimedOut,
+    ServiceUnreachable,
     Throttled,
     TooManyForwardedAddresses,
     WebSocketNotSupported,
@@ -36,9 +43,17 @@ OUTCOMES: dict[type[GatewayError], tuple[int, str]] = {
     InvocationFailed: (502, "LambdaServiceException"),
     FunctionUnhandled: (502, "LambdaUnhandled"),
     Throttled: (502, "LambdaThrottling"),
+    ServiceRefused: (502, "LambdaServiceException"),
+    CircuitOpen: (502, "LambdaConnectionError"),
+    ServiceFailed: (502, "LambdaServiceException"),
+    ServiceTimedOut: (504, "LambdaConnectionTimeout"),
+    ServiceInterrupted: (502, "LambdaConnectionError"),
+    ServiceUnreachable: (502, "LambdaConnectionError"),
+    ConnectionTimedOut: (504, "LambdaConnectionTimeout"),
 }
 
 
 def outcome(error: GatewayError) -> tuple[int, str]:
     """Return status and error_reason for an error."""
-    return OUTCOMES[type(error)]
+    status, reason = OUTCOMES[type(error)]
+    return status, error.error_reason if isinstance(error, ServiceRefused) else reason

@@ -42,6 +42,12 @@ REASONS = {
         ("InvocationFailed", (502, "LambdaServiceException")),
         ("FunctionUnhandled", (502, "LambdaUnhandled")),
         ("Throttled", (502, "LambdaThrottling")),
+        ("CircuitOpen", (502, "LambdaConnectionError")),
+        ("ServiceFailed", (502, "LambdaServiceException")),
+        ("ServiceTimedOut", (504, "LambdaConnectionTimeout")),
+        ("ServiceInterrupted", (502, "LambdaConnectionError")),
+        ("ServiceUnreachable", (502, "LambdaConnectionError")),
+        ("ConnectionTimedOut", (504, "LambdaConnectionTimeout")),
     ],
 )
 def test_error_has_the_status_and_reason_of_the_real_service(
@@ -60,9 +66,18 @@ def test_reason_is_one_the_real_access_log_knows(kind: type[GatewayError]) -> No
     assert OUTCOMES[kind][1] in REASONS | {""}
 
 
-def test_only_what_the_client_did_wrong_is_no_502() -> None:
+def test_refusal_by_the_service_has_a_reason_of_its_own() -> None:
+    error = errors.ServiceRefused("text", "LambdaAccessDenied")
+
+    assert outcome(error) == (502, "LambdaAccessDenied")
+    assert str(error) == "text"
+
+
+def test_only_what_the_client_did_wrong_and_a_silent_service_is_no_502() -> None:
+    silent = (errors.ServiceTimedOut, errors.ConnectionTimedOut)
     for kind, (status, _) in OUTCOMES.items():
-        assert (status != 502) is issubclass(kind, errors.RequestRefused)
+        assert (status == 504) is issubclass(kind, silent)
+        assert (status not in {502, 504}) is issubclass(kind, errors.RequestRefused)
 
 
 def test_every_error_of_the_core_has_an_outcome() -> None:
