@@ -3,9 +3,10 @@
 import os
 import time
 from asyncio import TaskGroup, sleep  # noqa: TID251 - one turn of the loop, no time passes
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from functools import partial
 
 from gateway import environments
 from gateway.balancer.balancer import Balancer, TargetGroup
@@ -15,14 +16,15 @@ from gateway.core.alb import AlbCodec
 from gateway.core.errors import InvalidSetting
 from gateway.core.http import HttpRequest
 from gateway.core.interfaces import Invoker, Sink
-from gateway.core.invocation import Invocation, InvocationResult, request_id
+from gateway.core.invocation import Invocation, InvocationResult, LogType, request_id
 from gateway.core.listener import Listener, listener_from_url
+from gateway.core.notices import FunctionReloaded
 from gateway.core.pages import Pages
 from gateway.core.tracing import trace_header
 from gateway.invokers.capture import captured_streams, current_request_id
 from gateway.invokers.code import HandlerCode
 from gateway.invokers.in_process import InProcess, InProcessSettings
-from gateway.invokers.reload import on_change, reload_on_change
+from gateway.invokers.reload import error_lines, on_change, reload_on_change, reloaded
 from gateway.runtime.bootstrap import FunctionSettings, InitError, configure_logging
 from gateway.telemetry.fanout import Fanout
 from gateway.telemetry.system import HexDraws, SystemClock
@@ -117,11 +119,20 @@ def in_process(serving: Serving, code: HandlerCode) -> InProcess:
     return InProcess(settings, code.load(), function=function, clock=CLOCK)
 
 
+Reload = Callable[[], Awaitable[str]]
+"""Takes in what has changed on the disk; returns what went wrong, and then the old goes on, or
+nothing."""
+
+
 @asynccontextmanager
-async def running_function(serving: Serving, sink: Sink | None) -> AsyncIterator[InProcess]:
+async def running_function(
+    serving: Serving, sink: Sink | None, on_hangup: list[Reload] | None = None
+) -> AsyncIterator[InProcess]:
     """Load the function, start its workers and, if asked, the watch over its files."""
     code = HandlerCode(serving.function.handler, serving.function.code)
     async with in_process(serving, code) as invoker:
+        if on_hangup is not None:
+            on_hangup.append(reported(partial(swap, code, invoker), code.handler, sink))
         if not serving.is_reloading:
             check_callable(invoker)
             yield invoker
@@ -133,12 +144,36 @@ async def running_function(serving: Serving, sink: Sink | None) -> AsyncIterator
             watch.cancel()
 
 
+async def swap(code: HandlerCode, invoker: InProcess) -> str:
+    """Load the handler afresh and use it; returns why not, and then the old one stays."""
+    handler = await reloaded(code)
+    if isinstance(handler, InitError) or not callable(handler):
+        return error_lines(handler) or f"the handler is a {type(handler).__name__}, not a function"
+    invoker.replace(handler)
+    return ""
+
+
+def reported(reload: Reload, handler: str, sink: Sink | None) -> Reload:
+    """Return a reload of the code that also tells the sink what became of it."""
+
+    async def told() -> str:
+        failure = await reload()
+        if sink is not None:
+            error = f"{failure}\nthe code before it goes on serving" if failure else ""
+            sink.emit(FunctionReloaded(handler, error))
+        return failure
+
+    return told
+
+
 @asynccontextmanager
-async def invokable(serving: Serving, sink: Sink | None) -> AsyncIterator[tuple[Invoker, str]]:
+async def invokable(
+    serving: Serving, sink: Sink | None, on_hangup: list[Reload] | None = None
+) -> AsyncIterator[tuple[Invoker, str]]:
     """Run the function, in this process or in environments; yields the invoker and how isolated
-    it is."""
+    it is, and adds to the list what SIGHUP is to reload."""
     if serving.is_in_process:
-        async with running_function(serving, sink) as invoker:
+        async with running_function(serving, sink, on_hangup) as invoker:
             yield invoker, IN_PROCESS
         return
     async with (
@@ -146,6 +181,8 @@ async def invokable(serving: Serving, sink: Sink | None) -> AsyncIterator[tuple[
         TaskGroup() as tasks,
     ):
         function = serving.function
+        if on_hangup is not None:
+            on_hangup.append(reported(running.replace, function.handler, sink))
         if serving.is_reloading:
             code = HandlerCode(function.handler, function.code)
             watching = on_change(code.directory, code.handler, running.replace, sink or Fanout([]))
@@ -167,10 +204,22 @@ def check_callable(invoker: InProcess) -> None:
         raise InvalidSetting(f"the handler is a {kind}, not a function; name one: module.function")
 
 
-async def invoke_once(serving: Serving, payload: bytes) -> InvocationResult:
-    """Run the function once, up to its timeout; raises InvalidSetting when there is no handler."""
+async def invoke_once(
+    serving: Serving,
+    payload: bytes,
+    sink: Sink | None = None,
+    log_type: LogType = LogType.NONE,
+) -> InvocationResult:
+    """Run the function once, up to its timeout; raises InvalidSetting when there is no handler.
+
+    Only an execution environment tells the sink, and gives the tail of the log.
+    """
     function = serving.function
     invocation = Invocation(request_id(HexDraws()(32)), function.reference(), payload)
+    invocation.log_type = log_type
+    if not serving.is_in_process:
+        async with environments.running(serving, sink, CLOCK, HexDraws()) as running:
+            return await running.pool.invoke(invocation)
     with function_process(function):
         invoker = in_process(serving, HandlerCode(function.handler, function.code))
         check_callable(invoker)

@@ -24,6 +24,7 @@ from gateway.runtime.confinement import Abilities, find_abilities
 from gateway.runtime.environment import Environment
 from gateway.runtime.fork_client import ForkServer, can_fork
 from gateway.runtime.launch import Launcher, LaunchFailed, Plan
+from gateway.runtime.leftovers import sweep
 from gateway.runtime.pool import InitFailed, Pool, PoolSettings
 from gateway.runtime.process import ProcessLauncher, interpreter_directories
 from gateway.telemetry.fanout import Fanout
@@ -129,7 +130,7 @@ class Running:
         try:
             await self.pool.replace(self.make)
         except InitFailed as failure:
-            return first_line(str(failure))
+            return str(failure)
         return ""
 
 
@@ -146,6 +147,7 @@ async def running(
     runtime = await asyncio.to_thread(runtime_of, function)
     keep = await asyncio.to_thread(interpreter_directories)
     abilities = await asyncio.to_thread(find_abilities, keep)
+    await asyncio.to_thread(sweep, abilities)
     async with AsyncExitStack() as stack:
         launcher: Launcher = ProcessLauncher()
         if not runtime.command:
@@ -158,12 +160,6 @@ async def running(
         if failure and not serving.is_reloading:
             raise InvalidSetting(failure)
         yield found
-
-
-def first_line(failure: str) -> str:
-    """Return what went wrong with an init phase in a line; the rest is among the function's
-    logs."""
-    return failure.lstrip().partition("\n")[0].removeprefix("[ERROR] ")
 
 
 def pool_settings(serving: Serving) -> PoolSettings:
@@ -189,13 +185,16 @@ def blueprint_of(  # noqa: PLR0913, PLR0917 - what compose brings together
     name = function.completed_name()
     arn = function.reference().arn
     variables = environment_variables(function, os.environ, execution_env=runtime.execution_env)
+    config = function.logging
+    group = group_name(name, config.log_group)
+    is_custom = bool(config.log_group)
 
     def stream() -> LogStream:
         identity = draw(32)
-        log = stream_name(name, "$LATEST", identity, clock.now(), is_custom_group=False)
+        log = stream_name(name, "$LATEST", identity, clock.now(), is_custom_group=is_custom)
         version = runtime.execution_env.removeprefix("AWS_Lambda_").replace("python", "python:")
         memory = function.memory_mb
-        return LogStream(group_name(name), log, name, "$LATEST", identity, version, memory, arn)
+        return LogStream(group, log, name, "$LATEST", identity, version, memory, arn)
 
     return Blueprint(
         launcher,
@@ -212,4 +211,5 @@ def blueprint_of(  # noqa: PLR0913, PLR0917 - what compose brings together
         function.timeout_seconds,
         memory_mb=function.memory_mb,
         ephemeral_storage_mb=function.ephemeral_storage_mb,
+        logging=config,
     )

@@ -25,7 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture
-def golden(request: pytest.FixtureRequest) -> Golden:
+def check_golden(request: pytest.FixtureRequest) -> Golden:
     """Compare with the expected part of a case; with --golden-update rewrite it instead."""
     is_updating = request.config.getoption("--golden-update")
 

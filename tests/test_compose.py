@@ -18,9 +18,16 @@ from gateway.config.settings import Function, Serving
 from gateway.core.attributes import Attributes
 from gateway.core.errors import InvalidSetting
 from gateway.core.http import HttpRequest
-from gateway.core.invocation import Invocation
+from gateway.core.invocation import Invocation, LogType
 from gateway.core.listener import Listener
-from gateway.core.notices import FunctionReloaded, Notice, RequestServed
+from gateway.core.notices import (
+    FunctionReloaded,
+    InitReported,
+    InitStarted,
+    InvocationReported,
+    Notice,
+    RequestServed,
+)
 from gateway.invokers.code import HandlerCode
 from gateway.testing import FakeInvoker, FakeSink
 from gateway.web.asgi import Message
@@ -193,7 +200,9 @@ def test_log_stream_is_of_today_and_another_one_each_time(shop: Function) -> Non
 
 
 async def test_function_runs_once(shop: Function) -> None:
-    result = await compose.invoke_once(Serving(shop, concurrency=1), b'{"a": 1}')
+    serving = Serving(shop, concurrency=1, is_in_process=True)
+
+    result = await compose.invoke_once(serving, b'{"a": 1}')
 
     printed, logged = result.log.splitlines()
     assert json.loads(result.payload) == [{"a": 1}, "shop", "test"]
@@ -203,7 +212,7 @@ async def test_function_runs_once(shop: Function) -> None:
 
 
 async def test_function_that_fails_once_is_a_result(shop: Function) -> None:
-    serving = Serving(replace(shop, handler=f"{NAME}.fails"), concurrency=1)
+    serving = Serving(replace(shop, handler=f"{NAME}.fails"), concurrency=1, is_in_process=True)
 
     result = await compose.invoke_once(serving, b"{}")
 
@@ -211,6 +220,25 @@ async def test_function_that_fails_once_is_a_result(shop: Function) -> None:
         "Unhandled",
         "no",
     )
+
+
+@pytest.mark.slow
+async def test_function_runs_once_in_an_environment(shop: Function) -> None:
+    sink = FakeSink()
+    serving = Serving(replace(shop, handler=f"{NAME}.fails"), concurrency=1)
+
+    result = await compose.invoke_once(serving, b"{}", sink, LogType.TAIL)
+
+    assert (result.function_error, json.loads(result.payload)["errorMessage"]) == (
+        "Unhandled",
+        "no",
+    )
+    assert result.log_tail.startswith(b"START RequestId: ")
+    assert [type(notice) for notice in sink.notices] == [
+        InitStarted,
+        InitReported,
+        InvocationReported,
+    ]
 
 
 NO_HANDLERS = [
@@ -225,7 +253,7 @@ NO_HANDLERS = [
 async def test_handler_that_is_none_is_an_invalid_setting(
     handler: str, message: str, shop: Function
 ) -> None:
-    serving = Serving(replace(shop, handler=handler), concurrency=1)
+    serving = Serving(replace(shop, handler=handler), concurrency=1, is_in_process=True)
 
     with pytest.raises(InvalidSetting) as raised:
         await compose.invoke_once(serving, b"{}")

@@ -75,6 +75,8 @@ def test_readme_client_block_runs() -> None:
 
     exec(compile(block, "README.md", "exec"), {})
 
+    assert "assert " in block  # it checks itself
+
 
 def test_readme_handler_answers_as_printed() -> None:
     names_in_block: dict[str, object] = {}

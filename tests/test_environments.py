@@ -19,7 +19,6 @@ from gateway.environments import (
     OWN_RUNTIME,
     Running,
     bootstrap_executable,
-    first_line,
     interpreter,
     is_forked,
     pool_settings,
@@ -160,13 +159,6 @@ def test_pool_has_the_settings(shop: Function) -> None:
 
     assert (found.concurrency, found.min_environments) == (7, 3)
     assert (found.queue_timeout_seconds, found.idle_seconds) == (2.0, 4.0)
-
-
-def test_failure_of_an_init_phase_is_a_line() -> None:
-    trace = "[ERROR] ValueError: no\nTraceback (most recent call last):\n  File ...\n"
-
-    assert first_line(trace) == "ValueError: no"
-    assert first_line("Runtime.ExitError") == "Runtime.ExitError"
 
 
 # --- running ---

@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import gc
+import platform
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -69,7 +70,9 @@ def test_another_c_library_keeps_what_it_has(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_giving_back_works_with_the_real_one() -> None:
-    async def give() -> None:
-        memory.give_back(asyncio.get_running_loop())
+    async def give() -> int:
+        loop: Any = asyncio.get_running_loop()
+        memory.give_back(loop)
+        return len(loop._scheduled)
 
-    asyncio.run(give())
+    assert asyncio.run(give()) == (platform.libc_ver()[0] == "glibc")

@@ -2,8 +2,12 @@
 
 import asyncio
 import json
+import os
+import signal
 import sys
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from types import FrameType
 
 import click
 
@@ -11,26 +15,83 @@ from gateway import compose
 from gateway.cli.options import function_options
 from gateway.config.settings import Function, Serving
 from gateway.core.errors import InvalidSetting
+from gateway.core.invocation import InvocationResult, LogType
+from gateway.core.notices import InitReported, Notice
 
 
 @click.command(short_help="Run a handler once with an event.")
 @function_options
 @click.option("--event", default="", metavar="FILE|-", help="The event's JSON.  [default: {}]")
-def invoke(function: Function, event: str) -> None:
+@click.option(
+    "--log-type",
+    type=click.Choice([str(kind) for kind in LogType]),
+    default=str(LogType.NONE),
+    show_default=True,
+    help="Tail: the last 4 KB of the log, START to REPORT, in place of what the function wrote.",
+)
+@click.option(
+    "--in-process",
+    "is_in_process",
+    is_flag=True,
+    help="Run the handler in this process: easy to debug, not isolated.",
+)
+def invoke(function: Function, event: str, log_type: str, *, is_in_process: bool) -> None:
     """Run HANDLER (module.function) once with an event.
 
     The reply goes to stdout, what the function prints and logs to stderr; exit status 1 on a
     function error.  An event to try: gateway event GET http://shop.example.org/ | gateway invoke
     app.handler --event -
     """
-    serving = Serving(function, concurrency=1)
+    wanted = LogType(log_type)
+    if is_in_process and wanted is LogType.TAIL:
+        raise InvalidSetting("--log-type Tail is for execution environments, not for --in-process")
+    serving = Serving(function, concurrency=1, is_in_process=is_in_process)
     given = payload(event)
-    with redirect_stdout(sys.stderr):  # stdout is for the reply alone; modules print at import too
-        result = asyncio.run(compose.invoke_once(serving, given))
-    click.echo(result.log, nl=False, err=True)
+    ending = nullcontext() if is_in_process else ending_in_order()
+    # stdout is for the reply alone; modules print at import too
+    with ending, redirect_stdout(sys.stderr):
+        result = asyncio.run(compose.invoke_once(serving, given, InitOutput(), wanted))
+    click.echo(written(result, wanted), nl=False, err=True)
     click.echo(result.payload)
     if result.function_error:
         sys.exit(1)
+
+
+@contextmanager
+def ending_in_order() -> Iterator[None]:
+    """Have SIGTERM end this process once everything that was started is gone, as Ctrl-C does."""
+    received: list[int] = []
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        if received:
+            os.kill(os.getpid(), received[0])
+
+
+def written(result: InvocationResult, log_type: LogType) -> str | bytes:
+    """Return what of the log is shown."""
+    return result.log_tail if log_type is LogType.TAIL else result.log
+
+
+class InitOutput:
+    """Shows on stderr what a function wrote in its init phase; a Sink.
+
+    Not the runtime's own record of a failure: the command refuses with that.
+    """
+
+    def emit(self, notice: Notice, /) -> None:
+        """Show the lines of an init phase."""
+        if isinstance(notice, InitReported):
+            for entry in notice.entries:
+                if notice.status == "success" or entry.level != "ERROR":
+                    click.echo(entry.text, err=True)
 
 
 def payload(event: str) -> bytes:

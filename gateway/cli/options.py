@@ -16,6 +16,12 @@ from gateway.config.settings import (
     environment,
 )
 from gateway.core.attributes import Attributes, with_attribute
+from gateway.core.logging_config import (
+    APPLICATION_LOG_LEVELS,
+    LOG_FORMATS,
+    SYSTEM_LOG_LEVELS,
+    logging_config,
+)
 
 Command = Callable[..., Any]
 
@@ -101,6 +107,29 @@ FUNCTION_OPTIONS = (
         help="Who speaks the Runtime API: the gateway's own, or AWS's, which must be installed.",
     ),
     click.option(
+        "--function-log-format",
+        default="Text",
+        show_default=True,
+        type=click.Choice(LOG_FORMATS),
+        help="Format of the function's log: its own lines and Lambda's about it.",
+    ),
+    click.option(
+        "--application-log-level",
+        type=click.Choice(APPLICATION_LOG_LEVELS),
+        help="With JSON: the least level of the function's own lines.  [default: INFO]",
+    ),
+    click.option(
+        "--system-log-level",
+        type=click.Choice(SYSTEM_LOG_LEVELS),
+        help="With JSON: the least level of Lambda's records.  [default: INFO]",
+    ),
+    click.option(
+        "--log-group",
+        default="",
+        metavar="NAME",
+        help="Log group in the context and of --function-logs.  [default: /aws/lambda/NAME]",
+    ),
+    click.option(
         "--env",
         multiple=True,
         metavar="K=V",
@@ -177,6 +206,12 @@ def _function(options: dict[str, Any]) -> Function:
         runtime=options.pop("runtime"),
         python=options.pop("python"),
         runtime_client=options.pop("runtime_client"),
+        logging=logging_config(
+            options.pop("function_log_format"),
+            options.pop("application_log_level"),
+            options.pop("system_log_level"),
+            options.pop("log_group"),
+        ),
     )
 
 

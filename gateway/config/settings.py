@@ -1,7 +1,7 @@
 """What `serve` and its siblings were asked for, checked and completed with defaults."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +10,7 @@ from gateway.core.attributes import Attributes
 from gateway.core.errors import InvalidSetting
 from gateway.core.invocation import FunctionRef
 from gateway.core.limits import Limits
+from gateway.core.logging_config import TEXT, LoggingConfig
 
 DEFAULT_REGION = "us-east-1"
 DEFAULT_ACCOUNT_ID = "123456789012"
@@ -64,6 +65,7 @@ class Function:
     layers: tuple[Path, ...] = ()
     """Directories; later ones win."""
     ephemeral_storage_mb: int = 512
+    logging: LoggingConfig = TEXT
 
     def completed_name(self) -> str:
         """Return the function name, from the code directory if none was given."""
@@ -112,6 +114,32 @@ class Serving:
     server: Literal["front", "uvicorn"] = "front"
     log_format: Literal["text", "json"] = "text"
     is_quiet: bool = False
+    workers: int = 1
+    """Processes behind the one socket."""
+    uds: str = ""
+    """Path of a Unix socket to listen on instead of host and port."""
+
+    def share(self, number: int) -> "Serving":
+        """Return the settings of a worker, counted from 0: concurrency, threads and
+        `min_environments` are divided, and what is left over goes to the first ones; raises
+        InvalidSetting when there is less than one invocation for each."""
+
+        def part(total: int) -> int:
+            return total // self.workers + (number < total % self.workers)
+
+        most = self.most_concurrent()
+        threads = min(self.threads, most) if self.threads else most
+        if threads < self.workers:
+            raise InvalidSetting(
+                f"{self.workers} workers cannot share {threads} invocations at once; "
+                "raise --concurrency, or take fewer --workers"
+            )
+        return replace(
+            self,
+            concurrency=part(most),
+            threads=self.threads and part(threads),
+            min_environments=part(self.min_environments),
+        )
 
     def most_concurrent(self) -> int:
         """Return how many invocations run at once."""

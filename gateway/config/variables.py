@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping
 
 from gateway.config.settings import Function
+from gateway.core.log_names import group_name
 
 OVERRIDABLE = {
     "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
@@ -39,6 +40,7 @@ def function_variables(
     missing = {key: value for key, value in OVERRIDABLE.items() if key not in machine}
     return {
         **missing,
+        **function.logging.variables(),
         **function.environment,
         "_HANDLER": function.handler,
         "AWS_REGION": function.region,
@@ -48,7 +50,7 @@ def function_variables(
         "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_mb),
         "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-        "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{name}",
+        "AWS_LAMBDA_LOG_GROUP_NAME": group_name(name, function.logging.log_group),
         "AWS_LAMBDA_LOG_STREAM_NAME": f"{date}/[$LATEST]{log_stream_id}",
         "LAMBDA_TASK_ROOT": str(function.code.resolve()),
     }

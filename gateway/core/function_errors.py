@@ -2,8 +2,11 @@
 3.5)."""
 
 import re
+from typing import Any
 
 import orjson
+
+from gateway.core.notices import LogEntry
 
 MAX_RESPONSE_BYTES = 6_291_556
 """6 MiB and 100 bytes: the ceiling of a buffered response (lambda.md 1.2)."""
@@ -62,11 +65,8 @@ def truncated(request_id: str) -> bytes:
 def without_cause(body: bytes) -> bytes:
     """Return what the caller gets of an error that was posted together with its cause for X-Ray
     (lambda.md 1.3)."""
-    try:
-        fields = orjson.loads(body)
-    except ValueError:
-        return INVALID_ERROR_BODY
-    if not isinstance(fields, dict):
+    fields = _maybe_object(body)
+    if fields is None:
         return INVALID_ERROR_BODY
     names = ("errorMessage", "errorType", "stackTrace")
     return orjson.dumps({name: fields[name] for name in names if fields.get(name)})
@@ -83,6 +83,29 @@ TOO_LARGE = _payload(
     "Function.ResponseSizeTooLarge",
     f"Response payload size exceeded maximum allowed payload size ({MAX_RESPONSE_BYTES} bytes).",
 )
+
+
+def told_failure(entries: list[LogEntry]) -> str:
+    """Return what a runtime wrote about its own failure, in a line; empty when it wrote nothing.
+
+    That is the last record of level ERROR, `[ERROR] TYPE: MESSAGE` and a traceback in the text
+    format; without one, the last line that the function wrote.
+    """
+    if not entries:
+        return ""
+    record = next((entry for entry in reversed(entries) if entry.level == "ERROR"), entries[-1])
+    fields = _maybe_object(record.text) if record.is_json else None
+    if fields is not None and "errorType" in fields:
+        return f"{fields['errorType']}: {fields.get('errorMessage', '')}".partition("\n")[0]
+    return record.text.lstrip().partition("\n")[0].removeprefix("[ERROR] ")
+
+
+def _maybe_object(text: str | bytes) -> dict[str, Any] | None:
+    try:
+        value = orjson.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def normalised(error_type: str) -> str:

@@ -13,6 +13,13 @@ class InvocationType(StrEnum):
     DRY_RUN = "DryRun"
 
 
+class LogType(StrEnum):
+    """Whether the caller wants the tail of the log with the result (lambda.md 3.1)."""
+
+    NONE = "None"
+    TAIL = "Tail"
+
+
 @dataclass(frozen=True, slots=True)
 class FunctionRef:
     """The function that a caller named."""
@@ -37,6 +44,7 @@ class Invocation:
     trace_id: str = ""
     client_context: str = ""
     """JSON text, already base64-decoded."""
+    log_type: LogType = LogType.NONE
 
 
 @dataclass(slots=True)
@@ -52,6 +60,9 @@ class InvocationResult:
     billed_ms: int = 0
     init_ms: int = 0
     max_memory_mb: int = 0
+    log_tail: bytes = b""
+    """The last 4 KB of the invocation's log, START to REPORT; filled by execution environments, and
+    only when the invocation asked for it."""
 
 
 def request_id(digits: str) -> str:

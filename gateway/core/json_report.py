@@ -6,13 +6,13 @@ function's configuration says which levels are kept.
 """
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
 from gateway.core.log_names import runtime_version_arn
+from gateway.core.logging_config import LoggingConfig
 from gateway.core.notices import InitReported, InitStarted, InvocationReported, LogEntry
 
 RANKS = {"TRACE": 0, "DEBUG": 1, "INFO": 2, "WARN": 3, "ERROR": 4, "FATAL": 5}
@@ -24,15 +24,6 @@ TIME_MEMBERS = ("timestamp", "time", "@timestamp")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 Members = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class LoggingConfig:
-    """A function's LoggingConfig (lambda.md 9.2); levels count in the JSON format only."""
-
-    log_format: Literal["Text", "JSON"] = "Text"
-    application_log_level: str = "INFO"
-    system_log_level: str = "INFO"
 
 
 def started(notice: InitStarted, config: LoggingConfig) -> list[LogEntry]:

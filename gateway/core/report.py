@@ -8,8 +8,8 @@ them. In the text format, which is here, only an init phase that failed gets a l
 import math
 
 from gateway.core import json_report
-from gateway.core.json_report import LoggingConfig
 from gateway.core.log_names import runtime_version_arn
+from gateway.core.logging_config import TEXT, LoggingConfig
 from gateway.core.notices import (
     InitReported,
     InitStarted,
@@ -21,8 +21,6 @@ from gateway.core.notices import (
 
 TAIL_BYTES = 4 * 1024
 """What `X-Amz-Log-Result` shows of an invocation's log (lambda.md 9.1)."""
-
-TEXT = LoggingConfig()
 
 
 def billed_ms(duration_ms: float, init_ms: float | None) -> int:

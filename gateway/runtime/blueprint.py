@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.core.interfaces import Clock, Sink
+from gateway.core.logging_config import TEXT, LoggingConfig
 from gateway.core.notices import LogStream
 from gateway.runtime.confinement import Abilities
 from gateway.runtime.holding import Holding
@@ -46,6 +47,8 @@ class Blueprint:
     memory_mb: int = 128
     ephemeral_storage_mb: int = 512
     version: str = "$LATEST"
+    logging: LoggingConfig = TEXT
+    """The format of log tails; sinks have their own."""
 
     def holding(self, stream: LogStream) -> Holding:
         """Return what will hold the processes of a new environment."""
@@ -65,6 +68,7 @@ class Blueprint:
         variables = {
             **self.variables,
             "AWS_LAMBDA_RUNTIME_API": address,
+            "AWS_LAMBDA_LOG_GROUP_NAME": stream.group,
             "AWS_LAMBDA_LOG_STREAM_NAME": stream.name,
             "LAMBDA_TASK_ROOT": root,
             "PWD": root,

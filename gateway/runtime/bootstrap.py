@@ -26,8 +26,7 @@ from marshal import dumps as dump_exact_types
 from types import CoroutineType, ModuleType
 from typing import Any, NamedTuple
 
-# 6 MiB and 100 bytes: the Runtime Interface Emulator's interop.MaxPayloadSize.
-MAX_RESPONSE_BYTES = 6_291_556
+MAX_RESPONSE_BYTES = 6_291_556  # 6 MiB and 100 bytes: interop.MaxPayloadSize of AWS's emulator
 
 # awslambdaric writes characters as they are for these runtimes and escapes them for every other.
 UNESCAPED_RUNTIMES = frozenset(f"AWS_Lambda_python3.{minor}" for minor in (12, 13, 14, 15))
@@ -35,8 +34,9 @@ UNESCAPED_RUNTIMES = frozenset(f"AWS_Lambda_python3.{minor}" for minor in (12, 1
 _LOG_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 orjson: Any = None
-with contextlib.suppress(ImportError):
-    orjson = importlib.import_module("orjson")
+if __name__ != "_gateway_bootstrap":  # bootstrap_loop.py sees to it when there is time
+    with contextlib.suppress(ImportError):
+        orjson = importlib.import_module("orjson")
 
 
 class Fault(Exception):

@@ -22,6 +22,7 @@ from typing import Self
 
 from gateway.runtime import sandbox
 from gateway.runtime.launch import LaunchFailed, Plan, Room
+from gateway.runtime.owner import own_prefix
 
 LOOK_SECONDS = 0.1
 """How often an owner looks at what no control group limits."""
@@ -80,7 +81,7 @@ class ControlGroups:
         The kernel counts a tmpfs as memory, AWS does not: `tmp_bytes` is added to the limit, and
         whoever gives it looks every 100 ms whether `used_memory_bytes` is over `memory_bytes`.
         """
-        name = f"gateway-{os.getpid()}-{secrets.token_hex(6)}"
+        name = f"{own_prefix()}{secrets.token_hex(6)}"
         self._groups = [
             (hierarchy, Path(hierarchy.directory, name)) for hierarchy in abilities.hierarchies
         ]

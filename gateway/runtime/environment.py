@@ -16,14 +16,15 @@ from typing import Literal
 from gateway.core import environment as life
 from gateway.core import function_errors
 from gateway.core.environment import Effect, ExecutionEnvironment, Input, Limit, Refused
-from gateway.core.invocation import Invocation, InvocationResult
+from gateway.core.function_errors import MAX_RESPONSE_BYTES
+from gateway.core.invocation import Invocation, InvocationResult, LogType
 from gateway.core.notices import (
     InitReported,
     InitStarted,
     InvocationReported,
     LogEntry,
 )
-from gateway.core.report import billed_ms
+from gateway.core.report import billed_ms, log_tail
 from gateway.runtime.api import ApiConnection, Event, Posted, RuntimeApiServer
 from gateway.runtime.blueprint import Blueprint
 from gateway.runtime.launch import LaunchFailed, Outlets, Plan, Process
@@ -50,8 +51,14 @@ class Run:
     invocation_id: str
     event: Event | None = None
     completed: life.Complete | None = None
+    result: InvocationResult | None = None
     init_ms: float | None = None
     entries: list[LogEntry] = field(default_factory=list)
+
+    def answer(self) -> None:
+        """Give the caller its result, unless it has left."""
+        if self.result is not None and not self.future.done():
+            self.future.set_result(self.result)
 
 
 class Environment:
@@ -86,7 +93,8 @@ class Environment:
     # What the pool asks for.
 
     def invoke(self, invocation: Invocation, /) -> asyncio.Future[InvocationResult]:
-        """Run an invocation; the future has its result as soon as the runtime has answered."""
+        """Run an invocation; the future has its result as soon as the runtime has answered, with
+        `LogType.TAIL` as soon as the invocation is over (lambda.md 9.1)."""
         clock = self._blueprint.clock
         future: asyncio.Future[InvocationResult] = self._loop.create_future()
         invocation_id = self._blueprint.draw(32)
@@ -118,8 +126,7 @@ class Environment:
             self._process.kill()
             await self._process.exited
             await self._holding.emptied()
-        if self._api.address:
-            self._api.close()
+        self._api.close()
         self._outlet.close()
         await self._holding.close()
         await self._api.emptied()
@@ -139,11 +146,12 @@ class Environment:
         if posted.header(b"lambda-runtime-function-response-mode") not in STREAMING:
             kind = "Runtime.InvalidResponseModeHeader"
             self._receive(life.Errored(request_id, b"", kind, resets=True))
+            # AWS's answer; the reset has just ended the runtime and its connection.
             raise Refused(400, "InvalidFunctionResponseMode", "Invalid function response mode")
         if posted.is_too_large:
             kind = "Function.ResponseSizeTooLarge"
             self._receive(life.Errored(request_id, function_errors.TOO_LARGE, kind))
-            text = "Exceeded maximum allowed payload size (6291556 bytes)."
+            text = f"Exceeded maximum allowed payload size ({MAX_RESPONSE_BYTES} bytes)."
             raise Refused(413, "RequestEntityTooLarge", text)
         kind = posted.trailer(b"lambda-runtime-function-error-type")
         if kind:
@@ -295,55 +303,67 @@ class Environment:
         run.completed = effect
         run.init_ms, self._init_ms = self._init_ms, None
         run.entries = self._outlet.collect()
-        elapsed_ms = (self._blueprint.clock.monotonic() - run.started) * 1000
-        result = InvocationResult(
+        run.result = InvocationResult(
             effect.payload,
             self._stream.version,
             "" if effect.status == "success" else "Unhandled",
             text_of(run.entries),
-            billed_ms(elapsed_ms, run.init_ms),
+            billed_ms(self._duration_ms(run, effect), run.init_ms),
             math.ceil(run.init_ms or 0),
         )
-        if not run.future.done():
-            run.future.set_result(result)
+        if run.invocation.log_type is not LogType.TAIL:
+            run.answer()
+
+    def _duration_ms(self, run: Run, completed: life.Complete) -> float:
+        """Return for how long an invocation has run; of a timeout AWS reports the limit itself."""
+        elapsed_ms = (self._blueprint.clock.monotonic() - run.started) * 1000
+        if completed.status == "timeout":
+            return min(elapsed_ms, self._blueprint.timeout_seconds * 1000)
+        return elapsed_ms
 
     def _free(self, failure: str) -> None:
         self._stop_timer()
         run, self._run = self._run, None
         if run is not None and run.completed is not None:
-            self._report(run, run.completed, failure)
+            self._end(run, run.completed, failure)
         warming, self._warming = self._warming, None
         if warming is not None and not warming.done():
             warming.set_result(None)
         elif warming is None and not self._is_closed:
             self._on_free(self)
 
-    def _report(self, run: Run, completed: life.Complete, failure: str) -> None:
-        """Tell the sink about an invocation that is over."""
+    def _end(self, run: Run, completed: life.Complete, failure: str) -> None:
+        """Tell sink and caller about an invocation that is over, as far as they want to know."""
         entries = run.entries + self._outlet.collect()
-        if self._blueprint.sink is None:
+        wants_tail = run.invocation.log_type is LogType.TAIL
+        if self._blueprint.sink is None and not wants_tail:
             return
-        now = self._blueprint.clock.monotonic()
-        duration_ms = (now - run.started) * 1000
-        if completed.status == "timeout":  # AWS reports the limit itself
-            duration_ms = min(duration_ms, self._blueprint.timeout_seconds * 1000)
+        notice = self._report(run, completed, failure, entries)
+        self._emit(notice)
+        if wants_tail and run.result is not None:
+            run.result.log_tail = log_tail(notice, self._blueprint.logging)
+            run.answer()
+
+    def _report(
+        self, run: Run, completed: life.Complete, failure: str, entries: list[LogEntry]
+    ) -> InvocationReported:
+        clock = self._blueprint.clock
+        duration_ms = self._duration_ms(run, completed)
         status = "error" if failure and completed.status == "success" else completed.status
-        self._emit(
-            InvocationReported(
-                self._stream,
-                run.invocation.request_id,
-                run.started_at,
-                self._blueprint.clock.now(),
-                entries,
-                duration_ms,
-                billed_ms(duration_ms, run.init_ms),
-                self._holding.peak_mb(now),
-                run.init_ms,
-                status,  # type: ignore[arg-type]
-                completed.error_type or failure,
-                run.invocation.trace_id,
-                len(completed.payload),
-            )
+        return InvocationReported(
+            self._stream,
+            run.invocation.request_id,
+            run.started_at,
+            clock.now(),
+            entries,
+            duration_ms,
+            billed_ms(duration_ms, run.init_ms),
+            self._holding.peak_mb(clock.monotonic()),
+            run.init_ms,
+            status,  # type: ignore[arg-type]
+            completed.error_type or failure,
+            run.invocation.trace_id,
+            len(completed.payload),
         )
 
     def _init_done(self, effect: life.InitDone) -> None:
@@ -354,7 +374,7 @@ class Environment:
         entries = self._outlet.collect()
         warming = self._warming
         if effect.status != "success" and warming is not None and not warming.done():
-            warming.set_exception(InitFailed(text_of(entries) or self._init_failure(effect)))
+            warming.set_exception(InitFailed(self._init_failure(effect, entries)))
         self._emit(
             InitReported(
                 self._stream,
@@ -367,11 +387,12 @@ class Environment:
             )
         )
 
-    def _init_failure(self, effect: life.InitDone) -> str:
-        """Say why an init failed that wrote nothing."""
+    def _init_failure(self, effect: life.InitDone, entries: list[LogEntry]) -> str:
+        """Say in a line why an init failed."""
         if effect.status == "timeout":
             return f"the init phase took more than {self._blueprint.init_seconds:g} s"
-        return f"{effect.error_type}: {self._why}".rstrip(": ")
+        told = function_errors.told_failure(entries)
+        return told or f"{effect.error_type}: {self._why}".rstrip(": ")
 
     def _emit(self, notice: InitStarted | InitReported | InvocationReported) -> None:
         if self._blueprint.sink is not None:

@@ -14,6 +14,7 @@ from gateway.runtime.confinement import (
     directory_bytes,
     group_memory_bytes,
 )
+from gateway.runtime.owner import own_prefix
 from gateway.runtime.process import SWEEP_SECONDS, SWEEPS, Members
 
 MEGABYTE = 1024 * 1024
@@ -35,7 +36,7 @@ class Holding:
     ) -> None:
         self._memory_bytes = memory_bytes
         self._tmp_bytes = tmp_bytes
-        self._groups_count = abilities.limits_memory
+        self._is_limited_by_group = abilities.limits_memory
         self._has_room = abilities.can_unshare
         self._groups = ControlGroups(
             abilities,
@@ -61,7 +62,7 @@ class Holding:
         self._groups.make()
         self._is_made = True
         if not self._has_room:
-            self.tmp = tempfile.mkdtemp(prefix="gateway-")
+            self.tmp = tempfile.mkdtemp(prefix=own_prefix())
 
     def watch(self, pid: int, kill: Callable[[], None]) -> None:
         """Look at the processes every 100 ms from now on.
@@ -87,7 +88,7 @@ class Holding:
             self.watch(pid, kill)
 
     def _is_over_memory(self, pid: int) -> bool:
-        if self._groups_count:
+        if self._is_limited_by_group:
             return self._groups.used_memory_bytes() > self._memory_bytes
         used = group_memory_bytes(self._members(pid).find())
         self._peak_bytes = max(self._peak_bytes, used)
@@ -99,7 +100,7 @@ class Holding:
 
     def peak_mb(self, now: float) -> int:
         """Return the most memory used, in MB rounded up; at most 100 ms old."""
-        if self._groups_count and now - self._peak_at >= PEAK_SECONDS:
+        if self._is_limited_by_group and now - self._peak_at >= PEAK_SECONDS:
             self._peak_at = now
             self._peak_bytes = self._groups.peak_memory_bytes()
         return -(-self._peak_bytes // MEGABYTE)

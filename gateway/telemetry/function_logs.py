@@ -14,9 +14,9 @@ from threading import Lock
 from typing import Self, TextIO, cast
 
 from gateway.core.errors import InvalidSetting
-from gateway.core.json_report import LoggingConfig
+from gateway.core.logging_config import TEXT, LoggingConfig
 from gateway.core.notices import InitReported, InitStarted, InvocationReported, LogEntry, Notice
-from gateway.core.report import TEXT, entries
+from gateway.core.report import entries
 from gateway.telemetry.json_line import object_line
 from gateway.telemetry.output import FileOutput
 from gateway.telemetry.timestamp import iso

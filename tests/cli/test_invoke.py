@@ -1,13 +1,19 @@
 """`gateway invoke`: a handler, run once."""
 
 import json
+import signal
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.cli.commands import HANDLERS, process_refusal, refusal, run, run_process
+from tests.e2e.leftovers import adopting, control_groups, wait_until
+from tests.e2e.serving import Process, gateway_command
 
 pytestmark = pytest.mark.slow
+
+WAYS = pytest.mark.parametrize("way", [[], ["--in-process"]], ids=["environment", "in-process"])
 
 
 @pytest.fixture
@@ -16,8 +22,9 @@ def code(tmp_path: Path) -> str:
     return str(tmp_path)
 
 
-def test_reply_is_all_there_is_on_stdout(code: str) -> None:
-    status, output, errors = run_process("invoke", "app.handler", "--code", code)
+@WAYS
+def test_reply_is_all_there_is_on_stdout(code: str, way: list[str]) -> None:
+    status, output, errors = run_process("invoke", "app.handler", "--code", code, *way)
 
     assert (status, output) == (0, ['{"statusCode":200,"body":"none"}'])
     assert errors[:2] == ["printed at import", "printed"]
@@ -51,8 +58,9 @@ def test_event_comes_from_stdin(code: str, tmp_path: Path) -> None:
     assert json.loads(output[0])["body"] == "/cart"
 
 
-def test_function_error_is_the_reply_and_status_1(code: str) -> None:
-    status, [line], errors = run_process("invoke", "app.failing", "--code", code)
+@WAYS
+def test_function_error_is_the_reply_and_status_1(code: str, way: list[str]) -> None:
+    status, [line], errors = run_process("invoke", "app.failing", "--code", code, *way)
 
     error = json.loads(line)
     assert status == 1
@@ -60,15 +68,17 @@ def test_function_error_is_the_reply_and_status_1(code: str) -> None:
     assert "[ERROR] ValueError: no such customer" in errors
 
 
-def test_timeout_is_a_function_error(code: str) -> None:
+@WAYS
+def test_timeout_is_a_function_error(code: str, way: list[str]) -> None:
     arguments = ("invoke", "app.stuck", "--code", code, "--timeout", "0.1")
-    status, [line], _ = run_process(*arguments)
+    status, [line], _ = run_process(*arguments, *way)
 
     assert status == 1
     assert json.loads(line)["errorMessage"].endswith("Task timed out after 0.10 seconds")
 
 
-def test_function_finds_its_settings(tmp_path: Path) -> None:
+@WAYS
+def test_function_finds_its_settings(tmp_path: Path, way: list[str]) -> None:
     (tmp_path / "app.py").write_text(
         "import os\ndef handler(event, context):\n"
         "    return [context.function_name, context.memory_limit_in_mb, os.environ['GREETING'],\n"
@@ -77,16 +87,84 @@ def test_function_finds_its_settings(tmp_path: Path) -> None:
     options = ["--function-name", "shop", "--memory-size", "256", "--env", "GREETING=hello"]
     options += ["--region", "eu-west-1", "--account-id", "111122223333"]
 
-    _, [line], _ = run_process("invoke", "app.handler", "--code", str(tmp_path), *options)
+    _, [line], _ = run_process("invoke", "app.handler", "--code", str(tmp_path), *options, *way)
 
     arn = "arn:aws:lambda:eu-west-1:111122223333:function:shop"
     assert json.loads(line) == ["shop", "256", "hello", "eu-west-1", arn]
 
 
-def test_handler_that_is_not_there_is_one_line(code: str) -> None:
-    said = process_refusal("invoke", "other.handler", "--code", code)
+@WAYS
+def test_handler_that_is_not_there_is_one_line(code: str, way: list[str]) -> None:
+    said = process_refusal("invoke", "other.handler", "--code", code, *way)
 
     assert "No module named 'other'" in said
+
+
+def test_what_a_broken_module_printed_is_shown_beside_the_refusal(code: str) -> None:
+    Path(code, "broken.py").write_text("print('loading')\nraise ValueError('no database')\n")
+    status, output, errors = run_process("invoke", "broken.handler", "--code", code)
+
+    assert (status, output) == (2, [])
+    assert errors == ["loading", "gateway: ValueError: no database"]
+
+
+def test_environment_is_one_of_lambdas(code: str, tmp_path: Path) -> None:
+    layer = tmp_path / "layer" / "python"
+    layer.mkdir(parents=True)
+    (layer / "library.py").write_text("NAME = 'from the layer'\n")
+    Path(code, "isolated.py").write_text(
+        "import library, os\n"
+        "def handler(event, context):\n"
+        "    api = os.environ['AWS_LAMBDA_RUNTIME_API']\n"
+        "    return [library.NAME, api[:10], 'HOME' in os.environ]\n"
+    )
+    options = ("--code", code, "--layer", str(layer.parent))
+
+    status, [line], _ = run_process("invoke", "isolated.handler", *options)
+
+    assert (status, json.loads(line)) == (0, ["from the layer", "127.0.0.1:", False])
+
+
+def test_log_type_tail_shows_the_log_from_start_to_report(code: str) -> None:
+    arguments = ("invoke", "app.failing", "--code", code, "--log-type", "Tail")
+    status, [line], errors = run_process(*arguments)
+
+    kinds = [said.split()[0] for said in errors]
+    assert (status, json.loads(line)["errorType"]) == (1, "ValueError")
+    assert [errors[0], kinds[1], *kinds[-2:]] == ["printed at import", "START", "END", "REPORT"]
+    assert "[ERROR] ValueError: no such customer" in errors
+
+
+def test_tail_is_in_the_format_of_the_function(code: str) -> None:
+    options = ("--log-type", "Tail", "--function-log-format", "JSON", "--log-group", "team/shop")
+    _, _, errors = run_process("invoke", "app.handler", "--code", code, *options)
+
+    start, *_, report = (json.loads(line) for line in errors if line.startswith('{"time"'))
+    logged = next(json.loads(line) for line in errors if "logged" in line)
+    assert (start["type"], report["type"]) == ("platform.start", "platform.report")
+    assert (logged["level"], logged["message"]) == ("WARNING", "logged")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize(("number", "ending"), [(signal.SIGINT, 1), (signal.SIGTERM, -15)])
+def test_nothing_is_left_of_an_invocation_that_is_interrupted(
+    code: str, number: int, ending: int
+) -> None:
+    command = gateway_command("invoke", "app.stuck", "--code", code, "--timeout", "900")
+    with adopting() as left, Process(command) as process:
+        process.errors.wait_for("printed at import")
+        process.signal(number)
+        status = process.wait()
+        wait_until(lambda: not left(), left)
+
+        assert status == ending
+        assert control_groups(process.pid) == []
+
+
+def test_there_is_no_tail_in_process() -> None:
+    said = refusal(run("invoke", "app.handler", "--in-process", "--log-type", "Tail"))
+
+    assert said == "--log-type Tail is for execution environments, not for --in-process"
 
 
 @pytest.mark.parametrize(

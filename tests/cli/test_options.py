@@ -44,6 +44,10 @@ def test_seconds_are_a_number_in_range(command: list[str], seconds: str) -> None
         (["--env", "1A=x"], "environment variable '1A': Lambda wants a letter first"),
         (["--env", f"A1={'x' * 4096}"], "take 4098 bytes; Lambda allows 4096"),
         (["--env-file", "no-such-file"], "--env-file no-such-file cannot be read"),
+        (["--application-log-level", "INFO"], "not supported when the log format is Text; leave"),
+        (["--system-log-level", "WARN"], "not supported when the log format is Text; leave"),
+        (["--log-group", "aws/shop"], "log group 'aws/shop': names that begin with aws/"),
+        (["--function-log-format", "json"], "'json' is not one of 'Text', 'JSON'"),
         (["--attribute", "routing"], "attribute 'routing' needs a value: KEY=VALUE"),
         (["--attribute", "routing=1"], "unknown attribute 'routing'; known are: client_keep"),
         (

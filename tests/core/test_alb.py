@@ -89,8 +89,8 @@ def encoded(case: Case) -> str:
 
 
 @pytest.mark.parametrize("case", cases("event"), ids=lambda case: case.name)
-def test_golden_event(case: Case, golden: Golden) -> None:
-    golden(case, encoded(case))
+def test_golden_event(case: Case, check_golden: Golden) -> None:
+    check_golden(case, encoded(case))
 
 
 def asked(headers: Headers | None = None, **fields: Any) -> HttpRequest:

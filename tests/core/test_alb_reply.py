@@ -59,8 +59,8 @@ def answered(case: Case) -> str:
 
 
 @pytest.mark.parametrize("case", cases("reply"), ids=lambda case: case.name)
-def test_golden_reply(case: Case, golden: Golden) -> None:
-    golden(case, answered(case))
+def test_golden_reply(case: Case, check_golden: Golden) -> None:
+    check_golden(case, answered(case))
 
 
 def refused(reply: Any, *, multi_value: bool = False) -> BadFunctionResponse:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from gateway.core import function_errors as errors
+from gateway.core.notices import LogEntry
 
 
 @pytest.mark.parametrize(
@@ -91,3 +92,25 @@ def test_the_cause_of_an_error_is_not_the_callers(body: object, payload: object)
 
 def test_an_error_with_cause_that_is_no_json_is_replaced() -> None:
     assert errors.without_cause(b"{") == b'"Invalid error body"'
+
+
+TRACE = "[ERROR] ValueError: no\nTraceback (most recent call last):\n  File ...\n"
+RECORD = '{"level": "ERROR", "errorMessage": "no\\nmore", "errorType": "ValueError"}'
+
+
+@pytest.mark.parametrize(
+    ("entries", "line"),
+    [
+        ([], ""),
+        ([LogEntry(0, "loading"), LogEntry(0, TRACE, "ERROR")], "ValueError: no"),
+        ([LogEntry(0, TRACE, "ERROR"), LogEntry(0, "bye")], "ValueError: no"),
+        ([LogEntry(0, "loading"), LogEntry(0, RECORD, "ERROR", is_json=True)], "ValueError: no"),
+        ([LogEntry(0, '{"message": 1}', "ERROR", is_json=True)], '{"message": 1}'),
+        ([LogEntry(0, "{no", "ERROR", is_json=True)], "{no"),
+        ([LogEntry(0, "loading"), LogEntry(0, " last words")], "last words"),
+    ],
+)
+def test_a_runtimes_own_word_about_its_failure_is_a_line(
+    entries: list[LogEntry], line: str
+) -> None:
+    assert errors.told_failure(entries) == line

@@ -10,6 +10,7 @@ from gateway.core.invocation import (
     Invocation,
     InvocationResult,
     InvocationType,
+    LogType,
     request_id,
 )
 
@@ -30,6 +31,10 @@ def test_any_draw_becomes_a_version_4_uuid(digits: str) -> None:
 
 def test_invocation_types_are_awss_words() -> None:
     assert [str(kind) for kind in InvocationType] == ["RequestResponse", "Event", "DryRun"]
+
+
+def test_log_types_are_awss_words() -> None:
+    assert [str(kind) for kind in LogType] == ["None", "Tail"]
 
 
 def test_invocation_waits_for_its_result_unless_told_otherwise() -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from gateway.core.json_report import LoggingConfig, is_wanted, known_level
+from gateway.core.json_report import is_wanted, known_level
 from gateway.core.log_names import runtime_version_arn
+from gateway.core.logging_config import LoggingConfig
 from gateway.core.notices import LogEntry, Notice
 from gateway.core.report import entries
 from tests.core.reported import AT, STREAM, init_reported, init_started, invocation_reported

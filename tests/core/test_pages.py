@@ -13,7 +13,7 @@ CHROME = b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko
 
 
 @pytest.mark.parametrize("case", cases("page"), ids=lambda case: case.name)
-def test_golden_page(case: Case, golden: Golden) -> None:
+def test_golden_page(case: Case, check_golden: Golden) -> None:
     headers = [(b"Connection", case.option("connection", "keep-alive").encode())]
     if case.option("user_agent"):
         headers.append((b"User-Agent", case.option("user_agent").encode()))
@@ -23,7 +23,7 @@ def test_golden_page(case: Case, golden: Golden) -> None:
 
     answer = head(response, b"close" if is_closing else b"keep-alive")
 
-    golden(case, answer + response.body.decode("ascii").replace("\r\n", "\n"))
+    check_golden(case, answer + response.body.decode("ascii").replace("\r\n", "\n"))
 
 
 @pytest.mark.parametrize("status", TITLES)

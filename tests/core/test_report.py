@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.json_report import LoggingConfig
 from gateway.core.log_names import runtime_version_arn
+from gateway.core.logging_config import LoggingConfig
 from gateway.core.notices import LogEntry, Notice, OperatorWarning
 from gateway.core.report import TAIL_BYTES, billed_ms, entries, log_tail, report_line
 from tests.core.reported import (

@@ -178,7 +178,7 @@ def test_invocation_goes_on_without_its_client(echo: Server, gate: Gate) -> None
 
     gate.open()
 
-    echo.output.wait_for(r"GET +/wait +460 .*\(client left\)$", after=before)
+    assert echo.output.wait_for(r"GET +/wait +460 .*\(client left\)$", after=before)
     gate.wait_passed()
 
 
@@ -281,7 +281,7 @@ def test_first_lines_say_where_it_listens_and_how_to_try_it(serve: Serve, front:
 def test_request_is_a_tidy_line(echo: Server) -> None:
     get(echo, "/tidy?x=1&x=2")
 
-    echo.output.wait_for(
+    assert echo.output.wait_for(
         r"^\d\d:\d\d:\d\d GET    /tidy\?x=1&x=2 +200 +\d+\.\d ms \(handler \d+\.\d ms\)$"
     )
 

@@ -10,8 +10,22 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from gateway.core.invocation import FunctionRef, Invocation, InvocationResult, request_id
-from gateway.core.notices import InitReported, InitStarted, InvocationReported, LogStream, Notice
+from gateway.core.invocation import (
+    FunctionRef,
+    Invocation,
+    InvocationResult,
+    LogType,
+    request_id,
+)
+from gateway.core.logging_config import TEXT, LoggingConfig
+from gateway.core.notices import (
+    InitReported,
+    InitStarted,
+    InvocationReported,
+    LogEntry,
+    LogStream,
+    Notice,
+)
 from gateway.runtime import bootstrap_loop
 from gateway.runtime.blueprint import Blueprint
 from gateway.runtime.confinement import Abilities
@@ -112,6 +126,8 @@ class World:
         variables: dict[str, str] | None = None,
         timeout_seconds: float = 3.0,
         init_seconds: float = 10.0,
+        logging: LoggingConfig = TEXT,
+        has_sink: bool = True,
     ) -> None:
         self.notices: list[Notice] = []
         self.freed = 0
@@ -130,7 +146,7 @@ class World:
             launcher,
             Abilities(),
             SystemClock(),
-            self,
+            self if has_sink else None,
             self._draw,
             lambda: stream,
             command,
@@ -138,6 +154,7 @@ class World:
             code,
             timeout_seconds=timeout_seconds,
             init_seconds=init_seconds,
+            logging=logging,
         )
         self.launcher = launcher
         self.environment = Environment(blueprint, self._free)
@@ -150,16 +167,21 @@ class World:
         self._freed.set()
 
     def start(
-        self, payload: bytes = b"{}", context: str = "", trace_id: str = ""
+        self,
+        payload: bytes = b"{}",
+        context: str = "",
+        trace_id: str = "",
+        log_type: LogType = LogType.NONE,
     ) -> "asyncio.Future[InvocationResult]":
         self._freed.clear()
         function = FunctionRef("shop", "", ARN)
         invocation = Invocation(request_id(self._draw(32)), function, payload)
         invocation.client_context, invocation.trace_id = context, trace_id
+        invocation.log_type = log_type
         self.request_id = invocation.request_id
         return self.environment.invoke(invocation)
 
-    async def call(self, payload: bytes = b"{}", **details: str) -> InvocationResult:
+    async def call(self, payload: bytes = b"{}", **details: Any) -> InvocationResult:
         """Invoke and wait until the environment is free again."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             result = await self.start(payload, **details)
@@ -176,6 +198,10 @@ class World:
     def inits(self) -> list[tuple[str, str, str]]:
         inits = [it for it in self.notices if isinstance(it, InitReported)]
         return [(it.phase, it.status, it.error_type) for it in inits]
+
+    def init_entries(self) -> list[LogEntry]:
+        inits = [it for it in self.notices if isinstance(it, InitReported)]
+        return [entry for init in inits for entry in init.entries]
 
     def order(self) -> list[str]:
         kinds = {InitStarted: "start", InitReported: "init", InvocationReported: "end"}

@@ -433,7 +433,11 @@ async def test_nobody_answers_after_the_close() -> None:
 
 
 def test_a_server_that_never_started_can_be_closed() -> None:
-    RuntimeApiServer(Fake()).close()
+    server = RuntimeApiServer(Fake())
+
+    server.close()
+
+    assert server.address == ""
 
 
 def test_a_port_given_back_is_not_used_for_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:

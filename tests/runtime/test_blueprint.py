@@ -50,6 +50,7 @@ def test_environment_finds_its_api_its_log_and_its_code() -> None:
     assert plan(ROOM).environ == {
         "STAGE": "test",
         "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001",
+        "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/shop",
         "AWS_LAMBDA_LOG_STREAM_NAME": "s",
         "LAMBDA_TASK_ROOT": "/var/task",
         "PWD": "/var/task",

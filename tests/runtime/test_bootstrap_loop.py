@@ -178,6 +178,33 @@ async def test_a_result_that_is_too_large_names_its_error_type(tmp_path: Path) -
         assert payload["errorType"] == "Function.ResponseSizeTooLarge"
 
 
+async def test_orjson_comes_after_the_first_answer(tmp_path: Path) -> None:
+    app = handler("return {'statusCode': 200, 'body': str('orjson' in sys.modules)}")
+    async with world(Launcher(), write(tmp_path, app=app)) as it:
+        replies = [(await it.call()).payload for _ in range(2)]
+
+    assert replies == [
+        b'{"statusCode": 200, "body": "False"}',
+        b'{"statusCode":200,"body":"True"}',
+    ]
+
+
+@pytest.mark.parametrize("own", ["name = 1", "loads = dumps = 1", "raise ValueError('no')"])
+async def test_a_functions_own_orjson_may_be_anything(tmp_path: Path, own: str) -> None:
+    body = "return {'statusCode': 200, 'body': 'x'}"
+    async with world(Launcher(), write(tmp_path, app=handler(body), orjson=own)) as it:
+        replies = [(await it.call(b'{"requestContext":{"elb":{}}}')).payload for _ in range(2)]
+
+    assert replies == [b'{"statusCode": 200, "body": "x"}'] * 2
+
+
+async def test_a_function_with_its_own_orjson_gets_that(tmp_path: Path) -> None:
+    body = handler("return orjson.NAME", head="import orjson")
+    write(tmp_path, orjson="NAME = 'mine'")
+
+    assert await result_of(tmp_path, body) == "mine"
+
+
 def test_a_bootstrap_without_a_gateway_ends(tmp_path: Path) -> None:
     write(tmp_path, app=handler("return 1"))
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -233,8 +260,14 @@ def shown(result: InvocationResult, it: World) -> dict[str, Any]:
         "error": result.function_error,
         "status": [(report.status, report.error_type) for report in it.reports()],
         "inits": it.inits(),
+        "told in init": [one(entry, it) for entry in it.init_entries() if not is_advice(entry)],
         "entries": [one(entry, it) for entry in sorted(entries, key=is_framed)],
     }
+
+
+def is_advice(entry: LogEntry) -> bool:
+    """Say whether AWS's client explains here that its updates may be at fault: ours has none."""
+    return "LAMBDA_WARNING" in entry.text
 
 
 def is_framed(entry: LogEntry) -> bool:
@@ -258,7 +291,11 @@ async def observed(tmp_path: Path, command: tuple[str, ...], **settings: Any) ->
         return shown(await it.call(b'{"a": 1}'), it)
 
 
-@pytest.mark.parametrize("variables", [{}, JSON_LOG, RUNTIME_3_12], ids=["text", "JSON", "3.12"])
+@pytest.mark.parametrize(
+    "variables",
+    [{}, JSON_LOG, RUNTIME_3_12, {"AWS_LAMBDA_LOG_LEVEL": "ERROR"}],
+    ids=["text", "JSON", "3.12", "errors"],
+)
 @pytest.mark.parametrize("name", HANDLERS)
 async def test_the_same_as_awss_client(
     tmp_path: Path, name: str, variables: dict[str, str]

@@ -274,7 +274,7 @@ if os.fork() == 0:
         {last}
     os._exit(0)
 os.wait()
-print(os.read(read, 20).decode(), flush=True)
+os.write(1, os.read(read, 20) + b'\\n')  # at once: others may write there, too
 signal.pause()
 """
 SLEEP = "os.execvpe('sleep', ['sleep', '1000'], {environ})"
@@ -356,7 +356,7 @@ async def main():
     await server.__aenter__()
     plan = Plan((), {'SCRIPT': sys.argv[2]}, '/')
     await server.start(plan, Outlets(1, 1))
-    print(server.pid, flush=True)
+    os.write(1, b'%d\\n' % server.pid)
     await asyncio.Event().wait()
 
 asyncio.run(main())
@@ -365,7 +365,7 @@ asyncio.run(main())
 
 async def test_death_of_the_gateway_ends_everything(tmp_path: Path, forks: Forks) -> None:
     script = DAEMON.format(session="os.setsid()", last="signal.pause()")
-    script = f"import os\nprint(os.getpid(), flush=True)\n{script}"
+    script = f"import os\nos.write(1, b'%d\\n' % os.getpid())\n{script}"
     gateway = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", GATEWAY, str(tmp_path / "stubs"), script),
         stdout=asyncio.subprocess.PIPE,

@@ -308,6 +308,7 @@ async def test_kill_reaches_children_without_their_marker(marker: str, escape: s
         await it.process.exited
 
         await until(lambda: carriers(marker) == [])  # killed, but perhaps not gone yet
+        assert carriers(marker) == []
 
 
 async def test_marker_is_seen_behind_many_variables(marker: str) -> None:

@@ -95,7 +95,7 @@ async def test_tmp_has_its_size(task: Path, more: int, outcome: str) -> None:
 async def test_tmp_survives_a_reset_through_the_namespaces(task: Path) -> None:
     first = room_plan("import signal; open('/tmp/x', 'w').write('kept'); signal.pause()", task)
     async with launched(first) as it:
-        written = Path(f"/proc/{it.process.pid}/root/tmp/x")
+        written = Path("/proc", str(it.process.pid), "root/tmp/x")
         await until(lambda: written.exists() and written.read_text() == "kept")
         namespaces = open_namespaces(it.process.pid)
     second = room_plan(

@@ -57,5 +57,8 @@ def test_a_closed_stderr_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     closed = io.StringIO()
     closed.close()
     monkeypatch.setattr(sys, "stderr", closed)
+    last = Keeping()
 
-    Fanout([Failing()]).emit(FIRST)
+    Fanout([Failing(), last]).emit(FIRST)
+
+    assert last.notices == [FIRST]

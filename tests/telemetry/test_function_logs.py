@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core.errors import InvalidSetting
-from gateway.core.json_report import LoggingConfig
+from gateway.core.logging_config import LoggingConfig
 from gateway.core.notices import LogEntry, OperatorWarning
 from gateway.telemetry.function_logs import (
     DROPPED,
