@@ -1,0 +1,263 @@
+"""A pool of AWS's Runtime Interface Emulators, or of containers that have one inside.
+
+An emulator crashes when two invocations overlap (lambda.md 1.11), so an address has at most one at
+a time, and it stays busy until the emulator has answered, whatever became of the caller. Of the
+free ones the least recently failed is taken. One that cannot be reached, or breaks off, is out of
+use until it can be connected to again; it keeps its lease meanwhile, so that leases are free
+addresses. What was never sent goes to another address; what may have started does not.
+"""
+
+import asyncio
+import math
+import re
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Self
+
+import orjson
+
+from gateway.core import function_errors
+from gateway.core.errors import (
+    ServiceFailed,
+    ServiceInterrupted,
+    ServiceTimedOut,
+    ServiceUnreachable,
+)
+from gateway.core.interfaces import Clock, Sink
+from gateway.core.invocation import Invocation, InvocationResult
+from gateway.core.invoke_api import invoke_headers
+from gateway.core.notices import OperatorWarning
+from gateway.invokers.remote import Origin, posted, seconds_left
+from gateway.runtime.pool import STOPPING, Leases, PoolSettings
+from gateway.wire.client import Reply
+
+TARGET = b"/2015-03-31/functions/function/invocations"
+
+TIMED_OUT = re.compile(rb"Task timed out after ([0-9]{1,6})\.[0-9]{2} seconds")
+"""The emulator's whole answer for a timeout; AWS's is JSON (lambda.md 1.11)."""
+
+LONGEST_SECONDS = 960.0
+"""How long an address may be busy: Lambda's longest timeout is 900 s, and init comes before it."""
+
+PROBE_SECONDS = 1.0
+"""How often an address that is out of use is connected to, and how long that may take."""
+
+OUT_OF_USE = (ServiceUnreachable, ServiceInterrupted, ServiceTimedOut)
+"""Failures after which it is not known that an emulator is there and free."""
+
+HINTS = {
+    400: ": it runs something else already; an emulator takes one invocation at a time, and here "
+    "nothing but this gateway may use it",
+    404: ": there is no Runtime Interface Emulator at this address",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Emulator:
+    """One address of a pool."""
+
+    host: str
+    port: int
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class RieSettings:
+    """How long invocations may take."""
+
+    timeout_seconds: float = 300.0
+    """The function's timeout, which AWS_LAMBDA_FUNCTION_TIMEOUT tells the emulator: 300 is its
+    default."""
+    queue_timeout_seconds: float = 0.0
+    """How long an invocation waits for an address; 0 throttles at once."""
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """What the pool knows of an address."""
+
+    number: int
+    emulator: Emulator
+    failed_at: float = -math.inf
+    """In seconds of the event loop's clock."""
+    is_out_of_use: bool = False
+    is_probed: bool = False
+
+    def __str__(self) -> str:
+        return f"the emulator at {self.emulator.host}:{self.emulator.port}"
+
+
+class RiePool:
+    """An Invoker over emulators that somebody else runs; an async context manager."""
+
+    def __init__(
+        self, emulators: Sequence[Emulator], settings: RieSettings, *, clock: Clock, sink: Sink
+    ) -> None:
+        """Take the addresses, in the order in which they are preferred."""
+        self._places = [Place(number, each) for number, each in enumerate(emulators)]
+        self._idle = [*self._places]
+        self._settings = settings
+        self._clock = clock
+        self._sink = sink
+        limits = PoolSettings(len(emulators), settings.queue_timeout_seconds)
+        self._leases = Leases(limits, sink)
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._tasks = await asyncio.TaskGroup().__aenter__()
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(PROBE_SECONDS, self._sweep)
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        """Break off what runs; later invocations are throttled."""
+        self._leases.end()
+        self._timer.cancel()
+        for task in self._running:
+            task.cancel()
+        await self._tasks.__aexit__(None, None, None)
+
+    async def invoke(self, invocation: Invocation, /) -> InvocationResult:
+        """Run on a free emulator; raises Throttled when none is free in time, ServiceUnreachable
+        when none can be reached, and otherwise ServiceFailed."""
+        for _ in self._places:
+            place = await self._taken()
+            with suppress(ServiceUnreachable):  # it is out of use now; nothing was sent
+                return await self._run(place, invocation)
+        raise self._none_left()
+
+    async def _taken(self) -> Place:
+        """Return a free address; raises Throttled or ServiceUnreachable."""
+        if all(place.is_out_of_use for place in self._places):
+            raise self._none_left()
+        leases = self._leases
+        if leases.running < leases.limit:
+            leases.running += 1
+        else:
+            await leases.wait()
+        place = min(self._idle, key=lambda place: (place.failed_at, place.number))
+        self._idle.remove(place)
+        return place
+
+    def _none_left(self) -> ServiceUnreachable:
+        return ServiceUnreachable(f"none of {len(self._places)} emulators can be reached")
+
+    async def _run(self, place: Place, invocation: Invocation) -> InvocationResult:
+        """Answer in time, though the exchange goes on until the emulator has answered."""
+        seconds = seconds_left(invocation, self._settings.timeout_seconds, self._clock)
+        answer: asyncio.Future[InvocationResult] = self._loop.create_future()
+        task = self._start(self._exchange(place, invocation, answer))
+        # A task that is cancelled before its first step does not even see it.
+        task.add_done_callback(lambda _: settle(answer, ServiceInterrupted(STOPPING)))
+        try:
+            async with asyncio.timeout(seconds):
+                return await answer
+        except TimeoutError:
+            payload = function_errors.timed_out(invocation.request_id, seconds)
+            return InvocationResult(payload, function_error="Unhandled")
+
+    def _start(self, step: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = self._tasks.create_task(step)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
+
+    async def _exchange(
+        self, place: Place, invocation: Invocation, answer: asyncio.Future[InvocationResult]
+    ) -> None:
+        """Send the event and hand over what came of it; then the address is free, or out of
+        use."""
+        try:
+            reply = await self._posted(place, invocation)
+            settle(answer, result_of(reply, invocation, str(place)))
+        except ServiceFailed as failure:
+            self._fail(place, failure)
+            settle(answer, failure)
+        except Exception as error:  # noqa: BLE001 - the caller gets it; the pool goes on
+            settle(answer, error)
+        finally:
+            if not place.is_out_of_use:
+                self._free(place)
+
+    async def _posted(self, place: Place, invocation: Invocation) -> Reply:
+        headers = [(b"Content-Type", b"application/json"), *invoke_headers(invocation)]
+        deadline = self._loop.time() + LONGEST_SECONDS
+        origin = place.emulator.origin
+        return await posted(origin, TARGET, headers, invocation.payload, deadline=deadline)
+
+    def _free(self, place: Place) -> None:
+        self._idle.append(place)
+        self._leases.pass_on()
+
+    def _fail(self, place: Place, failure: ServiceFailed) -> None:
+        """Remember a failure; an address without a connection is out of use, and keeps its
+        lease."""
+        place.failed_at = self._loop.time()
+        if isinstance(failure, OUT_OF_USE):
+            place.is_out_of_use = True
+            self._sink.emit(OperatorWarning(f"{place} is out of use: {failure}"))
+
+    def _sweep(self) -> None:
+        """Look once a second after what is out of use, and report the throttled."""
+        self._timer = self._loop.call_later(PROBE_SECONDS, self._sweep)
+        self._leases.report()
+        for place in self._places:
+            if place.is_out_of_use and not place.is_probed:
+                place.is_probed = True
+                self._start(self._probe(place))
+
+    async def _probe(self, place: Place) -> None:
+        """Connect, no more: an emulator takes that for nothing."""
+        emulator = place.emulator
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                transport, _ = await self._loop.create_connection(
+                    asyncio.Protocol, emulator.host, emulator.port
+                )
+            transport.close()
+            place.is_out_of_use = False
+            self._sink.emit(OperatorWarning(f"{place} is in use again"))
+            self._free(place)
+        except OSError:  # refused, or not in time
+            pass
+        finally:
+            place.is_probed = False
+
+
+def settle(answer: asyncio.Future[InvocationResult], outcome: InvocationResult | Exception) -> None:
+    """Hand over an outcome, if none is there and somebody still waits."""
+    if answer.done():
+        return
+    if isinstance(outcome, Exception):
+        answer.set_exception(outcome)
+    else:
+        answer.set_result(outcome)
+
+
+def result_of(reply: Reply, invocation: Invocation, name: str) -> InvocationResult:
+    """Return what an emulator's reply would be from AWS (lambda.md 1.11); raises ServiceFailed for
+    what is none of a function."""
+    if reply.status not in {200, 502}:
+        raise ServiceFailed(f"{name} answered {reply.status}{HINTS.get(reply.status, '')}")
+    late = TIMED_OUT.fullmatch(reply.body)
+    if late is not None:
+        payload = function_errors.timed_out(invocation.request_id, float(late[1]))
+    elif reply.status == 200 and not is_function_error(reply.body):
+        return InvocationResult(reply.body)
+    else:
+        payload = reply.body or function_errors.exited(invocation.request_id, None)
+    return InvocationResult(payload, function_error="Unhandled")
+
+
+def is_function_error(body: bytes) -> bool:
+    """Say whether a payload is an error's, though the emulator has no header for that: an object
+    with a type of error, and no status that a load balancer could use."""
+    if b'"errorType"' not in body:
+        return False
+    try:
+        fields = orjson.loads(body)
+    except ValueError:
+        return False
+    is_object = isinstance(fields, dict)
+    return is_object and isinstance(fields.get("errorType"), str) and "statusCode" not in fields
