@@ -48,9 +48,10 @@ image:  ## build the container image with docker
 image-check:  ## build and run the image without a docker daemon (Debian, root)
 	@tools/image-check
 
-tools: .venv/.test  ## install what the tests need from the system (apt), and AWS's emulator
+tools: .venv/.test  ## install what the tests need from the system (apt), AWS's emulator and h2spec
 	@tools/install-system
 	@$(BIN)/python tools/install-rie || echo "no emulator: the comparison with it is skipped"
+	@tools/install-h2spec || echo "no h2spec: that test is skipped"
 
 clean:  ## remove .venv and everything generated
 	@rm -rf .venv build dist *.egg-info .coverage .coverage.* .hypothesis .*_cache

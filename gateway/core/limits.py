@@ -27,6 +27,8 @@ class Limits:
     """`client_keep_alive.seconds`: after this age one more request is served."""
     head_seconds: float = 20.0
     """From a head's first byte to its last: 408. Ours."""
+    handshake_seconds: float = 10.0
+    """From the connection to the end of the TLS handshake; the connection counts. Ours."""
     body_grace_seconds: float = 10.0
     """How long a body may come at any speed. Ours."""
     body_bytes_per_second: float = 1024.0

@@ -1,0 +1,56 @@
+"""An HTTPS listener from its settings: the certificates, and what its socket makes of a client."""
+
+import os
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from gateway.config.https import Https
+from gateway.core.floods import Held
+from gateway.core.interfaces import Clock
+from gateway.core.tls_policies import security_policy
+from gateway.web.connection import Connection
+from gateway.web.front import Front
+from gateway.web.h2_connection import Http2Connection
+from gateway.web.handshake import Handshakes
+from gateway.wire.key_pair import CertificateFiles
+from gateway.wire.local_certificate import local_certificate, state_directory
+from gateway.wire.tls import Certificates, MutualTls
+
+WATCH_SECONDS = 2.0
+"""How often certificate files are looked at."""
+
+
+@contextmanager
+def certificates(https: Https, host: str, clock: Clock) -> Iterator[tuple[Certificates, str]]:
+    """Read the certificates of a listener, or make one; yields them and what to tell the operator.
+
+    Raises InvalidSetting for a file that cannot be used and for an unknown policy.
+    """
+    policy = security_policy(https.ssl_policy)
+    mutual = None
+    if https.trust_store is not None:
+        mutual = MutualTls(https.trust_store, https.ignores_client_certificate_expiry)
+    read = partial(Certificates, policy=policy, now=clock.now, mutual=mutual)
+    if https.certificates:
+        found = read([CertificateFiles(chain, key) for chain, key in https.certificates])
+        yield found, "\n".join(found.warnings)
+        return
+    directory = state_directory(os.environ)
+    with local_certificate(host, directory, now=clock.now()) as made:
+        yield read([made.files]), made.hint
+
+
+def handshakes(front: Front, found: Certificates) -> Handshakes:
+    """Return what makes a connection's protocol: HTTP/2 or HTTP/1.1 behind a TLS handshake."""
+    http2 = partial(Http2Connection, front, Held())
+    return Handshakes(front, found, make={"h2": http2, "http/1.1": partial(Connection, front)})
+
+
+def watch(loop: AbstractEventLoop, found: Certificates, say: Callable[[str], None]) -> None:
+    """Read files again when they change, as long as the event loop runs; problems are said."""
+    if found.changed():
+        for problem in found.reload():
+            say(problem)
+    loop.call_later(WATCH_SECONDS, watch, loop, found, say)

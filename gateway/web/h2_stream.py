@@ -1,0 +1,108 @@
+"""One request of an HTTP/2 connection and what has been answered to it."""
+
+from enum import Enum, auto
+
+from gateway.core.alb import REQUEST_BODY_LIMIT
+from gateway.core.http import Headers, HttpRequest, HttpResponse, header, wire_headers
+from gateway.core.limits import Phase, Progress
+
+CONNECTION_SPECIFIC = frozenset(
+    {b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade"}
+)
+"""Never sent over HTTP/2 (RFC 9113 section 8.2.2)."""
+
+TAB, SPACE = b"\t", b" "
+
+
+class Step(Enum):
+    """Where a stream stands."""
+
+    BODY = auto()
+    RUNNING = auto()
+    WRITING = auto()
+    ANSWERED = auto()
+    """Before its end: what still comes is dropped."""
+    OVER = auto()
+    """Reset, or its connection is lost, while the invocation runs on."""
+
+
+class Stream:
+    """Collects a request's body, then holds what is left to write of its response."""
+
+    __slots__ = (
+        "body",
+        "dropped",
+        "has_ended",
+        "moved_at",
+        "progress",
+        "request",
+        "response",
+        "sent_bytes",
+        "step",
+        "stream_id",
+        "unsent",
+    )
+
+    request: HttpRequest
+    response: HttpResponse
+    progress: Progress
+
+    def __init__(self, stream_id: int, request: HttpRequest, *, has_ended: bool) -> None:
+        self.stream_id = stream_id
+        self.request = request
+        self.has_ended = has_ended
+        self.step = Step.RUNNING
+        self.body = b"" if has_ended else bytearray()
+        self.unsent: bytes | memoryview = b""
+        self.dropped = 0
+        self.sent_bytes = 0
+        self.moved_at = 0.0
+
+    @property
+    def held_bytes(self) -> int:
+        """Return how many bytes are held for it."""
+        return len(self.body) + len(self.unsent)
+
+    def expect_body(self, now: float) -> None:
+        """Get ready for the body."""
+        self.step = Step.BODY
+        self.progress = Progress(Phase.BODY, now, now, now)
+
+    def add(self, data: bytes, now: float) -> bool:
+        """Take a piece of the body; says whether it is still within its limit."""
+        self.body += data
+        self.progress.active_at = now
+        self.progress.body_bytes = len(self.body)
+        return len(self.body) <= REQUEST_BODY_LIMIT
+
+    def end_body(self) -> None:
+        """Complete the request."""
+        self.has_ended = True
+        self.request.body = bytes(self.body)
+        self.request.received_bytes += len(self.body)
+        self.body = b""
+        self.step = Step.RUNNING
+
+    def declared(self) -> int:
+        """Return the length that the client says its body has, 0 where it says nothing."""
+        value = header(self.request.headers, b"content-length")
+        # int() takes no more than 4300 digits, and zeros may lead.
+        return int(value.lstrip(b"0") or b"0") if value else 0
+
+    def answer(self, response: HttpResponse, date: bytes) -> Headers:
+        """Take the response and return the headers to send: names in lower case, values without
+        the white space around them that HTTP/2 forbids (RFC 9113 section 8.2.1).
+
+        A tab becomes a space: zttp sends none.
+        """
+        self.step = Step.WRITING
+        self.response = response
+        self.body = b""
+        self.unsent = memoryview(response.body) if response.body else b""
+        pairs = [
+            (name.lower(), value.replace(TAB, SPACE).strip(SPACE))
+            for name, value in wire_headers(response, date=date, connection=None)
+        ]
+        headers = [pair for pair in pairs if pair[0] not in CONNECTION_SPECIFIC]
+        self.sent_bytes = sum([len(name) + len(value) + 4 for name, value in headers])
+        return headers

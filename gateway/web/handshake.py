@@ -1,0 +1,202 @@
+"""The first seconds of a TLS connection: counted like any other, and limited in time.
+
+A listener accepts first and shakes hands then, so that connections without a handshake are counted
+(architecture, decision 2). The first bytes are read before there is a TLS layer: who speaks plain
+HTTP gets a page, and who says nothing costs no task. `start_tls` never calls `connection_made`;
+data may come before it returns, and it may return a transport that is gone already.
+"""
+
+import asyncio
+import ssl
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import cast
+
+from gateway.core.http import HttpRequest, Tls
+from gateway.web.connection import address
+from gateway.web.shared import Shared
+from gateway.wire.h1 import response_head
+from gateway.wire.tls import Certificates, tls_of
+from gateway.wire.tls_transport import TlsTransport, feed
+
+Make = Mapping[str, Callable[[Tls], asyncio.Protocol]]
+"""For each ALPN name that is offered, what makes the connection's real protocol."""
+
+HTTP_1 = "http/1.1"
+"""The ALPN name of HTTP/1.1, and what a client without ALPN gets (RFC 7301)."""
+
+TIME_OUT = "TIME_OUT"
+CLIENT_LEFT = "CLIENT_LEFT"
+PLAIN_HTTP = "HTTP_REQUEST"
+"""OpenSSL's own word."""
+
+LATER_SECONDS = 1.0
+"""How much later than the sweep the event loop ends a handshake: never first, so that a limit is
+counted as one."""
+
+
+class Handshakes:
+    """Makes a Handshake for each connection of an HTTPS listener; `create_server` takes it."""
+
+    def __init__(self, front: Shared, certificates: Certificates, *, make: Make) -> None:
+        """`make` must have every ALPN name that the certificates offer."""
+        self.front = front
+        self.certificates = certificates
+        self.make = make
+        self.failures: Counter[str] = Counter()
+        """Handshakes that came to nothing, by OpenSSL's reason, TIME_OUT or CLIENT_LEFT: the metric
+        ClientTLSNegotiationErrorCount (alb.md 4.13)."""
+
+    def __call__(self) -> "Handshake":
+        """Return the protocol of a new connection."""
+        return Handshake(self)
+
+
+class Handshake(asyncio.Protocol):
+    """Shakes hands and gives way to the connection's real protocol."""
+
+    _transport: asyncio.Transport
+    client: tuple[str, int]
+
+    def __init__(self, handshakes: Handshakes) -> None:
+        self._all = handshakes
+        self._front = handshakes.front
+        self._task: asyncio.Task[None] | None = None
+        self._early: list[bytes] = []
+        self._dropped = -1
+        self._began_at = 0.0
+        self._is_over = False
+
+    # What the event loop tells.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count the connection in, or end at once what is too much."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
+        self.client = address(transport.get_extra_info("peername"))
+        self._began_at = self._front.monotonic()
+        if not self._front.admit(self):
+            self._is_over = True
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Begin with the first bytes, or keep those that come with the end of the handshake: one
+        read of the TLS layer at most."""
+        if self._dropped >= 0:
+            self._drop(data)
+        elif self._task is not None:
+            self._early.append(data)
+        elif data[:1].isalpha():
+            self._refuse_plain(data)
+        else:
+            self._transport.pause_reading()
+            self._task = self._front.start(self._run(data))
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """Forget a client that left."""
+        self._fail(CLIENT_LEFT)
+
+    # The handshake.
+
+    async def _run(self, first: bytes) -> None:
+        """Shake hands and go on, or count why not; nothing of it is printed."""
+        try:
+            tls = await self._shake_hands(first)
+            self._give_way(tls)
+        except ssl.SSLError as error:
+            self._fail(error.reason or "UNKNOWN")
+        except OSError:
+            self._fail(CLIENT_LEFT)
+        except Exception:  # noqa: BLE001 - the outermost loop: a bug ends one connection
+            self._front.failed()
+            self._fail("UNKNOWN")
+        else:
+            return
+        self._transport.abort()
+
+    async def _shake_hands(self, first: bytes) -> asyncio.Transport:
+        """Return the TLS layer's transport; raises OSError, for a client that left as well."""
+        limits = self._front.limits
+        loop = asyncio.get_running_loop()
+        # Runs between start_tls's making of the layer and the layer's beginning.
+        feeding = loop.call_soon(feed, self._transport, first)
+        try:
+            tls = await loop.start_tls(
+                self._transport,
+                self,
+                self._all.certificates.context,
+                server_side=True,
+                ssl_handshake_timeout=limits.handshake_seconds + LATER_SECONDS,
+                ssl_shutdown_timeout=limits.linger_seconds,
+            )
+        finally:
+            feeding.cancel()  # there may be no layer
+        if tls is None or tls.is_closing() or self._is_over:
+            raise ConnectionResetError
+        return tls
+
+    def _give_way(self, tls: asyncio.Transport) -> None:
+        """Let the real connection take the place of this one; it is counted once at any time."""
+        ssl_object = tls.get_extra_info("ssl_object")
+        make = self._all.make[ssl_object.selected_alpn_protocol() or HTTP_1]
+        connection = make(tls_of(ssl_object))
+        transport = TlsTransport(tls, self._transport, connection)
+        self._end()
+        connection.connection_made(cast("asyncio.Transport", transport))
+        for data in self._early:
+            if not tls.is_closing():
+                connection.data_received(data)
+
+    # Plain HTTP.
+
+    def _refuse_plain(self, data: bytes) -> None:
+        """Answer plain HTTP with 400, as nginx does, then drop what still comes for a while."""
+        self._all.failures[PLAIN_HTTP] += 1
+        self._dropped = len(data)
+        self._began_at = self._front.monotonic()
+        request = HttpRequest("", b"", b"", b"", [], client=self.client)
+        request.http_version = ""
+        request.arrived_at = self._front.now()
+        response = self._front.page(400, request, "plain HTTP on an HTTPS port: use https://")
+        head = response_head(response, date=self._front.date, connection=b"close")
+        self._transport.write(head + response.body)
+        self._front.note(request, response, 400, len(head) + len(response.body))
+        self._transport.write_eof()
+
+    def _drop(self, data: bytes) -> None:
+        self._dropped += len(data)
+        if self._dropped > self._front.limits.linger_bytes:
+            self.abort()
+
+    # Ending.
+
+    def _fail(self, reason: str) -> None:
+        """Count a handshake that came to nothing, once."""
+        if not self._is_over and self._dropped < 0:
+            self._all.failures[reason] += 1
+        self._end()
+
+    def _end(self) -> None:
+        """Count the connection out."""
+        self._is_over = True
+        self._front.forget(self)
+
+    # What the front asks for.
+
+    def check_deadlines(self, now: float) -> None:
+        """End a handshake that takes too long, or a refused client that stays."""
+        limits = self._front.limits
+        allowed = limits.handshake_seconds if self._dropped < 0 else limits.linger_seconds
+        if now - self._began_at >= allowed:
+            self._fail(TIME_OUT)
+            self._transport.abort()
+
+    def close_if_idle(self) -> None:
+        """End the handshake: no request can be under way."""
+        self.abort()
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        self._end()
+        self._transport.abort()
+        if self._task is not None:  # which must have begun, or it is never run
+            self._task.get_loop().call_soon(self._task.cancel)

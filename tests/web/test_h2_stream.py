@@ -1,0 +1,65 @@
+"""A stream collects a body and turns a response into what HTTP/2 may send."""
+
+import pytest
+
+from gateway.core.alb import REQUEST_BODY_LIMIT
+from gateway.core.http import HttpRequest, HttpResponse
+from gateway.web.h2_stream import CONNECTION_SPECIFIC, Step, Stream
+
+DATE = b"Thu, 01 Jan 1970 00:17:04 GMT"
+
+
+def stream(*headers: tuple[bytes, bytes], has_ended: bool = True) -> Stream:
+    return Stream(1, HttpRequest("POST", b"/", b"/", b"", list(headers)), has_ended=has_ended)
+
+
+@pytest.mark.parametrize("over", [-1, 0, 1])
+def test_body_is_taken_up_to_its_limit(over: int) -> None:
+    request = stream(has_ended=False)
+    request.expect_body(1.0)
+
+    assert request.add(bytes(REQUEST_BODY_LIMIT + over), 2.0) is (over <= 0)
+
+
+def test_complete_body_belongs_to_the_request_alone() -> None:
+    request = stream(has_ended=False)
+    request.expect_body(1.0)
+    request.add(b"ab", 2.0)
+    request.add(b"c", 3.0)
+    assert request.held_bytes == 3
+
+    request.end_body()
+
+    assert (request.request.body, request.request.received_bytes) == (b"abc", 3)
+    assert (request.step, request.held_bytes) == (Step.RUNNING, 0)
+    assert (request.progress.began_at, request.progress.active_at) == (1.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "length"), [(b"0", 0), (b"12", 12), (b"0" * 5000 + b"7", 7), (b"", 0)]
+)
+def test_declared_length_is_read(value: bytes, length: int) -> None:
+    assert stream((b"content-length", value)).declared() == length
+
+
+def test_without_a_declared_length_there_is_none() -> None:
+    assert stream().declared() == 0
+
+
+def test_response_is_said_in_lower_case_without_connection_headers() -> None:
+    names = [name.title() for name in sorted(CONNECTION_SPECIFIC)]
+    response = HttpResponse(
+        200,
+        "OK",
+        [(b"Server", b"a"), (b"X-Y", b" \tb\tc "), *[(name, b"c") for name in names]],
+        b"text",
+        1,
+        1,
+    )
+    request = stream()
+
+    headers = request.answer(response, DATE)
+
+    assert headers == [(b"server", b"a"), (b"date", DATE), (b"x-y", b"b c")]
+    assert (request.step, bytes(request.unsent)) == (Step.WRITING, b"text")
+    assert request.sent_bytes == len(b"server: a\r\nx-y: b c\r\ndate: \r\n") + len(DATE)

@@ -1,0 +1,502 @@
+"""TLS handshakes of real clients: counted from the first moment, limited, and silent when they
+fail."""
+
+import asyncio
+import random
+import shutil
+import socket
+import ssl
+import struct
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from gateway.core.http import Tls
+from gateway.core.limits import Limits
+from gateway.web.connection import Connection
+from gateway.web.handshake import CLIENT_LEFT, TIME_OUT, Handshake
+from gateway.wire.tls import Certificates, MutualTls, undecodable_names_unreported
+from tests.web.https import (
+    DEADLINE_SECONDS,
+    LOOPS,
+    Https,
+    certificates,
+    offering,
+    read_all,
+)
+from tests.web.peer import GET, Held, Telling, replies
+from tests.wire.authority import AUTHORITY, client_context, issue
+
+pytestmark = [
+    pytest.mark.slow,  # a real socket and a thread
+    pytest.mark.parametrize("loop", LOOPS),
+]
+
+LIMITS = Limits()
+RESET = struct.pack("ii", 1, 0)
+CLOSE = b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+
+Serve = Callable[..., Https]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return certificates(tmp_path_factory.mktemp("https"))
+
+
+@pytest.fixture
+def serve(served: Certificates, loop: str) -> Iterator[Serve]:
+    """Make servers that end with the test."""
+    with ExitStack() as stack:
+
+        def start(**options: Any) -> Https:
+            options.setdefault("served", served)
+            return stack.enter_context(Https(loop, **options))
+
+        yield start
+
+
+def client_hello() -> bytes:
+    """Return the first bytes of a client."""
+    outgoing = ssl.MemoryBIO()
+    client = client_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    return outgoing.read()
+
+
+def test_request_over_tls_is_answered(serve: Serve) -> None:
+    https = serve()
+
+    with https.secure() as client:
+        client.sendall(CLOSE)
+        (reply,) = replies(read_all(client))
+
+    assert (reply.status, reply.body) == (200, b"GET /a? 0")
+    (request,) = https.telling.requests
+    assert request.scheme == "https"
+    assert request.tls == Tls("TLSv1.3", "TLS_AES_256_GCM_SHA384", "localhost")
+    assert not https.handshakes.failures
+
+
+def test_client_without_alpn_and_one_with_http_1_get_http_1(serve: Serve) -> None:
+    https = serve()
+    for context in (client_context(), offering("http/1.1")):
+        with https.secure(context) as client:
+            client.sendall(CLOSE)
+            assert replies(read_all(client))[0].status == 200
+
+
+def test_alpn_chooses_the_protocol(serve: Serve) -> None:
+    class Greeting(Connection):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            self._transport.write(b"two")
+            self._transport.close()
+
+    https = serve(make={"h2": lambda tls: Greeting(https.front, tls), "http/1.1": lambda _: None})
+
+    with https.secure(offering("h2", "http/1.1")) as client:
+        assert client.selected_alpn_protocol() == "h2"
+        assert read_all(client) == b"two"
+
+
+def test_connection_counts_before_its_handshake(serve: Serve) -> None:
+    https = serve(limits=replace(LIMITS, connections=2))
+
+    with https.connect(), https.connect():
+        https.wait_until(lambda: len(https.front._connections) == 2)
+        with https.connect() as third:
+            assert read_all(third) == b""
+        kinds = https.ask(lambda: {type(item) for item in https.front._connections})
+
+        assert kinds == {Handshake}
+    https.wait_until(lambda: not https.front._connections)
+    assert https.handshakes.failures == {CLIENT_LEFT: 2}
+
+
+def test_connection_is_counted_once_after_its_handshake(serve: Serve) -> None:
+    https = serve(limits=replace(LIMITS, connections=1, connections_per_address=1))
+
+    with https.secure() as client:
+        client.sendall(GET)
+        assert client.recv(65_536).startswith(b"HTTP/1.1 200")
+        kinds = https.ask(lambda: [type(item) for item in https.front._connections])
+
+        assert kinds == [Connection]
+        assert https.ask(lambda: dict(https.front._per_address)) == {"127.0.0.1": 1}
+    https.wait_until(lambda: not https.front._connections)
+
+
+@pytest.mark.parametrize("share", [0, 1, 40, -1])
+def test_client_that_falls_silent_is_cut_off(serve: Serve, share: int) -> None:
+    https = serve(limits=replace(LIMITS, handshake_seconds=0.2))
+    hello = client_hello()
+
+    with https.connect() as client:
+        client.sendall(hello[: share if share >= 0 else len(hello) - 1])
+        assert read_all(client) == b""
+
+    https.wait_until(lambda: not https.front._connections)
+    assert https.handshakes.failures == {TIME_OUT: 1}
+
+
+def test_client_that_trickles_its_handshake_is_cut_off(serve: Serve) -> None:
+    https = serve(limits=replace(LIMITS, handshake_seconds=0.2))
+
+    hello = b"\x16\x03\x01\x40\x00\x01\x00\x3f\xfc" + b"\0" * 16_380  # a record of 16 KB
+
+    with https.connect() as client, suppress(ConnectionError):
+        for byte in hello:
+            client.send(bytes([byte]))
+            https.ask(lambda: None)
+
+    https.wait_until(lambda: not https.front._connections)
+    assert https.handshakes.failures == {TIME_OUT: 1}
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (b"\x16\x03\x01\xff\xff" + b"\x01" * 70_000, "PACKET_LENGTH_TOO_LONG"),
+        (b"\0" * 1_000, "WRONG_VERSION_NUMBER"),
+    ],
+)
+def test_what_is_no_handshake_is_counted_and_closed(serve: Serve, sent: bytes, reason: str) -> None:
+    https = serve()
+
+    with https.connect() as client:
+        with suppress(ConnectionError):
+            client.sendall(sent)
+        read_all(client)
+
+    https.wait_until(lambda: not https.front._connections)
+    assert sum(https.handshakes.failures.values()) == 1
+    assert https.handshakes.failures == {reason: 1}
+
+
+def test_plain_http_gets_the_page_for_400(serve: Serve) -> None:
+    https = serve()
+
+    with https.connect() as client:
+        client.sendall(GET)
+        (reply,) = replies(read_all(client))
+
+    assert (reply.status, reply.headers["Connection"]) == (400, "close")
+    https.wait_until(lambda: not https.front._connections)
+    assert https.handshakes.failures == {"HTTP_REQUEST": 1}
+    (notice,) = https.sink.notices
+    assert notice.elb_status == 400
+    assert "https://" in notice.response.forwarding.detail
+
+
+def test_refused_plain_client_that_stays_is_cut_off(serve: Serve) -> None:
+    https = serve(limits=replace(LIMITS, linger_seconds=0.2))
+
+    with https.connect() as client:
+        client.sendall(GET)
+        assert read_all(client).startswith(b"HTTP/1.1 400")
+        https.wait_until(lambda: not https.front._connections)
+
+    assert https.handshakes.failures == {"HTTP_REQUEST": 1}
+
+
+def test_refused_plain_client_that_goes_on_is_cut_off(serve: Serve) -> None:
+    https = serve(limits=replace(LIMITS, linger_bytes=1_000_000, linger_seconds=60))
+
+    with https.connect() as client, suppress(ConnectionError):
+        while True:
+            client.sendall(b"G" * 65_536)
+
+    https.wait_until(lambda: not https.front._connections)
+    assert https.handshakes.failures == {"HTTP_REQUEST": 1}
+
+
+def test_client_that_does_not_trust_us_is_counted(serve: Serve) -> None:
+    https = serve()
+    with pytest.raises(ssl.SSLCertVerificationError), https.secure(ssl.create_default_context()):
+        pass
+
+    https.wait_until(lambda: not https.front._connections)
+    assert https.handshakes.failures == {"TLSV1_ALERT_UNKNOWN_CA": 1}
+
+
+@pytest.mark.parametrize("who", ["nobody", "stranger"])
+def test_client_without_a_trusted_certificate_is_counted(
+    serve: Serve, tmp_path: Path, who: str
+) -> None:
+    store = tmp_path / "store.pem"
+    AUTHORITY.cert_pem.write_to_path(str(store))
+    https = serve(served=certificates(tmp_path, mutual=MutualTls(store)))
+    context = offering("http/1.1")
+    if who == "stranger":
+        trustme.CA().issue_cert("x.test").configure_cert(context)
+
+    with suppress(ssl.SSLError, ConnectionError), https.secure(context) as client:
+        client.sendall(GET)
+        assert read_all(client) == b""
+
+    https.wait_until(lambda: not https.front._connections)
+    missing, unknown = "PEER_DID_NOT_RETURN_A_CERTIFICATE", "CERTIFICATE_VERIFY_FAILED"
+    assert https.handshakes.failures == {missing if who == "nobody" else unknown: 1}
+    assert https.telling.requests == []
+
+
+def test_client_certificate_is_told_with_every_request(serve: Serve, tmp_path: Path) -> None:
+    store = tmp_path / "store.pem"
+    AUTHORITY.cert_pem.write_to_path(str(store))
+    https = serve(served=certificates(tmp_path, mutual=MutualTls(store)))
+    context = offering("http/1.1")
+    context.load_cert_chain(issue(tmp_path / "client.pem", "client.test").certificate)
+
+    with https.secure(context) as client:
+        client.sendall(GET + CLOSE)
+        assert [reply.status for reply in replies(read_all(client))] == [200, 200]
+
+    told = [request.tls for request in https.telling.requests]
+    assert told[0] is told[1]
+    assert len(told[0].client_certificate) == 5  # type: ignore[union-attr]
+
+
+def test_reload_keeps_connections_and_gives_new_ones_the_new_certificate(
+    serve: Serve, tmp_path: Path
+) -> None:
+    served = certificates(tmp_path)
+    https = serve(served=served)
+    with https.secure() as old:
+        old.sendall(GET)
+        assert old.recv(65_536).startswith(b"HTTP/1.1 200")
+        certificates(tmp_path)  # writes another one
+        assert https.ask(served.reload) == []
+        with https.secure() as new:
+            before, after = (item.getpeercert(binary_form=True) for item in (old, new))
+            assert before != after
+        old.sendall(CLOSE)
+        assert replies(read_all(old))[0].status == 200
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_handshakes_leave_nothing_and_say_nothing(serve: Serve, seed: int) -> None:
+    https = serve(limits=replace(LIMITS, handshake_seconds=0.3))
+    draw = random.Random(seed)
+    clients = []
+    with undecodable_names_unreported():
+        for _ in range(50):
+            damaged = bytearray(client_hello())
+            for _ in range(draw.randint(1, 4)):
+                damaged[draw.randrange(5, len(damaged))] = draw.randrange(256)
+            clients.append(https.connect())
+            clients[-1].sendall(damaged)
+        for client in clients:
+            read_all(client)
+            client.close()
+        https.wait_until(lambda: not https.front._connections)
+
+    assert sum(https.handshakes.failures.values()) == 50
+
+
+@pytest.mark.parametrize("how", ["reset", "close"])
+@pytest.mark.parametrize("share", [0, 40, 10_000])
+def test_client_that_leaves_is_forgotten(serve: Serve, how: str, share: int) -> None:
+    https = serve()
+
+    with https.connect() as client:
+        client.sendall(client_hello()[:share])
+        if how == "reset":
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+
+    https.wait_until(lambda: https.handshakes.failures)
+    https.wait_until(lambda: not https.front._connections)
+    assert https.handshakes.failures == {CLIENT_LEFT: 1}
+
+
+def test_request_in_the_packet_that_ends_the_handshake_is_answered(serve: Serve) -> None:
+    https = serve(limits=replace(LIMITS, linger_seconds=0.1))
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = client_context().wrap_bio(incoming, outgoing, server_hostname="localhost")
+
+    with https.connect() as plain:
+        while True:
+            try:
+                client.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                plain.sendall(outgoing.read())
+                incoming.write(plain.recv(65_536))
+        client.write(CLOSE)
+        plain.sendall(outgoing.read())  # Finished and the request in one
+        incoming.write(read_all(plain))
+        (reply,) = replies(client.read(65_536))
+
+    assert reply.body == b"GET /a? 0"
+
+
+def test_many_clients_at_once(serve: Serve) -> None:
+    https = serve()
+    with ExitStack() as stack:
+        clients = [stack.enter_context(https.secure()) for _ in range(50)]
+        for client in clients:
+            client.sendall(CLOSE)
+        statuses = [replies(read_all(client))[0].status for client in clients]
+
+    assert statuses == [200] * 50
+    https.wait_until(lambda: not https.front._connections)
+
+
+BIG = 8 * 1024 * 1024
+"""More than the system holds for a client that takes nothing."""
+
+
+def test_client_that_takes_nothing_of_its_response_is_cut_off(serve: Serve) -> None:
+    https = serve(responder=Telling(BIG), limits=replace(LIMITS, stalled_write_seconds=0.3))
+
+    with https.secure() as client:
+        client.sendall(GET)
+        https.wait_until(lambda: https.sink.notices)
+        https.wait_until(lambda: not https.front._connections)
+
+        assert len(read_all(client)) < BIG
+
+
+def test_stalled_client_is_seen_and_goes_on_where_it_stopped(serve: Serve) -> None:
+    https = serve(responder=Telling(BIG), limits=replace(LIMITS, linger_seconds=0.1))
+
+    with https.secure() as client:
+        client.sendall(GET + CLOSE)
+        https.wait_until(lambda: https.sink.notices)
+        (connection,) = https.ask(lambda: list(https.front._connections))
+        https.wait_until(lambda: connection.progress.stalled_at is not None)
+        assert https.ask(connection._transport.get_write_buffer_size) > 0
+        assert len(https.sink.notices) == 1  # the second has to wait
+        answers = replies(read_all(client))
+
+    assert [len(answer.body) for answer in answers] == [BIG, BIG]
+    assert connection.progress.stalled_at is None
+
+
+def test_goodbye_in_the_middle_of_a_request_is_not_worth_a_word(serve: Serve) -> None:
+    held = Held()
+    https = serve(responder=held)
+
+    with https.secure() as client:
+        client.sendall(GET)
+        https.wait_until(lambda: held.requests)
+        client.settimeout(0.0)
+        with pytest.raises(ssl.SSLError):
+            client.unwrap()  # says goodbye, and does not wait for the other's
+        (connection,) = https.ask(lambda: list(https.front._connections))
+        https.wait_until(lambda: connection._has_left)
+        https.ask(held.release)
+        https.wait_until(lambda: not https.front._connections)
+
+    assert [notice.elb_status for notice in https.sink.notices] == [460]
+
+
+def test_garbage_after_the_handshake_ends_the_connection(serve: Serve) -> None:
+    https = serve()
+
+    with https.secure() as client:
+        client.sendall(GET)
+        client.recv(65_536)
+        raw = socket.socket(fileno=client.detach())
+    with raw:
+        raw.settimeout(DEADLINE_SECONDS)
+        raw.sendall(b"garbage" * 100)
+        read_all(raw)
+        https.wait_until(lambda: not https.front._connections)
+
+    assert not https.handshakes.failures
+
+
+@pytest.mark.parametrize("share", [0, 40])
+def test_abort_ends_handshakes(serve: Serve, share: int) -> None:
+    https = serve()
+    with https.connect() as client:
+        client.sendall(client_hello()[:share])
+        https.wait_until(lambda: https.front._connections)
+        (handshake,) = https.ask(lambda: list(https.front._connections))
+        https.wait_until(lambda: handshake._task is not None or not share)
+        https.ask(https.front.abort)
+
+        assert read_all(client) == b""
+        assert https.count == 0
+        https.wait_until(lambda: handshake._task is None or handshake._task.done())
+    assert not https.handshakes.failures
+
+
+def test_hasty_drain_does_not_wait_for_handshakes(serve: Serve) -> None:
+    https = serve()
+    with https.connect() as client:
+        https.wait_until(lambda: https.front._connections)
+        https.run(https.front.drain(is_hasty=True))
+
+        assert read_all(client) == b""
+
+
+# Clients that people have
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("authority") / "ca.pem"
+    AUTHORITY.cert_pem.write_to_path(str(path))
+    return path
+
+
+def output_of(*command: str, said: bytes = b"") -> str:
+    done = subprocess.run(
+        command, input=said, capture_output=True, timeout=DEADLINE_SECONDS, check=False
+    )
+    return done.stdout.decode() + done.stderr.decode()
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is missing: make tools installs it")
+@pytest.mark.parametrize("options", [(), ("--http1.1",), ("--tls-max", "1.2"), ("--http1.0",)])
+def test_curl_is_answered(serve: Serve, authority: Path, options: tuple[str, ...]) -> None:
+    https = serve(served=with_http_1_alone(authority.parent))
+    url = f"https://localhost:{https.port}/a"
+
+    assert output_of("curl", "-sS", *options, "--cacert", str(authority), url) == "GET /a? 0"
+
+
+def with_http_1_alone(folder: Path) -> Certificates:
+    return certificates(folder, alpn=("http/1.1",))
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is missing")
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (("-tls1_3", "-brief"), "Protocol version: TLSv1.3"),
+        (("-tls1_2", "-brief"), "Ciphersuite: ECDHE-ECDSA-AES128-GCM-SHA256"),
+        (("-tls1_1",), "Cipher is (NONE)"),
+        (("-tls1_2", "-cipher", "AES128-SHA"), "Cipher is (NONE)"),
+        (("-alpn", "http/1.1"), "ALPN protocol: http/1.1"),
+        ((), "Verify return code: 0 (ok)"),
+        ((), "Compression: NONE"),
+    ],
+)
+def test_openssl_sees_what_the_policy_says(
+    serve: Serve, authority: Path, options: tuple[str, ...], found: str
+) -> None:
+    https = serve()
+    there = ("-connect", f"127.0.0.1:{https.port}", "-servername", "localhost")
+    trust = ("-CAfile", str(authority), "-verify_hostname", "localhost")
+
+    assert found in output_of("openssl", "s_client", *there, *trust, *options, said=b"Q\n")
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is missing")
+def test_renegotiation_is_refused(serve: Serve, authority: Path) -> None:
+    https = serve()
+    there = ("-connect", f"127.0.0.1:{https.port}", "-servername", "localhost", "-tls1_2")
+    said = output_of("openssl", "s_client", *there, "-CAfile", str(authority), said=b"R\n")
+
+    assert "RENEGOTIATING" in said
+    assert "no renegotiation" in said

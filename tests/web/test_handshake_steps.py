@@ -1,0 +1,116 @@
+"""What a connection does around its handshake, step by step, in time that stands still."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gateway.core.limits import SWEEP_SECONDS, Limits
+from gateway.web.handshake import CLIENT_LEFT, TIME_OUT, Handshake, Handshakes
+from tests.web.https import certificates
+from tests.web.peer import CLIENT, GET, SERVER, Peer, Serve, World
+
+LIMITS = Limits()
+HELLO = b"\x16\x03\x01\x02\x00\x01"
+
+
+def connect(world: World, folder: Path) -> tuple[Peer, Counter[str]]:
+    """Return a client of an HTTPS listener, and what is counted."""
+    handshakes = Handshakes(world.front, certificates(folder), make={})
+    handshake = handshakes()
+    names = {"peername": CLIENT, "sockname": SERVER}
+    peer = Peer(world.loop, handshake, names=names)  # type: ignore[arg-type]
+    world.peers.append(peer)
+    handshake.connection_made(peer)
+    world.turn()
+    return peer, handshakes.failures
+
+
+def test_nothing_is_read_between_the_first_bytes_and_the_tls_layer(
+    serve: Serve, tmp_path: Path
+) -> None:
+    peer, _ = connect(serve(), tmp_path)
+
+    assert not peer.is_reading_paused
+    peer.send(HELLO)
+    assert peer.is_reading_paused
+
+
+def test_defect_ends_one_connection_and_is_told(serve: Serve, tmp_path: Path) -> None:
+    world = serve()
+    peer, failures = connect(world, tmp_path)
+
+    peer.send(HELLO)  # the event loop has no TLS for a transport that is none of its own
+    world.turn()
+
+    assert peer.is_aborted
+    assert failures == {"UNKNOWN": 1}
+    (warning,) = world.warnings
+    assert "start_tls" in warning
+
+
+@pytest.mark.parametrize("seconds", [1.0, LIMITS.handshake_seconds])
+def test_silent_client_is_cut_off_at_the_limit(
+    serve: Serve, tmp_path: Path, seconds: float
+) -> None:
+    world = serve(limits=replace(LIMITS, handshake_seconds=seconds))
+    peer, failures = connect(world, tmp_path)
+
+    world.wait(seconds - SWEEP_SECONDS)
+    assert not peer.is_aborted
+    world.wait(SWEEP_SECONDS)
+    assert peer.is_aborted
+    assert failures == {TIME_OUT: 1}
+
+
+def test_client_that_leaves_without_a_word_is_counted(serve: Serve, tmp_path: Path) -> None:
+    world = serve()
+    peer, failures = connect(world, tmp_path)
+
+    peer.leave()
+    world.turn()
+
+    assert failures == {CLIENT_LEFT: 1}
+    assert world.front._connections == set()
+
+
+def test_client_too_many_is_neither_served_nor_a_failed_handshake(
+    serve: Serve, tmp_path: Path
+) -> None:
+    world = serve(limits=replace(LIMITS, connections=1))
+    connect(world, tmp_path)
+    peer, failures = connect(world, tmp_path)
+
+    assert peer.is_aborted
+    assert failures == {}
+    assert len(world.front._connections) == 1
+
+
+def test_plain_http_is_refused_and_lingers(serve: Serve, tmp_path: Path) -> None:
+    world = serve()
+    peer, failures = connect(world, tmp_path)
+
+    peer.send(GET)
+    peer.send(GET)
+    assert peer.statuses == [400]
+    assert peer.is_half_closed
+    world.wait(LIMITS.linger_seconds - SWEEP_SECONDS)
+    assert not peer.is_aborted
+    world.wait(SWEEP_SECONDS)
+    assert peer.is_aborted
+    assert failures == {"HTTP_REQUEST": 1}
+    assert world.noted == [(400, len(peer.received))]
+
+
+def test_abort_ends_a_handshake_without_counting_it(serve: Serve, tmp_path: Path) -> None:
+    world = serve()
+    peer, failures = connect(world, tmp_path)
+    (handshake,) = world.front._connections
+    assert isinstance(handshake, Handshake)
+
+    world.front.abort()
+    world.turn()
+
+    assert peer.is_aborted
+    assert failures == {}
