@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 import h2.config
 import h2.connection
 import h2.events
+import h2.exceptions
 import uvloop
 
 MOST_SECONDS = 120
@@ -207,7 +208,7 @@ class Http2(Client):
         data = await self.reader.read(READ_BYTES)
         if not data:
             raise EOFError("in a response") if begun else Raced
-        events = self.codec.receive_data(data)
+        events = self._received(data, begun=begun)
         self.writer.write(self.codec.data_to_send())
         for event in events:
             if isinstance(event, h2.events.ConnectionTerminated):
@@ -215,6 +216,16 @@ class Http2(Client):
                 if (event.last_stream_id or 0) < stream:
                     raise Raced
         return events
+
+    def _received(self, data: bytes, *, begun: bool) -> list[h2.events.Event]:
+        """Read frames; behind a GOAWAY the library takes none, not even that a stream that came too
+        late was refused."""
+        try:
+            return self.codec.receive_data(data)
+        except h2.exceptions.ProtocolError as error:
+            if b"\x00\x00\x08\x07" in data and not begun:
+                raise Raced from error
+            raise
 
     async def open(self) -> None:
         """Connect, unless the connection at hand goes on: a GOAWAY may wait unread."""

@@ -1,6 +1,7 @@
 """An HTTPS listener from its settings: the certificates, and what its socket makes of a client."""
 
 import os
+import shlex
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,6 +47,14 @@ def handshakes(front: Front, found: Certificates) -> Handshakes:
     """Return what makes a connection's protocol: HTTP/2 or HTTP/1.1 behind a TLS handshake."""
     http2 = partial(Http2Connection, front, Held())
     return Handshakes(front, found, make={"h2": http2, "http/1.1": partial(Connection, front)})
+
+
+def curl_option(https: Https | None) -> str:
+    """Return what makes curl trust a certificate that was made on the spot, with a blank behind
+    it."""
+    if https is None or https.certificates:
+        return ""
+    return f"--cacert {shlex.quote(str(state_directory(os.environ) / 'ca.pem'))} "
 
 
 def watch(loop: AbstractEventLoop, found: Certificates, say: Callable[[str], None]) -> None:

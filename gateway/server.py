@@ -1,83 +1,148 @@
-"""The listening socket, the signals and the life of the server around a front.
+"""The signals and the life of the server around a front, in this process or with workers.
 
-While the handler is imported signals end the process; from the moment that the listener is
-announced they stop the server. The listener's own front is served by the event loop itself. The
-portable front runs under uvicorn, which raises a captured SIGTERM again when it is done; that would
-end a clean stop with status 143, so our handlers take that second delivery.
+While the handler is imported into this process signals end it at once; while environments start
+they end these first. From the moment that the listener is announced SIGINT and SIGTERM stop the
+server, and SIGHUP reloads what has changed on the disk while socket and connections stay.
+
+The listener's own front is served by the event loop itself. The portable front runs under uvicorn,
+which raises a captured SIGTERM again when it is done; that would end a clean stop with status 143,
+so our handlers take that second delivery.
 """
 
 import asyncio
-import errno
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import (
+    AsyncExitStack,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
+from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 
 import uvicorn
 import uvloop
 
-from gateway import compose, memory
+from gateway import compose, https, memory, systemd, workers
 from gateway.config.settings import Serving
 from gateway.core.errors import InvalidSetting
 from gateway.core.interfaces import Sink
+from gateway.core.notices import OperatorWarning
+from gateway.sockets import BACKLOG, opened, port_of, url_of
+from gateway.systemd import Notifier
+from gateway.telemetry.writer import to_stderr
 from gateway.web.front import Front
+from gateway.wire.tls import Certificates, undecodable_names_unreported
+from gateway.workers import STOPPING, Place, terminals
 
-BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 60
 """ALB's `idle_timeout.timeout_seconds` (alb.md 4.1)."""
 
-STOPPING = (signal.SIGINT, signal.SIGTERM)
-
-ADVICE: dict[int | None, str] = {
-    errno.EADDRINUSE: "choose another --port, 0 for any free one",
-    errno.EACCES: "ports below 1024 are for root, choose another --port",
-}
+SIGNAL_TURNS = 3
+"""Turns of the event loop after which a signal that came before has been handed on."""
 
 
-def listening_socket(host: str, port: int) -> socket.socket:
-    """Return a bound, listening TCP socket; raises InvalidSetting when the address cannot be
-    had."""
-    with ExitStack() as stack:
-        try:
-            family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-            listening = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind((host, port))
-            listening.listen(BACKLOG)
-        except (OSError, UnicodeError) as error:  # UnicodeError: no host name at all
-            raise InvalidSetting(f"cannot listen on {host}:{port}: {reason(error)}") from error
-        stack.pop_all()  # it is the caller's now
-    listening.setblocking(False)  # noqa: FBT003 - the standard library's signature
-    return listening
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What a process serves, where, and to whom it says so."""
+
+    serving: Serving
+    sink: Sink | None
+    listening: socket.socket
+    notifier: Notifier
+    announce: workers.Announce
+    place: Place | None = None
+    """Where this process stands among workers; None when it is the only one."""
 
 
-def reason(error: OSError | UnicodeError) -> str:
-    """Return why an address cannot be had, and what to do about it."""
-    said = getattr(error, "strerror", None) or str(error)
-    number = getattr(error, "errno", None)
-    return f"{said}; {ADVICE.get(number, 'choose another --host')}"
+@dataclass(frozen=True, slots=True)
+class Secured:
+    """What an HTTPS listener has beside its socket."""
+
+    certificates: Certificates
+    hint: str
+    """What the operator should know of them."""
 
 
-def url_of(listening: socket.socket) -> str:
-    """Return the URL of a listening socket."""
-    host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+class StartEnded(Exception):
+    """A signal has ended the start; everything that had begun is gone."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 def run(serving: Serving, sink: Sink | None, on_ready: Callable[[str, str], None]) -> None:
-    """Serve until SIGINT or SIGTERM; raises InvalidSetting when it cannot start."""
+    """Serve until SIGINT or SIGTERM, with workers if there are to be some.
+
+    Raises InvalidSetting when it cannot start, and SystemExit with the status of a worker that
+    cannot.
+    """
+    if not serving.is_in_process or workers.is_parent(serving):
+        for number in (*STOPPING, signal.SIGHUP):
+            signal.signal(number, _end_start)
+    try:
+        with ExitStack() as stack:
+            _run(serving, sink, on_ready, stack)
+    except StartEnded as ended:
+        signal.signal(ended.number, signal.SIG_DFL)
+        os.kill(os.getpid(), ended.number)
+
+
+def _end_start(number: int, _frame: FrameType | None) -> None:
+    raise StartEnded(number)
+
+
+def _run(
+    serving: Serving, sink: Sink | None, on_ready: Callable[[str, str], None], stack: ExitStack
+) -> None:
+    notifier = systemd.notifier(os.environ, compose.CLOCK.monotonic)
+    place = stack.enter_context(workers.taken_place(os.environ))
+    if place is not None:
+        share = serving.share(place.number)
+        _run_here(Stage(share, sink, place.listening, notifier, place.say_ready, place))
+        return
+    handed_over = systemd.handed_over(os.environ)
+    socket_of = opened(serving.host, serving.port, serving.uds, handed_over)
+    listening = stack.enter_context(socket_of)
+    announce = partial(on_ready, url_of(listening, serving.scheme))
+    if serving.workers == 1:
+        _run_here(Stage(serving, sink, listening, notifier, announce))
+        return
+    status = workers.run(serving, listening, notifier, announce)
+    on_stopping(signal.SIG_DFL)
+    if status:
+        raise SystemExit(status)
+
+
+def _run_here(stage: Stage) -> None:
+    """Serve in this process."""
     with ExitStack() as stack:
-        listening = stack.enter_context(listening_socket(serving.host, serving.port))
-        if serving.is_in_process:
-            stack.enter_context(compose.function_process(serving.function))
-        on_stopping(signal.SIG_DFL)
+        if stage.serving.is_in_process:
+            stack.enter_context(compose.function_process(stage.serving.function))
+            on_stopping(signal.SIG_DFL)
         memory.calm_collector()
         stack.enter_context(_unwrapped_settings())
+        secured = stack.enter_context(_secured(stage.serving))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(serving, sink, listening, on_ready))
+            runner.run(_serve(stage, secured))
         on_stopping(signal.SIG_DFL)  # a thread of the user's module may keep Python from ending
+
+
+@contextmanager
+def _secured(serving: Serving) -> Iterator[Secured | None]:
+    """Read or make the certificates of an HTTPS listener; None for plain HTTP."""
+    if serving.https is None:
+        yield None
+        return
+    found = https.certificates(serving.https, serving.host, compose.CLOCK)
+    with undecodable_names_unreported(), found as (certificates, hint):
+        yield Secured(certificates, hint)
 
 
 def on_stopping(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
@@ -90,43 +155,53 @@ def on_stopping(handler: Callable[[int, FrameType | None], object] | signal.Hand
 
 @contextmanager
 def _unwrapped_settings() -> Iterator[None]:
-    """Raise an InvalidSetting as it is, not in the group that a TaskGroup makes of it."""
+    """Raise an InvalidSetting as it is, not in the groups that TaskGroups make of it."""
     try:
         yield
     except ExceptionGroup as group:
-        invalid = group.subgroup(InvalidSetting)
+        invalid: BaseException | None = group.subgroup(InvalidSetting)
+        while isinstance(invalid, ExceptionGroup):
+            invalid = invalid.exceptions[0]
         if invalid is None:
             raise
-        raise invalid.exceptions[0] from group
+        raise invalid from group
 
 
-async def _serve(
-    serving: Serving,
-    sink: Sink | None,
-    listening: socket.socket,
-    on_ready: Callable[[str, str], None],
-) -> None:
-    memory.give_back(asyncio.get_running_loop())
+async def _serve(stage: Stage, secured: Secured | None) -> None:
+    serving, sink = stage.serving, stage.sink
+    loop = asyncio.get_running_loop()
+    memory.give_back(loop)
+    stage.notifier.watch(loop)
+    if stage.place is not None:
+        stage.place.watch_parent()
+    on_hangup: list[compose.Reload] = []
+    if secured is not None:
+        say = partial(_say, sink)
+        https.watch(loop, secured.certificates, say)
+        on_hangup.append(partial(_renew, secured.certificates, say))
     async with AsyncExitStack() as stack:
         with nullcontext() if serving.is_in_process else _start_that_can_be_ended():
-            function = compose.invokable(serving, sink)
+            function = compose.invokable(serving, sink, on_hangup)
             invoker, isolation = await stack.enter_async_context(function)
-        seen_as = compose.listener(serving, "http", listening.getsockname()[1])
-        url = url_of(listening)
+        # From here to the handlers of those who serve the event loop does not turn once, so a
+        # signal that comes meanwhile finds them.
+        await stack.enter_async_context(_reloading(on_hangup, stage))
+        seen_as = compose.listener(serving, serving.scheme, port_of(stage.listening))
+        said = [isolation, secured.hint] if secured else [isolation]
+        on_ready = partial(_say_ready, stage, "\n".join(filter(None, said)))
         if serving.server == "uvicorn":
             portable = compose.portable_front(serving, seen_as, invoker, sink)
-            web = uvicorn.Server(_uvicorn_config(portable))
-            on_stopping(web.handle_exit)
-            on_ready(url, isolation)
-            await web.serve(sockets=[listening])
+            await _serve_portable(portable, stage, on_ready)
         else:
             front = compose.listener_front(serving, seen_as, invoker, sink)
-            await _serve_front(front, listening, lambda: on_ready(url, isolation))
+            protocols = https.handshakes(front, secured.certificates) if secured else front
+            await _serve_front(front, protocols, stage, on_ready)
 
 
 @contextmanager
 def _start_that_can_be_ended() -> Iterator[None]:
-    """Have SIGINT and SIGTERM end the process once everything that was started is gone."""
+    """Have a signal cancel the start and raise StartEnded; whoever serves then takes the signals
+    over."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     signals: list[int] = []
 
@@ -135,20 +210,90 @@ def _start_that_can_be_ended() -> Iterator[None]:
         if task is not None:
             task.cancel()
 
-    for number in STOPPING:
+    for number in (*STOPPING, signal.SIGHUP):
         loop.add_signal_handler(number, cancel, number)
     try:
         yield
-    finally:
-        for number in STOPPING:
-            loop.remove_signal_handler(number)
-        on_stopping(signal.SIG_DFL)
+    except asyncio.CancelledError:
         if signals:
-            os.kill(os.getpid(), signals[0])
+            raise StartEnded(signals[0]) from None
+        raise
+
+
+def _say_ready(stage: Stage, isolation: str) -> None:
+    stage.announce(isolation)
+    stage.notifier.ready(_status(stage))
+
+
+def _status(stage: Stage) -> str:
+    return f"listening on {url_of(stage.listening, stage.serving.scheme)}"
+
+
+def _say(sink: Sink | None, text: str) -> None:
+    """Tell the operator."""
+    if sink is not None:
+        sink.emit(OperatorWarning(text))
+    else:
+        to_stderr(f"gateway: {text}")
+
+
+async def _renew(certificates: Certificates, say: Callable[[str], None]) -> str:
+    """Read certificates again; what is wrong is said at once and is no failure of the reload, since
+    the ones before stay in use."""
+    for problem in certificates.reload():
+        say(problem)
+    return ""
+
+
+@asynccontextmanager
+async def _reloading(reloads: list[compose.Reload], stage: Stage) -> AsyncIterator[None]:
+    """Have each SIGHUP run the reloads, until the block ends; that of a terminal that is gone stops
+    the server, as it always has."""
+    asked, at_start = asyncio.Event(), terminals()
+
+    def hang_up() -> None:
+        if terminals() == at_start:
+            asked.set()
+        else:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hang_up)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(_reload_when_asked(asked, reloads, stage))
+        yield
+        task.cancel()
+
+
+async def _reload_when_asked(
+    asked: asyncio.Event, reloads: list[compose.Reload], stage: Stage
+) -> None:
+    """Run all reloads, one round after the other; what fails leaves the old in place."""
+    while True:
+        await asked.wait()
+        asked.clear()
+        stage.notifier.reloading()
+        failures = [failure for reload in reloads if (failure := await _failure(reload))]
+        if stage.serving.is_quiet:  # else the console has said it
+            for failure in failures:
+                to_stderr(f"gateway: not reloaded: {failure}")
+        said = "; ".join([_status(stage), *failures])
+        stage.notifier.ready(said)
+
+
+async def _failure(reload: compose.Reload) -> str:
+    """Run a reload; returns what went wrong, a defect of ours, too."""
+    try:
+        return await reload()
+    except Exception as error:  # noqa: BLE001 - what serves must go on
+        to_stderr(f"gateway: the reload failed: {error!r}")
+        return repr(error)
 
 
 async def _serve_front(
-    front: Front, listening: socket.socket, on_ready: Callable[[], None]
+    front: Front,
+    protocols: Callable[[], asyncio.Protocol],
+    stage: Stage,
+    on_ready: Callable[[], None],
 ) -> None:
     """Accept until told to stop, then drain: SIGTERM waits for idle connections too, Ctrl-C does
     not."""
@@ -156,10 +301,12 @@ async def _serve_front(
     signals: asyncio.Queue[int] = asyncio.Queue()
     for number in STOPPING:
         loop.add_signal_handler(number, signals.put_nowait, number)
-    accepting = await loop.create_server(front, sock=listening, backlog=BACKLOG)
+    # Of a Unix socket, too: create_unix_server removes the file, which is its creator's to remove.
+    accepting = await loop.create_server(protocols, sock=stage.listening, backlog=BACKLOG)
     front.start_sweep()
     on_ready()
     first = await signals.get()
+    stage.notifier.stopping()
     accepting.close()
     async with asyncio.TaskGroup() as tasks:
         impatience = tasks.create_task(_abort_on_interrupt(signals, front))
@@ -173,6 +320,28 @@ async def _abort_on_interrupt(signals: asyncio.Queue[int], front: Front) -> None
     while await signals.get() != signal.SIGINT:
         pass
     front.abort()
+
+
+async def _serve_portable(front: object, stage: Stage, on_ready: Callable[[], None]) -> None:
+    """Have uvicorn serve, whose own handlers take the signals; one that came before counts."""
+    web = uvicorn.Server(_uvicorn_config(front))
+    loop, early = asyncio.get_running_loop(), list[int]()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stage.notifier.stopping()
+        web.handle_exit(number, frame)
+
+    for number in STOPPING:
+        loop.add_signal_handler(number, early.append, number)
+    for _ in range(SIGNAL_TURNS):
+        await asyncio.sleep(0)  # noqa: TID251 - no time passes here
+    for number in STOPPING:
+        loop.remove_signal_handler(number)
+    on_stopping(stop)
+    for came in early:
+        stop(came, None)
+    on_ready()
+    await web.serve(sockets=[stage.listening])
 
 
 def _uvicorn_config(front: object) -> uvicorn.Config:

@@ -1,25 +1,31 @@
 """`gateway serve`: a handler behind a listener."""
 
 import functools
+import shlex
 import sys
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 
 from gateway import server
+from gateway.cli.https_options import https_options
 from gateway.cli.options import Seconds, function_options, listener_options
+from gateway.config.https import Https
 from gateway.config.settings import Function, Serving
 from gateway.core.attributes import Attributes
 from gateway.core.errors import InvalidSetting
 from gateway.core.interfaces import Sink
 from gateway.core.limits import Limits, with_limit
+from gateway.https import curl_option
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.console import Console
 from gateway.telemetry.fanout import Fanout
 from gateway.telemetry.function_logs import FunctionLogs
 from gateway.telemetry.writer import LineWriter
+from gateway.workers import is_parent
 
 DROPPED_LINES = {
     "text": "(COUNT lines dropped: they came faster than they could be written)",
@@ -30,6 +36,7 @@ DROPPED_LINES = {
 @click.command(short_help="Serve a handler as an Application Load Balancer would.")
 @function_options
 @listener_options
+@https_options
 @click.option(
     "--host",
     default="127.0.0.1",
@@ -39,11 +46,24 @@ DROPPED_LINES = {
 )
 @click.option(
     "--port",
-    default=8080,
-    show_default=True,
     type=click.IntRange(0, 65535),
     metavar="PORT",
-    help="Port to listen on; 0 picks a free one.",
+    help="Port to listen on; 0 picks a free one.  [default: 8080, with HTTPS 8443]",
+)
+@click.option(
+    "--uds",
+    default="",
+    metavar="PATH",
+    help="Listen on a Unix socket instead of an address.",
+)
+@click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 256),
+    metavar="N",
+    help="Processes behind the one socket; they share --concurrency, --threads and "
+    "--min-environments.",
 )
 @click.option(
     "--concurrency",
@@ -145,6 +165,8 @@ def serve(
     access_log: str,
     log_format: Literal["text", "json"],
     limit: tuple[str, ...],
+    https: Https | None,
+    port: int | None,
     *,
     quiet: bool,
     reload: bool,
@@ -154,7 +176,7 @@ def serve(
     """Serve HANDLER (module.function) over HTTP as an Application Load Balancer would.
 
     Ctrl-C or SIGTERM stops accepting and lets running requests finish; a second Ctrl-C ends at
-    once.
+    once. SIGHUP takes in changed code, or replaces the workers one by one.
 
     The handler runs in execution environments: processes of its own that take one invocation at a
     time, with Lambda's limits in force.
@@ -162,6 +184,8 @@ def serve(
     serving = Serving(
         function,
         attributes=attributes,
+        https=https,
+        port=port if port is not None else 8443 if https else 8080,
         listener_url=as_url,
         is_reloading=reload,
         is_faithful=faithful,
@@ -173,8 +197,13 @@ def serve(
     )
     if serving.threads is not None and not serving.is_in_process:
         raise InvalidSetting("--threads is for --in-process; here --concurrency is what counts")
+    if serving.https and serving.server == "uvicorn":
+        raise InvalidSetting("--server uvicorn speaks plain HTTP; HTTPS needs the front")
+    serving.share(0)  # refuses what cannot be divided
     with ExitStack() as stack:
-        server.run(serving, sinks(serving, stack), announce if not quiet else announce_briefly)
+        sink = None if is_parent(serving) else sinks(serving, stack)
+        said = announce_briefly if quiet else partial(announce, options=curl_option(https))
+        server.run(serving, sink, said)
 
 
 def sinks(serving: Serving, stack: ExitStack) -> Sink | None:
@@ -190,7 +219,9 @@ def sinks(serving: Serving, stack: ExitStack) -> Sink | None:
         target = sys.stdout if serving.access_log == "-" else serving.access_log
         found.append(AccessLog(stack.enter_context(LineWriter(target))))
     if serving.function_logs:
-        found.append(stack.enter_context(FunctionLogs(Path(serving.function_logs))))
+        found.append(
+            stack.enter_context(FunctionLogs(Path(serving.function_logs), serving.function.logging))
+        )
     return Fanout(found) if found else None
 
 
@@ -199,9 +230,11 @@ def announce_briefly(url: str, _isolation: str) -> None:
     click.echo(f"listening on {url}")
 
 
-def announce(url: str, isolation: str) -> None:
+def announce(url: str, isolation: str, options: str = "") -> None:
     """Say where the listener is, how to try it, and how isolated the function is."""
     announce_briefly(url, isolation)
     reachable = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
-    click.echo(f"try: curl -i '{reachable}/any/path?x=1&x=2'")
+    if url.startswith("unix:"):
+        options, reachable = f"--unix-socket {shlex.quote(url[5:])} ", "http://localhost"
+    click.echo(f"try: curl -i {options}'{reachable}/any/path?x=1&x=2'")
     click.echo(isolation)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from gateway.config.https import Https
 from gateway.core.arn import checked_target_group_arn, function_arn, target_group_arn
 from gateway.core.attributes import Attributes
 from gateway.core.errors import InvalidSetting
@@ -118,6 +119,13 @@ class Serving:
     """Processes behind the one socket."""
     uds: str = ""
     """Path of a Unix socket to listen on instead of host and port."""
+    https: Https | None = None
+    """None: plain HTTP."""
+
+    @property
+    def scheme(self) -> str:
+        """Return the scheme of the listener's URL."""
+        return "https" if self.https else "http"
 
     def share(self, number: int) -> "Serving":
         """Return the settings of a worker, counted from 0: concurrency, threads and

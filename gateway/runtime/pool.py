@@ -6,8 +6,9 @@ loop; who gets none is throttled, or waits for one, first come, first served. A 
 the environment says that it is free, which is later than the response (lambda.md 1.10).
 
 Environments of replaced code finish what they run and count until then. So there are never more
-than `concurrency` environments, and beside them those that a replace prepares: one, or
-`min_environments`. One timer a second retires idle ones and reports the throttled.
+than `concurrency` environments, and beside them those that a replace prepares: as many as have
+worked lately, so that a reload under load makes nobody wait for a cold start. One timer a second
+retires idle ones and reports the throttled.
 """
 
 import asyncio
@@ -28,6 +29,9 @@ WAITING_LIMIT = 1000
 
 SWEEP_SECONDS = 1.0
 """How often idle environments are looked at and throttled invocations reported."""
+
+LATELY_SECONDS = 10.0
+"""An environment that ran something in this time is replaced before traffic moves."""
 
 LIFETIME_SECONDS = 4 * 3600.0
 """AWS ends environments every few hours (lambda.md 1.10); ours end when next idle after this,
@@ -84,7 +88,8 @@ class Leases:
     As long as somebody waits, all leases are taken.
     """
 
-    def __init__(self, settings: PoolSettings, sink: Sink) -> None:
+    def __init__(self, settings: PoolSettings, sink: Sink, reason: str = "") -> None:
+        """Take the limits, and what a refusal says where it is not about environments."""
         self.running = 0
         self.limit = settings.concurrency
         self._seconds = settings.queue_timeout_seconds
@@ -92,7 +97,7 @@ class Leases:
         self._waiters: deque[asyncio.Future[bool]] = deque()
         """In order of arrival; the result says whether they got a lease."""
         self._throttled = 0
-        self._reason = (
+        self._reason = reason or (
             f"all {self.limit} execution environments are busy; raise --concurrency, "
             "or let invocations wait with --queue-timeout"
         )
@@ -238,7 +243,7 @@ class Pool:
         generation = self._last_generation
         slots: list[Slot] = []
         try:
-            for _ in range(max(self._min_environments, 1)):
+            for _ in range(max(self._min_environments, self._used_lately(), 1)):
                 slots.append(self._made(make, generation))  # noqa: PERF401 - a later one may fail
             await together([slot.environment.init() for slot in slots])
         except BaseException:
@@ -248,6 +253,11 @@ class Pool:
             self._close(*slots)
         else:
             self._move(make, slots)
+
+    def _used_lately(self) -> int:
+        """Return how many environments run something, or did a moment ago."""
+        since = self._clock.monotonic() - LATELY_SECONDS
+        return sum(slot.invocation is not None or slot.idle_since > since for slot in self._slots)
 
     def _move(self, make: Make, slots: list[Slot]) -> None:
         """Make these the current generation; who runs in the former one is closed when free."""

@@ -85,6 +85,11 @@ def test_trace_of_an_init_that_failed_is_on_the_console(code: Path) -> None:
         (["--runtime", "provided.al2023"], "Runtime.InvalidEntrypoint"),
         (["--threads", "4"], "--threads is for --in-process; here --concurrency is what counts"),
         (["--function-logs", "/proc/none"], "/proc/none"),
+        (
+            ["--workers", "3", "--concurrency", "2"],
+            "3 workers cannot share 2 invocations at once; raise --concurrency, or take fewer",
+        ),
+        (["--workers", "2", "--region", "mars"], "region 'mars' is not valid"),
     ],
 )
 def test_bad_setting_of_environments_is_one_line(code: Path, options: list[str], line: str) -> None:
@@ -142,6 +147,8 @@ def without_privilege() -> Callable[[], None] | None:
         (["--access-log", "/no/dir/log"], "log file '/no/dir/log' cannot be opened: No such"),
         (["--host", ".."], "choose another --host"),
         (["--host", "192.0.2.1"], "Cannot assign requested address; choose another --host"),
+        (["--uds", "/no/dir/s"], "cannot listen on /no/dir/s: No such file or directory; choose"),
+        (["--uds", "/dev/null"], "cannot listen on /dev/null: the file is no socket; remove it"),
     ],
 )
 def test_bad_setting_is_one_line(code: Path, options: list[str], line: str) -> None:
@@ -173,3 +180,12 @@ def test_line_to_try_can_be_tried(
     first, second, third = capsys.readouterr().out.splitlines()
     assert (first, third) == (f"listening on {url}", "isolation: complete")
     assert second == f"try: curl -i '{reachable}/any/path?x=1&x=2'"
+
+
+def test_line_to_try_a_unix_socket_is_fit_for_a_shell(capsys: pytest.CaptureFixture[str]) -> None:
+    announce("unix:/run/my gateway.sock", "isolation: complete")
+
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        "listening on unix:/run/my gateway.sock",
+        "try: curl -i --unix-socket '/run/my gateway.sock' 'http://localhost/any/path?x=1&x=2'",
+    ]

@@ -6,8 +6,16 @@ from typing import Any
 import pytest
 
 from gateway.core.errors import Throttled
+from gateway.core.notices import OperatorWarning
 from gateway.runtime import pool as module
-from gateway.runtime.pool import LIFETIME_SECONDS, SWEEP_SECONDS, InitFailed
+from gateway.runtime.pool import (
+    LIFETIME_SECONDS,
+    SWEEP_SECONDS,
+    InitFailed,
+    Leases,
+    PoolSettings,
+)
+from gateway.testing import FakeSink
 from tests.runtime.pool_rig import (
     Broken,
     FailingInit,
@@ -273,6 +281,17 @@ async def test_raised_before_free_is_said_leaves_the_count_right() -> None:
         assert len(rig.made) == 2
 
 
+async def test_leases_of_something_else_say_what_to_do_about_it() -> None:
+    sink = FakeSink()
+    leases = Leases(PoolSettings(0), sink, "give another --rie")
+
+    with pytest.raises(Throttled, match=r"^give another --rie$"):
+        await leases.wait()
+    leases.report()
+
+    assert sink.notices == [OperatorWarning("invocations throttled: 1; give another --rie")]
+
+
 async def test_throttled_are_reported_once_a_second_with_the_flags() -> None:
     async with Rig(concurrency=1) as rig:
         await rig.calls(4)
@@ -402,7 +421,7 @@ async def test_exit_closes_what_runs_and_what_is_prepared() -> None:
     rig.made[1].free()  # means nothing any more
 
     assert replacing.cancelled()
-    assert [environment.closed for environment in rig.made] == [1, 1, 1]
+    assert [environment.closed for environment in rig.made] == [1, 1, 1, 1]
     assert rig.pool._idle == []
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.runtime.pool import InitFailed
+from gateway.runtime.pool import LATELY_SECONDS, InitFailed
 from tests.runtime.pool_rig import (
     Broken,
     FailingInit,
@@ -97,6 +97,33 @@ async def test_time_of_a_long_init_is_not_idle_time() -> None:
         await advance(9.0)
 
         assert rig.alive == rig.made
+
+
+@pytest.mark.parametrize(
+    ("seconds", "prepared"), [(LATELY_SECONDS - 0.1, 3), (LATELY_SECONDS, 1), (11.0, 1)]
+)
+async def test_replace_prepares_as_many_as_have_worked_lately(
+    seconds: float, prepared: int
+) -> None:
+    async with Rig() as rig:
+        await rig.calls(3)
+        for environment in rig.made:
+            environment.finish()
+        await settle()
+        await advance(seconds)
+        await rig.pool.replace(rig.make)
+        await settle()
+
+        assert [environment.inits for environment in rig.alive] == [1] * prepared
+
+
+async def test_replace_counts_who_runs_for_long_as_working() -> None:
+    async with Rig() as rig:
+        await rig.calls(2)
+        await advance(2 * LATELY_SECONDS)
+        await rig.pool.replace(rig.make)
+
+        assert [environment.inits for environment in rig.made] == [0, 0, 1, 1]
 
 
 async def test_replace_starts_the_minimum() -> None:

@@ -1,0 +1,422 @@
+"""Several processes behind one socket: the parent that starts, watches and replaces them.
+
+The parent opens the socket once and serves nothing itself: whoever waits in the socket's queue
+outlives every worker. A worker is this program once more, in a fresh interpreter with the same
+command line; a variable tells it its number and its two descriptors. Through the one it accepts.
+The other is half of a socket pair: on it the worker says that it is ready, and its end says that
+the parent has died, so that no worker stays behind.
+
+Workers have process groups of their own: Ctrl-C reaches the parent alone, which passes it on.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.config.settings import Serving
+from gateway.core.errors import InvalidSetting
+from gateway.sockets import url_of
+from gateway.systemd import Notifier
+from gateway.telemetry.writer import LineWriter, to_stderr
+
+VARIABLE = "GATEWAY_WORKER"
+
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+GRACE_SECONDS = 10.0
+"""How long a worker may outlast its drain; then it is killed."""
+
+ABORT_SECONDS = 5.0
+"""How long one may take to end at once."""
+
+STEADY_SECONDS = 60.0
+"""A worker that has served for so long has not failed at its start."""
+
+LONGEST_DELAY_SECONDS = 30.0
+
+Announce = Callable[[str], None]
+"""Says that everything serves; it is given how isolated the function is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a worker was given by its parent."""
+
+    number: int
+    """From 0 on."""
+    listening: socket.socket
+    channel: socket.socket
+
+    def say_ready(self, isolation: str) -> None:
+        """Tell the parent that this worker serves; nothing happens when the parent is gone."""
+        with suppress(OSError):
+            self.channel.sendall(f"{isolation}\n".encode())
+
+    def watch_parent(self) -> None:
+        """Stop as for SIGTERM when the parent dies; seen by a thread, because a handler's import
+        may hold up the event loop for ever."""
+        threading.Thread(target=self._wait_for_end, name="parent-watch", daemon=True).start()
+
+    def _wait_for_end(self) -> None:
+        with suppress(OSError):
+            self.channel.recv(1)
+        to_stderr(f"gateway: the parent has died, worker {self.number + 1} stops")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def is_parent(serving: Serving) -> bool:
+    """Say whether this process only looks after workers."""
+    return serving.workers > 1 and VARIABLE not in os.environ
+
+
+@contextmanager
+def taken_place(environ: MutableMapping[str, str]) -> Iterator[Place | None]:
+    """Take a worker's place out of the variables, so that nothing it starts believes to be one;
+    raises InvalidSetting when somebody else has set them."""
+    given = environ.pop(VARIABLE, "")
+    if not given:
+        yield None
+        return
+    with ExitStack() as stack:
+        try:
+            number, *descriptors = map(int, given.split())
+            listening, channel = (
+                stack.enter_context(socket.socket(fileno=descriptor)) for descriptor in descriptors
+            )
+        except (ValueError, OSError) as error:
+            raise InvalidSetting(f"{VARIABLE} is for workers, who get it; unset it") from error
+        listening.set_inheritable(False)
+        channel.set_inheritable(False)
+        yield Place(number, listening, channel)
+
+
+def division(serving: Serving) -> str:
+    """Return in a line what each worker takes of what is divided."""
+    shares = [serving.share(number) for number in range(serving.workers)]
+    threads = [share.worker_threads() for share in shares]
+    parts = [f"workers: {serving.workers}"]
+    parts.append(_sum("concurrency", [share.most_concurrent() for share in shares]))
+    if serving.is_in_process and any(threads):
+        parts.append(_sum("threads", threads))
+    if serving.min_environments:
+        parts.append(_sum("min-environments", [share.min_environments for share in shares]))
+    return "; ".join(parts)
+
+
+def _sum(name: str, shares: list[int]) -> str:
+    """Return a sum in few words: `concurrency 50 = 2 x 17 + 1 x 16`."""
+    sizes = sorted(set(shares), reverse=True)
+    return f"{name} {sum(shares)} = " + " + ".join(f"{shares.count(s)} x {s}" for s in sizes)
+
+
+def delay_seconds(deaths: int) -> float:
+    """Return how long to wait with another worker after so many quick deaths in a row."""
+    return 0.0 if deaths < 2 else min(2.0 ** (deaths - 2), LONGEST_DELAY_SECONDS)
+
+
+def ending(status: int) -> str:
+    """Return how a process has ended."""
+    if status >= 0:
+        return f"ended with status {status}"
+    with suppress(ValueError):
+        return f"was ended by {signal.Signals(-status).name}"
+    return f"was ended by signal {-status}"
+
+
+def terminals() -> list[int]:
+    """Return which standard descriptors are terminals; one that has hung up is none any more."""
+    return [descriptor for descriptor in range(3) if os.isatty(descriptor)]
+
+
+def leave_seconds(serving: Serving) -> float:
+    """Return how long a worker may take from SIGTERM to its end; uvicorn has no drain limit, there
+    the function's timeout counts."""
+    drain = serving.limits.drain_seconds
+    if serving.server == "uvicorn":
+        drain = max(drain, serving.function.timeout_seconds)
+    return drain + GRACE_SECONDS
+
+
+class Worker:
+    """One process, from its start to its end; needs a running event loop, and raises OSError when
+    there can be no process."""
+
+    def __init__(self, number: int, listening: socket.socket) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.number = number
+        self.is_leaving = False
+        self.ready_at: float | None = None
+        """Seconds of the event loop."""
+        self.isolation = ""
+        self.exited: asyncio.Future[int] = self._loop.create_future()
+        self._ready: asyncio.Future[None] = self._loop.create_future()
+        self._timer: asyncio.TimerHandle | None = None
+        self._received = b""
+        self._channel, theirs = socket.socketpair()
+        self._channel.setblocking(False)  # noqa: FBT003
+        with theirs, ExitStack() as stack:
+            stack.callback(self._channel.close)
+            self._process = _started(number, listening.fileno(), theirs.fileno())
+            stack.pop_all()
+        self._loop.add_reader(self._channel, self._read)
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    def _read(self) -> None:
+        """Take the line that says that it is ready."""
+        try:
+            data = self._channel.recv(4096)
+        except OSError:
+            data = b""
+        self._received += data
+        if self._received.endswith(b"\n"):
+            self.isolation = self._received.decode(errors="replace").rstrip("\n")
+            self.ready_at = self._loop.time()
+            self._ready.set_result(None)
+        if not data or self.ready_at is not None:
+            self._loop.remove_reader(self._channel)
+
+    async def wait_ready(self) -> bool:
+        """Wait until it serves, or has ended; says which."""
+        either: set[asyncio.Future[Any]] = {self._ready, self.exited}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        return self._ready.done() and not self.exited.done()
+
+    def is_steady(self) -> bool:
+        """Say whether it has served for a while."""
+        return self.ready_at is not None and self._loop.time() - self.ready_at >= STEADY_SECONDS
+
+    def leave(self, number: int, seconds: float) -> None:
+        """Pass on a signal to stop, and kill it when it takes longer than this."""
+        self.is_leaving = True
+        end = self._loop.time() + seconds
+        if self._timer is None or end < self._timer.when():
+            self._cancel_timer()
+            self._timer = self._loop.call_at(end, self._process.kill)
+        self._process.send_signal(number)
+
+    def reap(self) -> bool:
+        """Say whether it has ended; then its status is known."""
+        status = self._process.poll()
+        if status is None:
+            return False
+        self._cancel_timer()
+        self._loop.remove_reader(self._channel)
+        self._channel.close()
+        self.exited.set_result(status)
+        return True
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+def _started(number: int, *descriptors: int) -> subprocess.Popen[bytes]:
+    """Start this program as a worker that inherits the descriptors."""
+    return subprocess.Popen(  # noqa: S603 - the command line is our own
+        [sys.executable, *sys.orig_argv[1:]],
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, VARIABLE: " ".join(map(str, (number, *descriptors)))},
+        pass_fds=descriptors,
+        process_group=0,
+    )
+
+
+class Parent:
+    """Keeps a number of workers behind a socket, which it closes when it stops; `run` is its whole
+    life."""
+
+    def __init__(
+        self,
+        serving: Serving,
+        listening: socket.socket,
+        notifier: Notifier,
+        say: Callable[[str], None],
+    ) -> None:
+        self._count = serving.workers
+        self._leave_seconds = leave_seconds(serving)
+        self._listening = listening
+        self._notifier = notifier
+        self._say = say
+        self._division = division(serving)
+        self._status = f"listening on {url_of(listening, serving.scheme)}; {self._division}"
+        self._workers: set[Worker] = set()
+        """All that live."""
+        self._current: dict[int, Worker] = {}
+        """Who serves, or is to serve, by number; the others are leaving, or not ready yet."""
+        self._stopping = asyncio.Event()
+        self._roll_asked = asyncio.Event()
+        self._terminals = terminals()
+
+    async def run(self, announce: Announce) -> int:
+        """Serve until SIGINT or SIGTERM and return the exit status, that of a worker when workers
+        cannot start; no worker is left."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGCHLD, self._reap)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        for number in STOPPING:
+            loop.add_signal_handler(number, self._stop, number)
+        self._notifier.watch(loop)
+        try:
+            status = await self._begin()
+            if not status and not self._stopping.is_set():
+                announce(f"{self._current[0].isolation}\n{self._division}")
+                self._notifier.ready(self._status)
+                await self._serve()
+        finally:
+            self._listening.close()  # or who connects now would wait for nobody
+            await self._end()
+        return status
+
+    async def _begin(self) -> int:
+        """Start all workers and wait for them, the first one alone: what is wrong is said once.
+
+        Returns the exit status of one that could not start and has said why, else 0; raises
+        InvalidSetting for one that could not say anything.
+        """
+        for numbers in (range(1), range(1, self._count)):
+            try:
+                self._current |= {number: self._start(number) for number in numbers}
+            except OSError as error:
+                raise InvalidSetting(f"workers cannot be started: {error.strerror}") from error
+            for number in numbers:
+                worker = self._current[number]
+                if not await worker.wait_ready() and not self._stopping.is_set():
+                    return _status_of(worker)
+        return 0
+
+    async def _serve(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            kept = [tasks.create_task(self._keep(number)) for number in range(self._count)]
+            kept.append(tasks.create_task(self._roll_when_asked()))
+            await self._stopping.wait()
+            for task in kept:
+                task.cancel()
+
+    async def _end(self) -> None:
+        """Have every worker that still serves leave, and wait for all of them."""
+        for worker in self._workers:
+            if not worker.is_leaving:
+                worker.leave(signal.SIGTERM, self._leave_seconds)
+        while self._workers:
+            await asyncio.wait({worker.exited for worker in self._workers})
+
+    # Signals.
+
+    def _reap(self) -> None:
+        self._workers = {worker for worker in self._workers if not worker.reap()}
+
+    def _hang_up(self) -> None:
+        """Roll, or stop when the signal says that the terminal is gone."""
+        if terminals() != self._terminals:
+            self._stop(signal.SIGTERM)
+        else:
+            self._roll_asked.set()
+
+    def _stop(self, number: int) -> None:
+        """Pass on a signal: the first one to those who still serve, later ones to all."""
+        is_first = not self._stopping.is_set()
+        self._stopping.set()
+        self._notifier.stopping()
+        is_abort = number == signal.SIGINT and not is_first
+        for worker in self._workers:
+            if not (is_first and worker.is_leaving):
+                worker.leave(number, ABORT_SECONDS if is_abort else self._leave_seconds)
+
+    # Workers.
+
+    def _start(self, number: int) -> Worker:
+        worker = Worker(number, self._listening)
+        self._workers.add(worker)
+        if self._stopping.is_set():
+            worker.leave(signal.SIGTERM, self._leave_seconds)
+        return worker
+
+    async def _keep(self, number: int) -> None:
+        """Have a worker with this number, whatever becomes of the one there is."""
+        deaths = 0
+        while not self._stopping.is_set():
+            worker = self._current[number]
+            await asyncio.wait({worker.exited})
+            if self._current[number] is not worker:  # it was replaced
+                deaths = 0
+                continue
+            deaths = 1 if worker.is_steady() else deaths + 1
+            self._say(self._obituary(worker, deaths))
+            await self._pause(delay_seconds(deaths))
+            while self._current[number] is worker and not self._stopping.is_set():
+                await self._try_again(number)
+
+    async def _try_again(self, number: int) -> None:
+        """Start another worker, or say why there can be none now and wait."""
+        try:
+            self._current[number] = self._start(number)
+        except OSError as error:  # no process or no descriptor is left
+            self._say(f"worker {number + 1} cannot be started: {error.strerror}")
+            await self._pause(LONGEST_DELAY_SECONDS)
+
+    @staticmethod
+    def _obituary(worker: Worker, deaths: int) -> str:
+        seconds = delay_seconds(deaths)
+        when = f"in {seconds:g} s, this being quick death {deaths} in a row" if seconds else "now"
+        name = f"worker {worker.number + 1} (process {worker.pid})"
+        return f"{name} {ending(worker.exited.result())}; another one starts {when}"
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
+    async def _roll_when_asked(self) -> None:
+        while True:
+            await self._roll_asked.wait()
+            self._roll_asked.clear()
+            self._notifier.reloading()
+            outcome = await self._roll()
+            self._say(outcome)
+            self._notifier.ready(f"{self._status}; {outcome}")
+
+    async def _roll(self) -> str:
+        """Replace the workers one by one, each when its successor is ready; returns what became of
+        it. The rest go on when one cannot be started."""
+        for number in range(self._count):
+            try:
+                fresh = self._start(number)
+            except OSError as error:
+                return f"worker {number + 1} is not replaced: {error.strerror}"
+            if not await fresh.wait_ready():
+                how = ending(fresh.exited.result())
+                return f"worker {number + 1} is not replaced: its successor {how} at its start"
+            old, self._current[number] = self._current[number], fresh
+            if not old.exited.done():
+                old.leave(signal.SIGTERM, self._leave_seconds)
+        return f"replaced {self._count} workers"
+
+
+def _status_of(worker: Worker) -> int:
+    """Return the exit status of a worker that did not start; raises InvalidSetting when it ended
+    without a word."""
+    status = worker.exited.result()
+    if status <= 0:
+        raise InvalidSetting(f"worker {worker.number + 1} {ending(status)} at its start")
+    return status
+
+
+def run(serving: Serving, listening: socket.socket, notifier: Notifier, announce: Announce) -> int:
+    """Serve with workers until SIGINT or SIGTERM; returns the exit status."""
+    with (
+        LineWriter(sys.stdout) as lines,
+        asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner,  # uvloop takes no SIGCHLD
+    ):
+        return runner.run(Parent(serving, listening, notifier, lines.write).run(announce))

@@ -1,0 +1,279 @@
+"""What a parent and its workers agree on; processes are in tests/e2e/test_workers.py."""
+
+import asyncio
+import errno
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from gateway.config.settings import Function, Serving
+from gateway.core.errors import InvalidSetting
+from gateway.core.limits import Limits
+from gateway.systemd import notifier
+from gateway.workers import (
+    GRACE_SECONDS,
+    LONGEST_DELAY_SECONDS,
+    VARIABLE,
+    Parent,
+    delay_seconds,
+    division,
+    ending,
+    is_parent,
+    leave_seconds,
+    taken_place,
+)
+
+FUNCTION = Function("app.handler", Path())
+PATIENCE_SECONDS = 10.0
+
+
+def serving(workers: int = 2, **more: object) -> Serving:
+    return replace(Serving(FUNCTION, workers=workers), **more)  # type: ignore[arg-type]
+
+
+# --- what is divided ---
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        (serving(2), "workers: 2; concurrency 50 = 2 x 25"),
+        (serving(3), "workers: 3; concurrency 50 = 2 x 17 + 1 x 16"),
+        (serving(2, concurrency=2), "workers: 2; concurrency 2 = 2 x 1"),
+        (
+            serving(2, concurrency=7, min_environments=1),
+            "workers: 2; concurrency 7 = 1 x 4 + 1 x 3; min-environments 1 = 1 x 1 + 1 x 0",
+        ),
+        (
+            serving(2, is_in_process=True),
+            "workers: 2; concurrency 16 = 2 x 8; threads 16 = 2 x 8",
+        ),
+        (
+            serving(2, is_in_process=True, threads=5),
+            "workers: 2; concurrency 16 = 2 x 8; threads 5 = 1 x 3 + 1 x 2",
+        ),
+        (serving(2, is_in_process=True, threads=0), "workers: 2; concurrency 16 = 2 x 8"),
+    ],
+)
+def test_division_is_said_in_a_line(settings: Serving, line: str) -> None:
+    assert division(settings) == line
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 7, 50])
+def test_shares_add_up_and_none_is_empty(workers: int) -> None:
+    whole = serving(workers, min_environments=10)
+    shares = [whole.share(number) for number in range(workers)]
+
+    assert sum(share.most_concurrent() for share in shares) == 50
+    assert sum(share.min_environments for share in shares) == 10
+    assert min(share.most_concurrent() for share in shares) >= 1
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        serving(3, concurrency=2),
+        serving(51),
+        serving(17, is_in_process=True),
+        serving(3, is_in_process=True, threads=2),
+    ],
+)
+def test_less_than_one_invocation_for_each_is_refused(settings: Serving) -> None:
+    with pytest.raises(InvalidSetting, match="raise --concurrency, or take fewer --workers"):
+        settings.share(0)
+
+
+def test_one_process_keeps_what_it_was_given() -> None:
+    whole = serving(1, concurrency=1, threads=0, is_in_process=True)
+
+    assert whole.share(0) == whole
+
+
+# --- deaths ---
+
+
+def test_delay_grows_with_quick_deaths_up_to_a_limit() -> None:
+    assert [delay_seconds(deaths) for deaths in (1, 2, 3, 4)] == [0, 1, 2, 4]
+    assert delay_seconds(1000) == LONGEST_DELAY_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (0, "ended with status 0"),
+        (2, "ended with status 2"),
+        (-9, "was ended by SIGKILL"),
+        (-50, "was ended by signal 50"),
+    ],
+)
+def test_ending_is_said_in_words(status: int, words: str) -> None:
+    assert ending(status) == words
+
+
+def test_worker_may_take_as_long_as_its_drain() -> None:
+    limits = Limits(drain_seconds=3)
+    slow = replace(FUNCTION, timeout_seconds=60)
+
+    assert leave_seconds(serving(limits=limits)) == 3 + GRACE_SECONDS
+    assert leave_seconds(serving(function=slow, limits=limits)) == 3 + GRACE_SECONDS
+    uvicorn = serving(function=slow, limits=limits, server="uvicorn")
+    assert leave_seconds(uvicorn) == 60 + GRACE_SECONDS
+
+
+# --- the place of a worker ---
+
+
+def test_place_is_taken_out_of_the_variables() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        ours, theirs = socket.socketpair()
+        given = (os.dup(listening.fileno()), theirs.detach())
+        environ = {VARIABLE: "3 {} {}".format(*given), "HOME": "/"}
+        with ours, taken_place(environ) as place:
+            assert place
+            place.say_ready("isolation: some")
+
+            assert environ == {"HOME": "/"}
+            assert place.number == 3
+            assert place.listening.getsockname() == listening.getsockname()
+            assert not any(map(os.get_inheritable, given))
+            assert ours.recv(100) == b"isolation: some\n"
+
+
+@pytest.mark.parametrize("given", ["x", "0", "0 999998 999999"])
+def test_place_that_nobody_gave_is_refused(given: str) -> None:
+    environ = {VARIABLE: given}
+
+    with pytest.raises(InvalidSetting, match=r"is for workers, who get it; unset it$"):
+        taken_place(environ).__enter__()
+    assert environ == {}
+
+
+def test_process_that_is_no_worker_has_no_place() -> None:
+    with taken_place({"HOME": "/"}) as place:
+        assert place is None
+
+
+def test_ready_worker_of_a_dead_parent_says_so_to_nobody() -> None:
+    ours, theirs = socket.socketpair()
+    listening = socket.create_server(("127.0.0.1", 0))
+    environ = {VARIABLE: f"0 {listening.detach()} {theirs.detach()}"}
+    ours.close()
+    with taken_place(environ) as place:
+        assert place
+        place.say_ready("isolation: some")
+        assert place.channel.fileno() >= 0
+
+
+def test_only_a_process_without_a_place_is_a_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert is_parent(serving(2))
+    assert not is_parent(serving(1))
+    monkeypatch.setenv(VARIABLE, "0 3 4")
+    assert not is_parent(serving(2))
+
+
+# --- a parent whose processes are made up ---
+
+
+class FakeProcess:
+    """A worker that is ready at once and ends at the first signal."""
+
+    pid = 4711
+    made: "list[FakeProcess]"
+    failures: list[bool]
+
+    def __init__(self, *_command: object, pass_fds: tuple[int, int], **_options: object) -> None:
+        if self.failures and self.failures.pop(0):
+            raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+        self.status: int | None = None
+        with socket.socket(fileno=os.dup(pass_fds[1])) as channel:
+            channel.sendall(b"isolation: none\n")
+        self.made.append(self)
+
+    def end(self, status: int) -> None:
+        self.status = status
+        os.kill(os.getpid(), signal.SIGCHLD)
+
+    def poll(self) -> int | None:
+        return self.status
+
+    def send_signal(self, number: int) -> None:
+        self.end(-number)
+
+    def kill(self) -> None:
+        self.end(-signal.SIGKILL)
+
+
+@contextmanager
+def parent(
+    monkeypatch: pytest.MonkeyPatch, *failures: bool
+) -> Iterator[tuple[Parent, list[FakeProcess], "asyncio.Queue[str]"]]:
+    """A parent of two, its processes as they are made, and what it says; `failures` says which of
+    the starts fail."""
+    fake = type("Fake", (FakeProcess,), {"made": [], "failures": [*failures]})
+    monkeypatch.setattr(subprocess, "Popen", fake)
+    monkeypatch.setattr("gateway.workers.LONGEST_DELAY_SECONDS", 0.01)
+    said: asyncio.Queue[str] = asyncio.Queue()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        silent = notifier({}, lambda: 0.0)
+        yield Parent(serving(2), listening, silent, said.put_nowait), fake.made, said
+
+
+async def test_parent_that_can_start_nobody_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    with parent(monkeypatch, True) as (tested, made, _), pytest.raises(InvalidSetting) as caught:
+        await tested.run(lambda _: None)
+
+    assert str(caught.value) == "workers cannot be started: Resource temporarily unavailable"
+    assert made == []
+
+
+async def test_second_worker_that_cannot_start_ends_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with parent(monkeypatch, False, True) as (tested, made, _), pytest.raises(InvalidSetting):
+        await tested.run(lambda _: None)
+
+    assert [process.status for process in made] == [-signal.SIGTERM]
+
+
+async def run_until_said(
+    tested: Parent, said: "asyncio.Queue[str]", act: Callable[[], None], count: int
+) -> list[str]:
+    """Act when all serve, and stop after so many lines."""
+    async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as tasks:
+        is_ready = asyncio.Event()
+        running = tasks.create_task(tested.run(lambda _: is_ready.set()))
+        await is_ready.wait()
+        act()
+        lines = [await said.get() for _ in range(count)]
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert await running == 0
+    return lines
+
+
+async def test_dead_worker_is_tried_again_until_there_can_be_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with parent(monkeypatch, False, False, True, True, False) as (tested, made, said):
+        lines = await run_until_said(tested, said, lambda: made[1].end(1), 3)
+
+    assert lines == [
+        "worker 2 (process 4711) ended with status 1; another one starts now",
+        *["worker 2 cannot be started: Resource temporarily unavailable"] * 2,
+    ]
+
+
+async def test_roll_without_a_process_leaves_the_old_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    with parent(monkeypatch, False, False, True) as (tested, made, said):
+        hang_up = partial(os.kill, os.getpid(), signal.SIGHUP)
+        [line] = await run_until_said(tested, said, hang_up, 1)
+
+    assert line == "worker 1 is not replaced: Resource temporarily unavailable"
+    assert len(made) == 2
