@@ -14,26 +14,30 @@ from gateway.core.tls_policies import security_policy
 from gateway.web.connection import Connection
 from gateway.web.front import Front
 from gateway.web.h2_connection import Http2Connection
-from gateway.web.handshake import Handshakes
+from gateway.web.handshake import HTTP_1, Handshakes
 from gateway.wire.key_pair import CertificateFiles
 from gateway.wire.local_certificate import local_certificate, state_directory
-from gateway.wire.tls import Certificates, MutualTls
+from gateway.wire.tls import ALPN, Certificates, MutualTls
 
 WATCH_SECONDS = 2.0
 """How often certificate files are looked at."""
 
 
 @contextmanager
-def certificates(https: Https, host: str, clock: Clock) -> Iterator[tuple[Certificates, str]]:
+def certificates(
+    https: Https, host: str, clock: Clock, *, http2: bool = True
+) -> Iterator[tuple[Certificates, str]]:
     """Read the certificates of a listener, or make one; yields them and what to tell the operator.
 
-    Raises InvalidSetting for a file that cannot be used and for an unknown policy.
+    `http2` says whether it is offered (`routing.http2.enabled`, alb.md 4.1). Raises InvalidSetting
+    for a file that cannot be used and for an unknown policy.
     """
     policy = security_policy(https.ssl_policy)
     mutual = None
     if https.trust_store is not None:
         mutual = MutualTls(https.trust_store, https.ignores_client_certificate_expiry)
-    read = partial(Certificates, policy=policy, now=clock.now, mutual=mutual)
+    alpn = ALPN if http2 else (HTTP_1,)
+    read = partial(Certificates, policy=policy, now=clock.now, alpn=alpn, mutual=mutual)
     if https.certificates:
         found = read([CertificateFiles(chain, key) for chain, key in https.certificates])
         yield found, "\n".join(found.warnings)

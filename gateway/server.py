@@ -140,7 +140,8 @@ def _secured(serving: Serving) -> Iterator[Secured | None]:
     if serving.https is None:
         yield None
         return
-    found = https.certificates(serving.https, serving.host, compose.CLOCK)
+    http2 = serving.attributes.http2
+    found = https.certificates(serving.https, serving.host, compose.CLOCK, http2=http2)
     with undecodable_names_unreported(), found as (certificates, hint):
         yield Secured(certificates, hint)
 

@@ -9,10 +9,10 @@ import pytest
 
 from gateway.config.https import Https
 from gateway.core.errors import InvalidSetting
-from gateway.https import WATCH_SECONDS, certificates, watch
+from gateway.https import WATCH_SECONDS, certificates, curl_option, watch
 from gateway.telemetry.system import SystemClock
 from gateway.wire.tls import Certificates
-from tests.wire.authority import AUTHORITY, issue, shake_hands
+from tests.wire.authority import AUTHORITY, client_context, issue, shake_hands
 
 CLOCK = SystemClock()
 
@@ -55,7 +55,8 @@ def test_a_certificate_is_made_where_none_is_named(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
 
     with certificates(Https(), "127.0.0.1", CLOCK) as (_, said):
-        assert f"--cacert {tmp_path / 'albgate' / 'ca.pem'}" in said
+        assert f"{tmp_path / 'albgate' / 'ca.pem'}" in said
+        assert curl_option(Https()) == f"--cacert {tmp_path / 'albgate' / 'ca.pem'} "
 
 
 def test_mutual_tls_reads_the_trust_store(tmp_path: Path) -> None:
@@ -100,3 +101,21 @@ def test_files_that_change_are_read_again_and_broken_ones_are_told_once(tmp_path
     assert shown_by(found) == second
     assert len(said) == 1
     assert "the certificate before it stays in use" in said[0]
+
+
+def test_curl_is_told_nothing_of_plain_http_and_of_certificates_that_others_made() -> None:
+    assert curl_option(None) == curl_option(Https(((Path("a"), Path("a")),))) == ""
+
+
+@pytest.mark.parametrize(("http2", "spoken"), [(True, "h2"), (False, "http/1.1")])
+def test_http_2_is_offered_unless_the_attribute_says_otherwise(
+    tmp_path: Path, http2: bool, spoken: str
+) -> None:
+    path = issue(tmp_path / "site.pem", "localhost").certificate
+    context = client_context()
+    context.set_alpn_protocols(["h2", "http/1.1"])
+
+    with certificates(Https(((path, path),)), "127.0.0.1", CLOCK, http2=http2) as (found, _):
+        client, _ = shake_hands(found.context, context)
+
+    assert client.selected_alpn_protocol() == spoken

@@ -41,6 +41,8 @@ class Attributes:
     drop_invalid_headers: bool = False
     tls_headers: bool = False
     desync_mode: Mode = Mode.DEFENSIVE
+    http2: bool = True
+    """On HTTPS listeners; on others HTTP/2 is never spoken."""
     idle_timeout_seconds: int = 60
     client_keep_alive_seconds: int = 3600
     server_header: bool = True
@@ -85,6 +87,7 @@ TABLE: dict[str, Row] = {
     "routing.http.drop_invalid_header_fields.enabled": ("drop_invalid_headers", _boolean),
     "routing.http.x_amzn_tls_version_and_cipher_suite.enabled": ("tls_headers", _boolean),
     "routing.http.desync_mitigation_mode": ("desync_mode", _desync_mode),
+    "routing.http2.enabled": ("http2", _boolean),
     "idle_timeout.timeout_seconds": ("idle_timeout_seconds", _seconds(1, 4000)),
     "client_keep_alive.seconds": ("client_keep_alive_seconds", _seconds(60, 604_800)),
     "routing.http.response.server.enabled": ("server_header", _boolean),

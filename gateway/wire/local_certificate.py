@@ -55,7 +55,7 @@ class LocalCertificate:
     authority: Path
     """The certificate that clients have to trust."""
     hint: str
-    """One or two lines for the user."""
+    """One or two lines for the user; curl needs `--cacert` with the authority."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +112,7 @@ def _stored(host: str, directory: Path, today: datetime) -> LocalCertificate:
         leaf = _load(leaf_path, today)
         if leaf is None or not _is_signed(leaf.certificate, authority.certificate):
             _write(leaf_path, _issue_leaf(names, authority, today).pem)
-    hint = (
-        f"browsers trust this certificate once {authority_path} is imported as an authority; "
-        f"curl: --cacert {authority_path}"
-    )
+    hint = f"browsers trust this certificate once {authority_path} is imported as an authority"
     return LocalCertificate(CertificateFiles(leaf_path), authority_path, hint)
 
 

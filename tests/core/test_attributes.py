@@ -29,6 +29,7 @@ MAX_AGE = "routing.http.response.access_control_max_age.header_value"
         ("routing.http.preserve_host_header.enabled=true", "preserve_host", True),
         ("routing.http.drop_invalid_header_fields.enabled=true", "drop_invalid_headers", True),
         ("routing.http.x_amzn_tls_version_and_cipher_suite.enabled=true", "tls_headers", True),
+        ("routing.http2.enabled=false", "http2", False),
         ("routing.http.response.server.enabled=false", "server_header", False),
         ("routing.http.desync_mitigation_mode=strictest", "desync_mode", Mode.STRICTEST),
         ("idle_timeout.timeout_seconds=4000", "idle_timeout_seconds", 4000),
@@ -95,7 +96,7 @@ def test_value_that_aws_refuses_is_refused_with_those_allowed(key: str, value: s
 @pytest.mark.parametrize(
     "key",
     [
-        "routing.http2.enabled",
+        "zonal_shift.config.enabled",
         "x_frame_options",
         "routing.http.response.x_frame_options",
         "routing.http.response.server.header_value",
@@ -128,7 +129,7 @@ def test_names_are_sorted_and_can_all_be_set() -> None:
     for name in names():
         with_attribute(Attributes(), f"{name}={values.get(name, 'true')}")
     assert names() == sorted(names())
-    assert len(names()) == len(TABLE) + len(RESPONSE_HEADERS) == 20
+    assert len(names()) == len(TABLE) + len(RESPONSE_HEADERS) == 21
 
 
 @pytest.mark.parametrize("field", RESPONSE_HEADERS)

@@ -29,11 +29,20 @@ DEADLINE_SECONDS = 30.0
 IN_PROCESS: list[list[str]] = [["--in-process"], ["--in-process", "--server", "uvicorn"]]
 """Arguments of `gateway serve` that run handlers in this process, behind either front."""
 
-FRONTS: list[list[str]] = [[], *IN_PROCESS]
+HTTPS: list[list[str]] = [
+    ["--in-process", "--https"],
+    ["--in-process", "--https", "--attribute", "routing.http2.enabled=false"],
+]
+"""The same over TLS: clients that can speak HTTP/2 do, and then none does."""
+
+FRONTS: list[list[str]] = [[], *IN_PROCESS, *HTTPS]
 """Arguments of `gateway serve` that choose a way; every test of one way runs with each."""
 
 SHARED = "/var/tmp"
 """An environment sees this directory; its /tmp is its own."""
+
+STATE = tempfile.TemporaryDirectory(prefix="state-")
+"""Where the authority of certificates made on the spot stays, as long as the tests run."""
 
 LISTENING = re.compile(r"listening on (?P<url>https?://\S+)")
 
@@ -184,6 +193,7 @@ def environment(more: Mapping[str, str]) -> dict[str, str]:
     in the same order in all of them."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
     own = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PYTHONHASHSEED": "0"}
+    own["XDG_STATE_HOME"] = STATE.name
     return {**kept, **own, **more}
 
 

@@ -15,6 +15,7 @@ import pytest
 from tests.e2e.conftest import Serve
 from tests.e2e.serving import (
     APPS,
+    STATE,
     Gate,
     Process,
     Server,
@@ -269,10 +270,18 @@ def test_first_lines_say_where_it_listens_and_how_to_try_it(serve: Serve, front:
     server = serve(ECHO)
     isolation = server.output.wait_for("^(in-process|isolation): .+").string
 
+    is_https = server.url.startswith("https:")
+    authority = f"{STATE.name}/albgate/ca.pem"
+    trust, hints = "", list[str]()
+    if is_https:
+        trust = f"--cacert {authority} "
+        hints = [f"browsers trust this certificate once {authority} is imported as an authority"]
+        server.output.wait_for(f"^{hints[0]}$")
     assert server.output() == [
         f"listening on {server.url}",
-        f"try: curl -i '{server.url}/any/path?x=1&x=2'",
+        f"try: curl -i {trust}'{server.url}/any/path?x=1&x=2'",
         isolation,
+        *hints,
     ]
     assert isolation.startswith("in-process" if "--in-process" in front else "isolation")
     assert ("which AWS never does" in isolation) == ("--in-process" in front)

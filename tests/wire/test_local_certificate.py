@@ -196,7 +196,7 @@ def test_directory_of_somebody_else_is_not_used(
 def test_hint_says_how_to_trust_it(tmp_path: Path) -> None:
     local = made(tmp_path)
 
-    assert f"curl: --cacert {local.authority}" in local.hint
+    assert f"once {local.authority} is imported" in local.hint
     assert "imported as an authority" in local.hint
 
 
