@@ -109,13 +109,25 @@ class InProcess:
     async def invoke(self, invocation: Invocation, /) -> InvocationResult:
         """Run the handler; raises Throttled when no worker is free in time."""
         if not self._settings.threads:
-            return self.run(invocation)
+            return await self._run_in_turn(invocation)
         self._check_room()
         job = Job(invocation, self._loop)
         self._in_flight += 1
         job.timer = self._loop.call_later(self._settings.timeout_seconds, self._expire, job)
         self._queue.put(job)
         return await job.future
+
+    async def _run_in_turn(self, invocation: Invocation) -> InvocationResult:
+        """Run the handler on the event loop, in a turn of its own.
+
+        So all requests at hand become events, then all handlers run, then all replies become
+        responses, and the code of each stage stays in the processor's caches: at 32 connections
+        40 us of CPU per request and not 56 (benchmarks/data_path.py, front-inline).
+        """
+        await asyncio.sleep(0)  # noqa: TID251 - no time passes here
+        result = self.run(invocation)
+        await asyncio.sleep(0)  # noqa: TID251 - nor here
+        return result
 
     def run(self, invocation: Invocation, output: Output | None = None) -> InvocationResult:
         """Run the handler on the calling thread and return its result."""

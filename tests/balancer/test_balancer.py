@@ -11,6 +11,8 @@ from gateway.core.attributes import Attributes
 from gateway.core.errors import (
     BadFunctionResponse,
     BadRequestContent,
+    CircuitOpen,
+    ConnectionTimedOut,
     FunctionUnhandled,
     GatewayError,
     IncompleteRequest,
@@ -20,6 +22,11 @@ from gateway.core.errors import (
     RequestRefused,
     RequestTooLarge,
     ResponseTooLarge,
+    ServiceFailed,
+    ServiceInterrupted,
+    ServiceRefused,
+    ServiceTimedOut,
+    ServiceUnreachable,
     Throttled,
     TooManyForwardedAddresses,
     WebSocketNotSupported,
@@ -245,6 +252,13 @@ FAILURES: list[tuple[GatewayError, int, str]] = [
     (InvocationFailed("why"), 502, "LambdaServiceException"),
     (FunctionUnhandled("why"), 502, "LambdaUnhandled"),
     (Throttled("why"), 502, "LambdaThrottling"),
+    (ServiceRefused("why", "LambdaAccessDenied"), 502, "LambdaAccessDenied"),
+    (CircuitOpen("why"), 502, "LambdaConnectionError"),
+    (ServiceFailed("why"), 502, "LambdaServiceException"),
+    (ServiceTimedOut("why"), 504, "LambdaConnectionTimeout"),
+    (ServiceInterrupted("why"), 502, "LambdaConnectionError"),
+    (ServiceUnreachable("why"), 502, "LambdaConnectionError"),
+    (ConnectionTimedOut("why"), 504, "LambdaConnectionTimeout"),
 ]
 
 
