@@ -21,7 +21,8 @@ from gateway.core.invoke_api import (
 )
 from gateway.core.sigv4 import Request, Scope, digest, signed
 from gateway.invokers.credentials import CredentialsProvider
-from gateway.invokers.remote import Origin, pause, posted, seconds_left
+from gateway.invokers.remote import Origin, posted, seconds_left
+from gateway.telemetry.system import pause
 
 LONGEST_WAIT_SECONDS = 20.0
 """Between two attempts (AWS SDKs and Tools reference guide, "Retry behavior")."""

@@ -4,7 +4,6 @@ The client tells what was never sent from what may have started; here the two be
 errors, so that nobody further up knows that there is a client.
 """
 
-import asyncio
 from typing import Protocol
 
 from gateway.core.errors import (
@@ -58,14 +57,3 @@ def seconds_left(invocation: Invocation, timeout_seconds: float, clock: Clock) -
     if not invocation.deadline_ms:
         return timeout_seconds
     return min(timeout_seconds, invocation.deadline_ms / 1000 - clock.now())
-
-
-async def pause(seconds: float) -> None:
-    """Wait."""
-    loop = asyncio.get_running_loop()
-    over = loop.create_future()
-    timer = loop.call_later(seconds, over.set_result, None)
-    try:
-        await over
-    finally:
-        timer.cancel()

@@ -7,7 +7,6 @@ group in each hierarchy that is of use. Where none limits memory, its owner look
 its processes every 100 ms.
 """
 
-import asyncio
 import marshal
 import os
 import re
@@ -23,6 +22,7 @@ from typing import Self
 from gateway.runtime import sandbox
 from gateway.runtime.launch import LaunchFailed, Plan, Room
 from gateway.runtime.owner import own_prefix
+from gateway.telemetry.system import pause
 
 LOOK_SECONDS = 0.1
 """How often an owner looks at what no control group limits."""
@@ -121,7 +121,7 @@ class ControlGroups:
             kill_groups(self.directories)
             if self.remove():
                 return
-            await _pause(REMOVAL_STEP_SECONDS)
+            await pause(REMOVAL_STEP_SECONDS)
 
     def peak_memory_bytes(self) -> int:
         """Return the most memory used so far, with what it wrote to /tmp; 0 where not known."""
@@ -150,16 +150,6 @@ class ControlGroups:
         for hierarchy, path in self._groups:
             if "memory" in hierarchy.controllers:
                 yield hierarchy.version, path
-
-
-async def _pause(seconds: float) -> None:
-    loop = asyncio.get_running_loop()
-    over = loop.create_future()
-    timer = loop.call_later(seconds, over.set_result, None)
-    try:
-        await over
-    finally:
-        timer.cancel()
 
 
 def _text(path: Path) -> str:

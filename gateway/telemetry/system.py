@@ -1,5 +1,6 @@
 """The clock and the random draws of this machine: the only file that asks for either."""
 
+import asyncio
 import os
 import time
 
@@ -9,6 +10,17 @@ class SystemClock:
 
     now = staticmethod(time.time)  # noqa: TID251 - this is the clock that others take
     monotonic = staticmethod(time.monotonic)  # noqa: TID251
+
+
+async def pause(seconds: float) -> None:
+    """Let so much time pass on the event loop; nothing is left of a pause that is cancelled."""
+    loop = asyncio.get_running_loop()
+    over = loop.create_future()
+    timer = loop.call_later(seconds, over.set_result, None)
+    try:
+        await over
+    finally:
+        timer.cancel()
 
 
 class HexDraws:

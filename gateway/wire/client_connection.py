@@ -15,6 +15,7 @@ from typing import Protocol, cast
 import httptools
 
 from gateway.core.http import Headers
+from gateway.wire.h1 import joined
 
 HEAD_BYTES = 64 * 1024
 """What a response may have around its body: head, chunk lines, trailers."""
@@ -257,13 +258,7 @@ class Connection(asyncio.Protocol):
         self._size += len(body)
         if self._size > self._owner.max_response_bytes or self._answer is not None:
             return
-        if not self._body:
-            self._body = body
-            return
-        # A list of many small pieces would take 60 times their size.
-        if isinstance(self._body, bytes):
-            self._body = bytearray(self._body)
-        self._body += body
+        self._body = joined(self._body, body)
 
     def on_message_complete(self) -> None:
         """Take the response; one of the 100s only announces it (RFC 9110 section 15.2)."""

@@ -71,13 +71,7 @@ class RequestParser:
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body; called by the parser."""
-        if not self._body:
-            self._body = body
-            return
-        # A list of many small pieces would take 60 times their size.
-        if isinstance(self._body, bytes):
-            self._body = bytearray(self._body)
-        self._body += body
+        self._body = joined(self._body, body)
 
     def on_message_complete(self) -> None:
         """Note the end of the request; called by the parser."""
@@ -164,6 +158,17 @@ class RequestParser:
                 return start + found + 4 - len(self._tail)
         found = data.find(EMPTY_LINE, start)
         return found + 4 if found >= 0 else len(data)
+
+
+def joined(body: bytes | bytearray, piece: bytes) -> bytes | bytearray:
+    """Return a body with one piece more; a list of many small pieces would take 60 times their
+    size."""
+    if not body:
+        return piece
+    if isinstance(body, bytes):
+        body = bytearray(body)
+    body += piece
+    return body
 
 
 @lru_cache(maxsize=1024)

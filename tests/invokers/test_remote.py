@@ -15,7 +15,7 @@ from gateway.core.errors import (
 )
 from gateway.core.http import Headers
 from gateway.core.outcomes import outcome
-from gateway.invokers.remote import pause, posted, seconds_left
+from gateway.invokers.remote import posted, seconds_left
 from gateway.testing import FakeClock
 from gateway.wire.client import DeadlinePassed, Interrupted, Peer, Reply, Unreachable
 from tests.invokers.gate import invocation
@@ -135,11 +135,3 @@ def test_deadline_of_an_invocation_shortens_its_timeout() -> None:
     assert seconds_left(invocation(), 30.0, clock) == 30.0
     assert seconds_left(invocation(deadline_ms=1_010_500), 30.0, clock) == 10.5
     assert seconds_left(invocation(deadline_ms=1_100_000), 30.0, clock) == 30.0
-
-
-async def test_pause_ends_when_it_is_cancelled() -> None:
-    await pause(0.0)
-
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(SHORT_SECONDS):
-            await pause(LONG_SECONDS)

@@ -1,11 +1,12 @@
 """The clock and the draws of this machine."""
 
+import asyncio
 import re
 import time
 
 import pytest
 
-from gateway.telemetry.system import HexDraws, SystemClock
+from gateway.telemetry.system import HexDraws, SystemClock, pause
 
 DRAWN = 56
 """What one request takes."""
@@ -52,3 +53,14 @@ def test_whole_block_can_be_drawn() -> None:
 
 def test_two_sources_draw_differently() -> None:
     assert HexDraws()(32) != HexDraws()(32)
+
+
+async def test_pause_ends_when_it_is_cancelled() -> None:
+    await pause(0.0)
+    before = asyncio.all_tasks()
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.0):
+            await pause(3600.0)
+
+    assert asyncio.all_tasks() == before
