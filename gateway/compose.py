@@ -170,8 +170,18 @@ def reported(reload: Reload, handler: str, sink: Sink | None) -> Reload:
 async def invokable(
     serving: Serving, sink: Sink | None, on_hangup: list[Reload] | None = None
 ) -> AsyncIterator[tuple[Invoker, str]]:
-    """Run the function, in this process or in environments; yields the invoker and how isolated
-    it is, and adds to the list what SIGHUP is to reload."""
+    """Run the function, in this process or in environments, or be ready to invoke it elsewhere;
+    yields the invoker and how isolated or where it is, and adds to the list what SIGHUP is to
+    reload."""
+    if serving.remote is not None:
+        # Whoever serves a local handler does without the client, which takes long to import.
+        from gateway import remote  # noqa: PLC0415
+
+        limits = environments.pool_settings(serving)
+        told = sink or Fanout([])
+        async with remote.running(serving.remote, limits, clock=CLOCK, sink=told) as invoker:
+            yield invoker, str(serving.remote)
+        return
     if serving.is_in_process:
         async with running_function(serving, sink, on_hangup) as invoker:
             yield invoker, IN_PROCESS

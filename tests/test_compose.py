@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from gateway import compose
+from gateway.config.remote import Address, Emulators, Remote
 from gateway.config.settings import Function, Serving
 from gateway.core.attributes import Attributes
-from gateway.core.errors import InvalidSetting
+from gateway.core.errors import InvalidSetting, ServiceUnreachable
 from gateway.core.http import HttpRequest
 from gateway.core.invocation import Invocation, LogType
 from gateway.core.listener import Listener
@@ -141,6 +142,16 @@ def test_name_that_aws_refuses_is_an_invalid_setting(
 
     with pytest.raises(InvalidSetting):
         compose.balancer(serving, compose.listener(serving, "http", 80), FakeInvoker([]))
+
+
+async def test_remote_function_is_invoked_where_it_is(shop: Function) -> None:
+    place = Emulators((Address("http", "127.0.0.1", 1),))
+    serving = Serving(replace(shop, handler=""), remote=Remote(place))
+    async with compose.invokable(serving, None) as (invoker, where):
+        with pytest.raises(ServiceUnreachable):
+            await invoker.invoke(asked(shop))
+
+    assert where == "remote: 1 emulator"
 
 
 async def test_front_leads_to_the_function(shop: Function) -> None:

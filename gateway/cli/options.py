@@ -177,7 +177,7 @@ def function_options(command: Command) -> Command:
 
     @functools.wraps(command)
     def wrapped(**options: Any) -> Any:
-        return command(function=_function(options), **options)
+        return command(function=function_of(options), **options)
 
     return with_options(wrapped, FUNCTION_OPTIONS)
 
@@ -189,10 +189,10 @@ def with_options(command: Command, options: Sequence[Callable[[Command], Command
     return command
 
 
-def _function(options: dict[str, Any]) -> Function:
-    """Take the function's options out of all options."""
+def function_of(options: dict[str, Any]) -> Function:
+    """Take the function's options out of all options; no handler is an empty one."""
     return Function(
-        handler=options.pop("handler"),
+        handler=options.pop("handler") or "",
         code=options.pop("code"),
         name=options.pop("function_name"),
         region=options.pop("region"),

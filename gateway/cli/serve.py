@@ -12,8 +12,10 @@ import click
 
 from gateway import server
 from gateway.cli.https_options import https_options
-from gateway.cli.options import Seconds, function_options, listener_options
+from gateway.cli.options import Seconds, listener_options
+from gateway.cli.remote_options import served_function_options
 from gateway.config.https import Https
+from gateway.config.remote import Remote
 from gateway.config.settings import Function, Serving
 from gateway.core.attributes import Attributes
 from gateway.core.errors import InvalidSetting
@@ -34,7 +36,7 @@ DROPPED_LINES = {
 
 
 @click.command(short_help="Serve a handler as an Application Load Balancer would.")
-@function_options
+@served_function_options
 @listener_options
 @https_options
 @click.option(
@@ -160,6 +162,7 @@ DROPPED_LINES = {
 )
 def serve(
     function: Function,
+    remote: Remote | None,
     attributes: Attributes,
     as_url: str,
     access_log: str,
@@ -179,10 +182,12 @@ def serve(
     once. SIGHUP takes in changed code, or replaces the workers one by one.
 
     The handler runs in execution environments: processes of its own that take one invocation at a
-    time, with Lambda's limits in force.
+    time, with Lambda's limits in force. With --rie or --function there is no HANDLER: somebody else
+    runs the function, and requests become invocations there.
     """
     serving = Serving(
         function,
+        remote=remote,
         attributes=attributes,
         https=https,
         port=port if port is not None else 8443 if https else 8080,
@@ -231,7 +236,7 @@ def announce_briefly(url: str, _isolation: str) -> None:
 
 
 def announce(url: str, isolation: str, options: str = "") -> None:
-    """Say where the listener is, how to try it, and how isolated the function is."""
+    """Say where the listener is, how to try it, and how isolated the function is, or where."""
     announce_briefly(url, isolation)
     reachable = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
     if url.startswith("unix:"):

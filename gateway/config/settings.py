@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from gateway.config.https import Https
+from gateway.config.remote import Remote
 from gateway.core.arn import checked_target_group_arn, function_arn, target_group_arn
 from gateway.core.attributes import Attributes
 from gateway.core.errors import InvalidSetting
@@ -92,6 +93,9 @@ class Serving:
     """How a function is served over HTTP."""
 
     function: Function
+    """Without a handler where it is remote; events name it all the same."""
+    remote: Remote | None = None
+    """Where the function is that runs elsewhere."""
     host: str = "127.0.0.1"
     port: int = 8080
     attributes: Attributes = field(default_factory=Attributes)

@@ -101,7 +101,11 @@ class RiePool:
         self._clock = clock
         self._sink = sink
         limits = PoolSettings(len(emulators), settings.queue_timeout_seconds)
-        self._leases = Leases(limits, sink)
+        reason = (
+            f"all {len(emulators)} emulators are busy; give another --rie, or let invocations wait "
+            "with --queue-timeout"
+        )
+        self._leases = Leases(limits, sink, reason)
         self._running: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:

@@ -97,7 +97,11 @@ class ConcurrencyCap:
     def __init__(self, inner: Invoker, settings: PoolSettings, *, sink: Sink) -> None:
         """Take the invoker inside, and how many may run and how long the others wait."""
         self._inner = inner
-        self._leases = Leases(settings, sink)
+        reason = (
+            f"the function is busy with {settings.concurrency} invocations; raise --concurrency, "
+            "or let others wait with --queue-timeout"
+        )
+        self._leases = Leases(settings, sink, reason)
 
     async def __aenter__(self) -> Self:
         self._plan()

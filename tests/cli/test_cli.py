@@ -69,7 +69,11 @@ def test_version_is_told(option: str) -> None:
     [
         (["nope"], "no such command 'nope'"),
         (["--nope"], "no such option '--nope'"),
-        (["serve"], "missing argument 'HANDLER' (see gateway serve --help)"),
+        (
+            ["serve"],
+            "missing argument 'HANDLER'; or give --rie URL or --function NAME "
+            "(see gateway serve --help)",
+        ),
         (["serve", "a.b", "c"], "got unexpected extra argument (c) (see gateway serve --help)"),
         (["serve", "a.b", "--nope"], "no such option '--nope'"),
         (["serve", "a.b", "--port"], "option '--port' requires an argument (see gateway serve"),

@@ -54,12 +54,13 @@ class Source:
     """A source that a test answers for."""
 
     def __init__(self, *answers: Credentials | Exception) -> None:
-        self._answers = [*answers]
+        self.answers = [*answers]
+        """The last one is given again and again."""
         self.threads: list[threading.Thread] = []
 
     def __call__(self) -> Credentials:
         self.threads.append(threading.current_thread())
-        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -92,12 +93,13 @@ async def test_no_credentials_at_first_is_an_error() -> None:
 
 
 async def test_failed_renewal_keeps_what_is_there_and_is_told_once() -> None:
-    source = Source(keys(1), OSError(SECRET), OSError(SECRET), OSError(SECRET), keys(2))
+    source = Source(keys(1), OSError(SECRET))  # from then on
     sink = FakeSink()
     provider = RenewedCredentials(source, sink=sink, refresh_seconds=OFTEN_SECONDS)
     async with provider:
         await until(lambda: len(source.threads) > 3)
         kept = provider.current()
+        source.answers = [keys(2)]
         await until(lambda: provider.current() == keys(2))
 
     assert kept == keys(1)

@@ -119,7 +119,7 @@ async def test_waiting_has_an_end() -> None:
     async with world(held, **settings) as it, asyncio.TaskGroup() as tasks:
         tasks.create_task(it.call())
         await held.came(1)
-        with pytest.raises(Throttled, match="busy"):
+        with pytest.raises(Throttled, match="all 1 emulators are busy; give another --rie"):
             await it.call()
         held.answer()
 

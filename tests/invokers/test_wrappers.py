@@ -179,7 +179,7 @@ async def test_waiting_too_long_and_stopping_throttle() -> None:
         async with cap(inner, 1, 0.01, sink) as capped:
             running = tasks.create_task(capped.invoke(invocation()))
             await inner.wait_for(1)
-            with pytest.raises(Throttled, match="busy"):
+            with pytest.raises(Throttled, match="busy with 1 invocations; raise --concurrency"):
                 await capped.invoke(invocation())
         with pytest.raises(Throttled, match="stopping"):
             await capped.invoke(invocation())
