@@ -32,11 +32,12 @@ def adopting() -> Iterator[Callable[[], list[str]]]:
 
 
 def children(pid: int) -> set[int]:
-    """Return the children of a process."""
+    """Return the children of a process; it may end meanwhile, and has none then."""
     found: set[int] = set()
-    for file in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(OSError):
-            found |= {int(word) for word in file.read_text().split()}
+    with suppress(OSError):
+        for file in Path(f"/proc/{pid}/task").glob("*/children"):
+            with suppress(OSError):
+                found |= {int(word) for word in file.read_text().split()}
     return found
 
 

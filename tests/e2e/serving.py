@@ -35,7 +35,10 @@ HTTPS: list[list[str]] = [
 ]
 """The same over TLS: clients that can speak HTTP/2 do, and then none does."""
 
-FRONTS: list[list[str]] = [[], *IN_PROCESS, *HTTPS]
+PLAIN: list[list[str]] = [[], *IN_PROCESS]
+"""Those without TLS, for tests that write bytes of their own."""
+
+FRONTS: list[list[str]] = [*PLAIN, *HTTPS]
 """Arguments of `gateway serve` that choose a way; every test of one way runs with each."""
 
 SHARED = "/var/tmp"

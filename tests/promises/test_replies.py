@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.serving import FRONTS, Server, serving
+from tests.e2e.serving import PLAIN, Server, serving
 from tests.promises.puppet import (
     APPS,
     INJECTED,
@@ -83,7 +83,7 @@ BODILESS: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module", params=FRONTS, ids=name_of_front)
+@pytest.fixture(scope="module", params=PLAIN, ids=name_of_front)
 def puppet(request: pytest.FixtureRequest) -> Iterator[Server]:
     with serving("puppet.handler", *request.param, code=APPS) as server:
         yield server
