@@ -3,7 +3,7 @@
 import os
 import shlex
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -44,6 +44,8 @@ def certificates(
         return
     directory = state_directory(os.environ)
     with local_certificate(host, directory, now=clock.now()) as made:
+        if made.authority.parent != directory:  # workers take the same
+            os.environ["XDG_STATE_HOME"] = str(made.authority.parent.parent)
         yield read([made.files]), made.hint
 
 
@@ -61,9 +63,20 @@ def curl_option(https: Https | None) -> str:
     return f"--cacert {shlex.quote(str(state_directory(os.environ) / 'ca.pem'))} "
 
 
-def watch(loop: AbstractEventLoop, found: Certificates, say: Callable[[str], None]) -> None:
-    """Read files again when they change, as long as the event loop runs; problems are said."""
-    if found.changed():
-        for problem in found.reload():
-            say(problem)
-    loop.call_later(WATCH_SECONDS, watch, loop, found, say)
+def watch(
+    loop: AbstractEventLoop,
+    found: Certificates,
+    say: Callable[[str], None],
+    told: Sequence[str] = (),
+) -> None:
+    """Read files again when they change, as long as the event loop runs; a problem is said once,
+    though what could not be read is tried again and again."""
+    problems = told
+    try:
+        if found.changed():
+            problems = found.reload()
+        for problem in problems:
+            if problem not in told:
+                say(problem)
+    finally:
+        loop.call_later(WATCH_SECONDS, watch, loop, found, say, problems)

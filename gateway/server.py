@@ -114,7 +114,8 @@ def _run(
     if serving.workers == 1:
         _run_here(Stage(serving, sink, listening, notifier, announce))
         return
-    status = workers.run(serving, listening, notifier, announce)
+    with _secured(serving):  # what is wrong with certificates is said once
+        status = workers.run(serving, listening, notifier, announce)
     on_stopping(signal.SIG_DFL)
     if status:
         raise SystemExit(status)

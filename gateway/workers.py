@@ -34,6 +34,9 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 GRACE_SECONDS = 10.0
 """How long a worker may outlast its drain; then it is killed."""
 
+READY_SECONDS = 60.0
+"""How long the successor of a worker may take to serve; then the old one stays."""
+
 ABORT_SECONDS = 5.0
 """How long one may take to end at once."""
 
@@ -395,13 +398,23 @@ class Parent:
                 fresh = self._start(number)
             except OSError as error:
                 return f"worker {number + 1} is not replaced: {error.strerror}"
-            if not await fresh.wait_ready():
-                how = ending(fresh.exited.result())
-                return f"worker {number + 1} is not replaced: its successor {how} at its start"
+            if failure := await self._start_failure(fresh):
+                return f"worker {number + 1} is not replaced: its successor {failure}"
             old, self._current[number] = self._current[number], fresh
             if not old.exited.done():
                 old.leave(signal.SIGTERM, self._leave_seconds)
         return f"replaced {self._count} workers"
+
+    @staticmethod
+    async def _start_failure(worker: Worker) -> str:
+        """Wait until a worker serves, though not for ever; returns what is wrong if it does not."""
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                is_ready = await worker.wait_ready()
+        except TimeoutError:
+            worker.leave(signal.SIGTERM, ABORT_SECONDS)
+            return f"was not ready after {READY_SECONDS:g} s"
+        return "" if is_ready else f"{ending(worker.exited.result())} at its start"
 
 
 def _status_of(worker: Worker) -> int:

@@ -1,5 +1,6 @@
 """An HTTPS listener's certificates from its settings, and the watch over their files."""
 
+import ssl
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from pathlib import Path
@@ -34,9 +35,9 @@ class Timers:
         return seconds
 
 
-def shown_by(found: Certificates) -> bytes | None:
+def shown_by(found: Certificates, trusting: ssl.SSLContext | None = None) -> bytes | None:
     """Return the certificate that a client sees."""
-    client, _ = shake_hands(found.context)
+    client, _ = shake_hands(found.context, trusting, "localhost" if trusting else None)
     return client.getpeercert(binary_form=True)
 
 
@@ -119,3 +120,52 @@ def test_http_2_is_offered_unless_the_attribute_says_otherwise(
         client, _ = shake_hands(found.context, context)
 
     assert client.selected_alpn_protocol() == spoken
+
+
+def test_workers_find_the_certificate_of_a_directory_for_the_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no directory")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+
+    asked = certificates(Https(), "127.0.0.1", CLOCK), certificates(Https(), "127.0.0.1", CLOCK)
+    with asked[0] as (parents, _), asked[1] as (workers, _):
+        client = ssl.create_default_context(cafile=curl_option(Https()).split()[1])
+        seen = [shown_by(each, client) for each in (parents, workers)]
+
+    assert seen[0] == seen[1]
+
+
+def test_what_could_not_be_read_is_tried_again_and_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, said, loop = tmp_path / "site.pem", list[str](), Timers()
+    issue(path, "localhost")
+    with certificates(Https(((path, path),)), "127.0.0.1", CLOCK) as (found, _):
+        watch(cast("AbstractEventLoop", loop), found, said.append)
+        first = shown_by(found)
+        issue(path, "localhost", "another.example.org")
+        with monkeypatch.context() as patched:
+            patched.setattr("gateway.wire.tls.read_key_pair", no_descriptor)
+            loop.turn()
+            loop.turn()
+        assert shown_by(found) == first
+        loop.turn()
+
+    assert shown_by(found) != first
+    assert len(said) == 1
+
+
+def no_descriptor(_files: object) -> None:
+    raise InvalidSetting("site.pem: Too many open files")
+
+
+def test_defect_does_not_end_the_watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, loop = tmp_path / "site.pem", Timers()
+    issue(path, "localhost")
+    with certificates(Https(((path, path),)), "127.0.0.1", CLOCK) as (found, _):
+        monkeypatch.setattr(found, "changed", lambda: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            watch(cast("AbstractEventLoop", loop), found, [].append)
+
+    assert len(loop.later) == 1

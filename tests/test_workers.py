@@ -187,14 +187,17 @@ class FakeProcess:
 
     pid = 4711
     made: "list[FakeProcess]"
-    failures: list[bool]
+    failures: list[bool | None]
+    """Of each start: whether it fails, None for one that is never ready."""
 
     def __init__(self, *_command: object, pass_fds: tuple[int, int], **_options: object) -> None:
-        if self.failures and self.failures.pop(0):
+        failure = self.failures.pop(0) if self.failures else False
+        if failure:
             raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
         self.status: int | None = None
         with socket.socket(fileno=os.dup(pass_fds[1])) as channel:
-            channel.sendall(b"isolation: none\n")
+            if failure is not None:
+                channel.sendall(b"isolation: none\n")
         self.made.append(self)
 
     def end(self, status: int) -> None:
@@ -213,7 +216,7 @@ class FakeProcess:
 
 @contextmanager
 def parent(
-    monkeypatch: pytest.MonkeyPatch, *failures: bool
+    monkeypatch: pytest.MonkeyPatch, *failures: bool | None
 ) -> Iterator[tuple[Parent, list[FakeProcess], "asyncio.Queue[str]"]]:
     """A parent of two, its processes as they are made, and what it says; `failures` says which of
     the starts fail."""
@@ -277,3 +280,13 @@ async def test_roll_without_a_process_leaves_the_old_ones(monkeypatch: pytest.Mo
 
     assert line == "worker 1 is not replaced: Resource temporarily unavailable"
     assert len(made) == 2
+
+
+async def test_roll_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.workers.READY_SECONDS", 0.01)
+    with parent(monkeypatch, False, False, None) as (tested, made, said):
+        hang_up = partial(os.kill, os.getpid(), signal.SIGHUP)
+        [line] = await run_until_said(tested, said, hang_up, 1)
+
+    assert line == "worker 1 is not replaced: its successor was not ready after 0.01 s"
+    assert [process.status for process in made] == [-signal.SIGTERM] * 3

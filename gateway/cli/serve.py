@@ -207,7 +207,7 @@ def serve(
     serving.share(0)  # refuses what cannot be divided
     with ExitStack() as stack:
         sink = None if is_parent(serving) else sinks(serving, stack)
-        said = announce_briefly if quiet else partial(announce, options=curl_option(https))
+        said = announce_briefly if quiet else partial(announce, https=https)
         server.run(serving, sink, said)
 
 
@@ -235,11 +235,13 @@ def announce_briefly(url: str, _isolation: str) -> None:
     click.echo(f"listening on {url}")
 
 
-def announce(url: str, isolation: str, options: str = "") -> None:
+def announce(url: str, isolation: str, https: Https | None = None) -> None:
     """Say where the listener is, how to try it, and how isolated the function is, or where."""
     announce_briefly(url, isolation)
     reachable = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+    options = curl_option(https)
     if url.startswith("unix:"):
-        options, reachable = f"--unix-socket {shlex.quote(url[5:])} ", "http://localhost"
+        options += f"--unix-socket {shlex.quote(url[5:])} "
+        reachable = "https://localhost" if https else "http://localhost"
     click.echo(f"try: curl -i {options}'{reachable}/any/path?x=1&x=2'")
     click.echo(isolation)

@@ -255,9 +255,11 @@ class Pool:
             self._move(make, slots)
 
     def _used_lately(self) -> int:
-        """Return how many environments run something, or did a moment ago."""
+        """Return how many environments run something or did a moment ago, up to the concurrency:
+        what an earlier replace has prepared counts as well."""
         since = self._clock.monotonic() - LATELY_SECONDS
-        return sum(slot.invocation is not None or slot.idle_since > since for slot in self._slots)
+        used = sum(slot.invocation is not None or slot.idle_since > since for slot in self._slots)
+        return min(used, self._settings.concurrency)
 
     def _move(self, make: Make, slots: list[Slot]) -> None:
         """Make these the current generation; who runs in the former one is closed when free."""

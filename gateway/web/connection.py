@@ -109,7 +109,8 @@ class Connection(asyncio.Protocol):
         self.server = address(transport.get_extra_info("sockname"))
         self.progress.opened_at = self.progress.active_at = self._front.monotonic()
         self._transport.set_write_buffer_limits(0)  # one unsent byte is a client that may stall
-        if not self._front.admit(self):
+        if is_unknown(transport) or not self._front.admit(self):
+            self._is_lost = True
             self._transport.abort()
 
     def connection_lost(self, _error: Exception | None) -> None:
@@ -557,6 +558,16 @@ def address(name: tuple[str, int] | str | None) -> tuple[str, int]:
         return "127.0.0.1", 0
     host = name[0].partition("%")[0]
     return host.removeprefix("::ffff:") if "." in host else host, name[1]
+
+
+def is_unknown(transport: asyncio.BaseTransport) -> bool:
+    """Say whether a client has gone before it was accepted: the system has forgotten its address,
+    and no other one may stand for it, least of all our own.
+
+    On a Unix socket, whose name is a path, clients have no address.
+    """
+    is_named = bool(transport.get_extra_info("peername"))
+    return not is_named and isinstance(transport.get_extra_info("sockname"), tuple)
 
 
 def path_of(target: bytes) -> bytes:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import cast
 
 from gateway.core.http import HttpRequest, Tls
-from gateway.web.connection import address
+from gateway.web.connection import address, is_unknown
 from gateway.web.shared import Shared
 from gateway.wire.h1 import response_head
 from gateway.wire.tls import Certificates, tls_of
@@ -74,7 +74,10 @@ class Handshake(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
         self.client = address(transport.get_extra_info("peername"))
         self._began_at = self._front.monotonic()
-        if not self._front.admit(self):
+        if is_unknown(transport):
+            self._fail(CLIENT_LEFT)
+            self._transport.abort()
+        elif not self._front.admit(self):
             self._is_over = True
             self._transport.abort()
 
@@ -183,7 +186,10 @@ class Handshake(asyncio.Protocol):
     # What the front asks for.
 
     def check_deadlines(self, now: float) -> None:
-        """End a handshake that takes too long, or a refused client that stays."""
+        """End a handshake that takes too long, or a refused client that stays; the sweep may ask
+        for one that has just given way."""
+        if self._is_over:
+            return
         limits = self._front.limits
         allowed = limits.handshake_seconds if self._dropped < 0 else limits.linger_seconds
         if now - self._began_at >= allowed:

@@ -31,6 +31,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from gateway.wire.key_pair import CertificateFiles
 
+STATE_NAME = "albgate"
+
 AUTHORITY_DAYS = 1825
 LEAF_DAYS = 397
 """Browsers take no certificate that is valid for much longer."""
@@ -74,8 +76,11 @@ class _Issued:
 def state_directory(environment: Mapping[str, str]) -> Path:
     """Return where the authority stays (XDG Base Directory Specification)."""
     home = environment.get("XDG_STATE_HOME", "")
-    base = Path(home) if home.startswith("/") else Path.home() / ".local" / "state"
-    return base / "albgate"
+    try:
+        base = Path(home) if home.startswith("/") else Path.home() / ".local" / "state"
+    except RuntimeError:  # a user without a home
+        base = Path(os.devnull)
+    return base / STATE_NAME
 
 
 @contextmanager
@@ -90,7 +95,7 @@ def local_certificate(host: str, directory: Path, *, now: float) -> Iterator[Loc
         made = _stored(host, directory, today)
     except OSError as error:
         with tempfile.TemporaryDirectory(prefix="albgate-") as temporary:
-            made = _stored(host, Path(temporary), today)
+            made = _stored(host, Path(temporary) / STATE_NAME, today)
             reason = error.strerror or str(error)
             lost = f"{directory} cannot be used ({reason}): trust is lost when the gateway ends"
             yield LocalCertificate(made.files, made.authority, f"{lost}\n{made.hint}")

@@ -90,8 +90,12 @@ class Certificates:
 
     @property
     def context(self) -> ssl.SSLContext:
-        """Return the context for the next handshake; it changes the certificate by SNI itself."""
-        return self._context
+        """Return the context for the next handshake; it changes the certificate by SNI itself.
+
+        With mutual TLS it is another one each time: OpenSSL keeps TLS 1.2 sessions with a context,
+        which Python cannot forbid, and a resumed session shows no certificate (alb.md 4.7).
+        """
+        return self._context if self._mutual is None else self._build()
 
     def changed(self) -> bool:
         """Say whether a file is another one than when it was last read."""
@@ -114,6 +118,8 @@ class Certificates:
                 self._trusted = _read_trust_store(self._mutual.trust_store)
             except InvalidSetting as error:
                 problems.append(f"{error}; the trust store before it stays in use")
+        if problems:  # perhaps for a passing reason: the next look tries again
+            self._stamp = ()
         self._context = self._build()
         self.warnings = self._expiries()
         return problems + self.warnings
@@ -260,7 +266,7 @@ def _read_trust_store(path: Path) -> str:
     """Return the CA certificates of a file; raises InvalidSetting."""
     pem = read_bytes(path)
     read_certificates(path, pem)
-    return pem.decode("ascii", "replace")
+    return pem.decode("ascii", "ignore")  # the rest is comment
 
 
 def _in_memory(data: bytes) -> IO[bytes]:

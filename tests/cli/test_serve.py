@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli.serve import announce
+from gateway.config.https import Https
 from tests.cli.commands import HANDLERS, process_refusal, run_process
 
 CAPABILITIES = (1, 2)  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH: root reads every directory
@@ -189,3 +190,14 @@ def test_line_to_try_a_unix_socket_is_fit_for_a_shell(capsys: pytest.CaptureFixt
         "listening on unix:/run/my gateway.sock",
         "try: curl -i --unix-socket '/run/my gateway.sock' 'http://localhost/any/path?x=1&x=2'",
     ]
+
+
+def test_line_to_try_a_unix_socket_with_tls(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/state")
+    announce("unix:/run/a.sock", "isolation: complete", https=Https())
+
+    trusted = "--cacert /state/albgate/ca.pem --unix-socket /run/a.sock"
+    line = capsys.readouterr().out.splitlines()[1]
+    assert line == f"try: curl -i {trusted} 'https://localhost/any/path?x=1&x=2'"

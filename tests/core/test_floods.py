@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from gateway.core.errors import InvalidSetting
 from gateway.core.floods import (
+    CONCURRENT_STREAMS,
     CONTINUATION,
     DATA,
     END_STREAM,
@@ -14,6 +15,7 @@ from gateway.core.floods import (
     HELD_BYTES_IN_ALL,
     IDLE_FRAMES,
     IDLE_FRAMES_PER_SECOND,
+    PADDED,
     PROGRESS_BYTES,
     QUICK_RESETS,
     REQUEST_FRAMES,
@@ -79,6 +81,10 @@ def test_bucket_is_over_exactly_when_its_level_is(pours: list[tuple[float, float
         ((DATA, 0, TINY_BYTES), 0),
         ((DATA, 0, TINY_BYTES + 1), 0),
         ((DATA, END_STREAM, 0), 0),
+        ((DATA, PADDED, 256), 1),  # nothing but 255 bytes of padding and their length
+        ((DATA, PADDED, TINY_BYTES + 255), 1),
+        ((DATA, PADDED, TINY_BYTES + 256), 0),
+        ((DATA, PADDED | END_STREAM, 256), 0),
         ((HEADERS, 0, 10), -REQUEST_FRAMES),
         ((CONTINUATION, 0, 10), 1),
         ((WINDOW_UPDATE, 0, 4), 1),
@@ -142,6 +148,46 @@ def test_held_bytes_have_a_cap_for_one_and_for_all(over: int) -> None:
     assert held.has_room(0, 100 + over) is (over <= 0)
 
 
+class Holding:
+    """Holds so much until it is evicted."""
+
+    def __init__(self, held_bytes: int) -> None:
+        self.held_bytes = held_bytes
+
+    def evict(self) -> None:
+        self.held_bytes = 0
+
+
+def test_whoever_holds_most_makes_room() -> None:
+    held = Held()
+    less, most = Holding(1000), Holding(2000)
+    held.holders |= {less, most}
+
+    assert held.hog(0, 10) is most
+    assert held.hog(1899, 100) is most
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_nobody_makes_room_for_one_that_would_hold_as_much(over: int) -> None:
+    held = Held()
+    held.holders.add(Holding(2000))
+
+    assert held.hog(1900, 100 + over) is None
+
+
+def test_nobody_makes_room_beyond_the_cap_of_one() -> None:
+    held = Held()
+    held.holders.add(Holding(2 * HELD_BYTES))
+
+    assert held.hog(HELD_BYTES - 10, 10) is not None
+    assert held.hog(HELD_BYTES - 10, 11) is None
+
+
+def test_nobody_makes_room_where_nobody_holds_anything() -> None:
+    assert Held().hog(0, 1) is None
+
+
 def test_own_limits_come_before_those_of_the_parser() -> None:
-    assert REQUESTS < REQUESTS_AT_MOST < 4_097
+    assert REQUESTS < REQUESTS_AT_MOST
+    assert REQUESTS_AT_MOST + CONCURRENT_STREAMS < 4_097  # a full set may be on its way
     assert QUICK_RESETS < RESETS < 257

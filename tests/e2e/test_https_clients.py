@@ -104,7 +104,7 @@ def test_openssl_s_client(server: Server, authority: str) -> None:
     assert said.startswith("HTTP/1.1 200 OK\n")
 
 
-@pytest.mark.parametrize(("connections", "streams", "requests"), [(5, 16, 20_000), (1, 16, 3000)])
+@pytest.mark.parametrize(("connections", "streams", "requests"), [(6, 16, 20_000), (1, 16, 3000)])
 def test_h2load_has_no_request_fail(
     server: Server, connections: int, streams: int, requests: int
 ) -> None:

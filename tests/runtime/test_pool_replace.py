@@ -126,6 +126,16 @@ async def test_replace_counts_who_runs_for_long_as_working() -> None:
         assert [environment.inits for environment in rig.made] == [0, 0, 1, 1]
 
 
+async def test_reloads_one_after_the_other_prepare_no_more_than_the_concurrency() -> None:
+    async with Rig(concurrency=3) as rig:
+        await rig.calls(3)
+        for _ in range(4):
+            await rig.pool.replace(rig.make)
+            await settle()
+
+        assert len(rig.alive) == 3 + 3
+
+
 async def test_replace_starts_the_minimum() -> None:
     async with Rig(min_environments=2) as rig:
         await rig.pool.replace(rig.make)

@@ -275,3 +275,29 @@ def test_body_larger_than_what_is_kept_of_further_requests_is_still_read(serve: 
     world.turn()
 
     assert held.requests[1].body == b"0123456789"
+
+
+def test_client_that_had_gone_before_it_was_accepted_is_nobody(serve: Serve) -> None:
+    """The system has forgotten its address, and it must not pass for this machine."""
+    world = serve()
+
+    peer = world.connect(client=None)
+    peer.send(GET)
+    world.turn()
+
+    assert peer.is_aborted
+    assert world.requests == []
+    assert world.front._connections == set()
+
+
+@pytest.mark.parametrize("name", [None, ""])
+def test_client_of_a_unix_socket_has_no_address_and_is_served(
+    serve: Serve, name: str | None
+) -> None:
+    world = serve()
+
+    peer = world.connect(client=name, server="/run/gateway.sock")
+    peer.send(GET)
+    world.turn()
+
+    assert world.asked.client == ("127.0.0.1", 0)

@@ -11,6 +11,7 @@ from gateway.core.alb import REQUEST_BODY_LIMIT
 from gateway.core.floods import (
     CONCURRENT_STREAMS,
     GOAWAY_SECONDS,
+    QUICK_RESETS,
     REQUESTS,
     REQUESTS_AT_MOST,
     RESETS,
@@ -39,6 +40,16 @@ class Saying:
 
     async def respond(self, _request: HttpRequest, /) -> HttpResponse:
         return self._response
+
+
+def frames(data: bytes) -> list[tuple[int, int, int, bytes]]:
+    """The frames that a gateway has sent: type, flags, stream and payload."""
+    found = []
+    while data:
+        end = 9 + int.from_bytes(data[:3], "big")
+        found.append((data[3], data[4], int.from_bytes(data[5:9], "big"), data[9:end]))
+        data = data[end:]
+    return found
 
 
 # Answers
@@ -421,6 +432,74 @@ def test_what_is_on_its_way_at_goaway_is_refused_and_not_reset(serve: Serve) -> 
 
     world.wait(GOAWAY_SECONDS + SWEEP_SECONDS)
     assert (client.peer.is_closed, client.peer.is_aborted) == (True, False)
+
+
+def test_refusals_behind_goaway_are_no_resets_of_the_client(serve: Serve) -> None:
+    held = Held()
+    world = serve(held)
+    client = H2Client(world)
+    client.connection._requests = REQUESTS_AT_MOST - 2
+    streams = [client.ask(), client.ask()]
+    assert client.goaways == [(0, streams[-1])]
+
+    refused = [client.ask() for _ in range(QUICK_RESETS + RESETS)]
+    held.release()
+    held.release()
+    client.read()
+
+    assert {client.reset(stream) for stream in refused} == {REFUSED_STREAM}
+    assert statuses(client, streams) == [200, 200]
+    assert client.goaways == [(0, streams[-1])]
+    assert client.connection._floods.resets == 0
+
+
+def test_full_set_of_streams_on_its_way_at_goaway_loses_nothing(serve: Serve) -> None:
+    held = Held()
+    world = serve(held)
+    client = H2Client(world)
+    slow = client.ask()
+    ids = iter(range(slow + 2, 2**31, 2))
+    get = frame(1, 5, 0, client.codec.encoder.encode(GET))
+    for _ in range(REQUESTS_AT_MOST - 2):
+        client.peer.send(get[:5] + next(ids).to_bytes(4, "big") + get[9:])
+        world.turn()
+        held._waiting.pop().set_result(answer(b""))
+        world.turn()
+    at_once = [next(ids) for _ in range(CONCURRENT_STREAMS)]
+
+    client.peer.send(b"".join(get[:5] + at.to_bytes(4, "big") + get[9:] for at in at_once))
+    world.turn()
+    while held._waiting:
+        held.release()
+    world.turn()
+
+    told = frames(client.peer.received)
+    assert [payload for kind, _, _, payload in told if kind == 7] == [
+        at_once[0].to_bytes(4, "big") + bytes(4)
+    ]
+    ended = [at for kind, flags, at, _ in told if kind < 2 and flags & 1]
+    assert sorted(ended) == list(range(slow, at_once[0] + 1, 2))
+    assert [at for kind, _, at, _ in told if kind == 3] == at_once[1:]
+    assert not client.peer.is_closed
+
+
+@pytest.mark.parametrize("is_last_a_request", [True, False])
+def test_streams_that_were_no_requests_use_up_a_connection_too(
+    serve: Serve, *, is_last_a_request: bool
+) -> None:
+    held = Held()
+    client = H2Client(serve(held))
+    client.connection._requests = REQUESTS_AT_MOST - 3
+    malformed = head(("connection", "close"))
+
+    first = client.ask()
+    client.ask(malformed)
+    assert client.goaways == []
+    last = client.ask(GET if is_last_a_request else malformed)
+
+    assert client.goaways == [(0, last if is_last_a_request else first)]
+    while held._waiting:
+        held.release()
 
 
 def test_many_resets_are_followed_by_goaway(serve: Serve) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from gateway.core.floods import (
     HELD_BYTES,
+    HELD_BYTES_IN_ALL,
     IDLE_FRAMES,
     PROGRESS_BYTES,
     QUICK_RESETS,
@@ -32,6 +33,7 @@ IDLE = {
     "data-empty": frame(0, 0, 1),
     "data-tiny": frame(0, 0, 1, b"a"),
     "data-padding": frame(0, 8, 1, b"\5" + bytes(5)),
+    "data-much-padding": frame(0, 8, 1, b"\xff" + bytes(255)),
 }
 
 
@@ -189,3 +191,57 @@ def test_cap_of_all_connections_is_shared(serve: Serve) -> None:
 
     assert client.reset(stream) == ENHANCE_YOUR_CALM
     assert held.total == 128 * 2**20 - 50_000
+
+
+HOGS = HELD_BYTES_IN_ALL // (MOST * 2**20)
+"""Connections that hold as much as they may; what is left is less than one may hold."""
+
+
+def test_connections_that_hold_all_that_may_be_stop_nobody_else(serve: Serve) -> None:
+    world = serve(Telling(2**20))
+    held = Held()
+    hogs = [H2Client(world, window=0, held=held) for _ in range(HOGS + 1)]
+    for hog in hogs:
+        while hog.connection.held_bytes < MOST * 2**20 and held.total < HELD_BYTES_IN_ALL:
+            hog.ask()
+    assert held.total == HELD_BYTES_IN_ALL
+
+    client = H2Client(world, window=2**21, held=held)
+    client.codec.increment_flow_control_window(2**21)
+    streams = [client.ask(), client.ask()]
+    for hog in hogs:
+        hog.read()
+
+    assert [len(client.body(stream)) for stream in streams] == [2**20] * 2
+    (evicted,) = [hog for hog in hogs if hog.goaways]
+    assert [code for code, _ in evicted.goaways] == [ENHANCE_YOUR_CALM]
+    assert evicted.peer.is_closed
+    assert evicted.connection.held_bytes == 0
+    assert held.total == HELD_BYTES_IN_ALL - MOST * 2**20
+
+
+def test_connection_that_holds_most_makes_no_room_for_itself(serve: Serve) -> None:
+    world = serve(Telling(100_000))
+    held = Held()
+    small, hog = (H2Client(world, window=0, held=held) for _ in range(2))
+    streams = [small.ask(), hog.ask(), hog.ask()]
+    held.total += HELD_BYTES_IN_ALL - 300_000
+
+    refused = hog.ask()
+
+    assert hog.reset(refused) == ENHANCE_YOUR_CALM
+    assert [client.reset(stream) for stream in streams for client in (small, hog)] == [None] * 6
+    assert not (small.peer.is_closed or hog.peer.is_closed)
+
+
+def test_connection_that_is_lost_is_no_longer_held_for(serve: Serve) -> None:
+    world = serve(Telling(1000))
+    client = H2Client(world, window=0)
+    client.ask()
+    assert client.held.holders == {client.connection}
+    assert client.connection.held_bytes == 1000
+
+    client.peer.leave()
+    world.turn()
+
+    assert (client.held.holders, client.held.total) == (set(), 0)

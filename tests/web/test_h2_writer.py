@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.floods import HELD_BYTES, Held
+from gateway.core.floods import HELD_BYTES, HELD_BYTES_IN_ALL, Held
 from gateway.core.http import HttpRequest, HttpResponse
 from gateway.web.h2_stream import Stream
 from gateway.web.h2_writer import ROUND_BYTES, TURN_BYTES, Writer, cut_off
@@ -154,6 +154,48 @@ def test_no_more_is_held_than_there_is_room_for(over: int) -> None:
 
     assert made.hold(size) is (over <= 0)
     assert held.total == (HELD_BYTES + over if over <= 0 else 100)
+
+
+class Hog:
+    """Holds so much of what is held until it is evicted."""
+
+    def __init__(self, held: Held, held_bytes: int) -> None:
+        self._held = held
+        self.held_bytes = held_bytes
+        held.holders.add(self)
+        held.total += held_bytes
+
+    def evict(self) -> None:
+        self._held.total -= self.held_bytes
+        self.held_bytes = 0
+
+
+def test_room_is_made_by_whoever_holds_most() -> None:
+    made, held, _ = writer(Windows())
+    most, *others = [Hog(held, size) for size in (HELD_BYTES, *[HELD_BYTES - 1] * 4)]
+    others.append(Hog(held, HELD_BYTES_IN_ALL - held.total))
+
+    assert made.hold(100)
+    assert most.held_bytes == 0
+    assert all(other.held_bytes for other in others)
+    assert (made.held_bytes, held.total) == (100, HELD_BYTES_IN_ALL - HELD_BYTES + 100)
+
+
+def test_nobody_is_evicted_while_there_is_room() -> None:
+    made, held, _ = writer(Windows())
+    hogs = [Hog(held, HELD_BYTES) for _ in range(5)]
+
+    assert made.hold(HELD_BYTES_IN_ALL - 5 * HELD_BYTES)
+    assert [hog.held_bytes for hog in hogs] == [HELD_BYTES] * 5
+
+
+def test_nobody_is_evicted_for_one_that_would_hold_as_much() -> None:
+    made, held, _ = writer(Windows())
+    hog = Hog(held, 100)
+    held.total = HELD_BYTES_IN_ALL
+
+    assert not made.hold(100)
+    assert (made.held_bytes, hog.held_bytes) == (0, 100)
 
 
 def test_stream_that_is_forgotten_holds_nothing() -> None:

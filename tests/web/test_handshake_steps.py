@@ -15,11 +15,13 @@ LIMITS = Limits()
 HELLO = b"\x16\x03\x01\x02\x00\x01"
 
 
-def connect(world: World, folder: Path) -> tuple[Peer, Counter[str]]:
+def connect(
+    world: World, folder: Path, client: tuple[str, int] | None = CLIENT
+) -> tuple[Peer, Counter[str]]:
     """Return a client of an HTTPS listener, and what is counted."""
     handshakes = Handshakes(world.front, certificates(folder), make={})
     handshake = handshakes()
-    names = {"peername": CLIENT, "sockname": SERVER}
+    names = {"peername": client, "sockname": SERVER}
     peer = Peer(world.loop, handshake, names=names)  # type: ignore[arg-type]
     world.peers.append(peer)
     handshake.connection_made(peer)
@@ -113,4 +115,28 @@ def test_abort_ends_a_handshake_without_counting_it(serve: Serve, tmp_path: Path
     world.turn()
 
     assert peer.is_aborted
+    assert failures == {}
+
+
+def test_client_that_had_gone_before_it_was_accepted_is_nobody(
+    serve: Serve, tmp_path: Path
+) -> None:
+    world = serve()
+    peer, failures = connect(world, tmp_path, client=None)
+
+    assert peer.is_aborted
+    assert world.front._connections == set()
+    assert failures == {CLIENT_LEFT: 1}
+
+
+def test_sweep_leaves_alone_what_has_given_way(serve: Serve, tmp_path: Path) -> None:
+    world = serve()
+    peer, failures = connect(world, tmp_path)
+    handshake = peer.connection
+    assert isinstance(handshake, Handshake)
+    handshake._end()
+
+    handshake.check_deadlines(world.clock.monotonic() + 2 * LIMITS.handshake_seconds)
+
+    assert not peer.is_aborted
     assert failures == {}

@@ -33,11 +33,16 @@ def client_context(**options: Any) -> ssl.SSLContext:
 
 
 def shake_hands(
-    server: ssl.SSLContext, client: ssl.SSLContext | None = None, name: str | None = None
+    server: ssl.SSLContext,
+    client: ssl.SSLContext | None = None,
+    name: str | None = None,
+    session: ssl.SSLSession | None = None,
 ) -> tuple[ssl.SSLObject, ssl.SSLObject]:
     """Return both sides after a handshake, the client first; raises ssl.SSLError."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    near = (client or client_context()).wrap_bio(to_client, to_server, server_hostname=name)
+    near = (client or client_context()).wrap_bio(
+        to_client, to_server, server_hostname=name, session=session
+    )
     far = server.wrap_bio(to_server, to_client, server_side=True)
     for side in (near, far) * 3:
         try:

@@ -231,3 +231,17 @@ def test_names_are_those_that_clients_may_use(host: str, machine: str, more: lis
 )
 def test_state_directory_is_where_it_belongs(environment: dict[str, str], expected: Path) -> None:
     assert state_directory(environment) == expected
+
+
+def test_user_without_a_home_gets_a_directory_for_the_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", refuse)
+
+    with local_certificate("127.0.0.1", state_directory({}), now=NOW) as local:
+        assert local.authority.exists()
+        assert "trust is lost when the gateway ends" in local.hint
+    assert not local.authority.exists()

@@ -296,7 +296,7 @@ def test_broken_file_keeps_the_certificate_and_the_others_are_renewed(
     assert problem.endswith("; the certificate before it stays in use")
     assert shown(served, "b.test")[0] == "b.test"
     assert shown(served)[0] == "c.test"
-    assert not served.changed()
+    assert served.changed()  # what could not be read is tried again
 
 
 def test_certificate_outside_its_time_is_served_with_a_warning(tmp_path: Path) -> None:
@@ -463,3 +463,29 @@ def test_handshake_tells_the_client_certificate(tmp_path: Path, trust_store: Pat
     assert len(headers) == 5
     assert "CN=client" in headers["x-amzn-mtls-clientcert-subject"]
     assert all(key.startswith("x-amzn-mtls-clientcert-") for key in headers)
+
+
+def test_comment_in_any_language_does_not_spoil_a_trust_store(tmp_path: Path) -> None:
+    store = tmp_path / "store.pem"
+    store.write_bytes("# Főtanúsítvány\n".encode() + AUTHORITY.cert_pem.bytes())
+
+    served = certificates(issue(tmp_path / "1.pem", "a.test"), mutual=MutualTls(store))
+
+    assert len(served.context.get_ca_certs()) == 1
+
+
+def test_client_of_mutual_tls_shows_its_certificate_every_time(tmp_path: Path) -> None:
+    """A session that is resumed shows none (alb.md 4.7), and TLS 1.2 resumes by number too."""
+    store = tmp_path / "store.pem"
+    AUTHORITY.cert_pem.write_to_path(str(store))
+    own = issue(tmp_path / "own.pem", "client.test")
+    client = client_context(maximum_version=ssl.TLSVersion.TLSv1_2)
+    client.load_cert_chain(own.certificate)
+    reused = {}
+    for mutual in (None, MutualTls(store)):
+        served = certificates(issue(tmp_path / "1.pem", "a.test"), mutual=mutual)
+        first, _ = shake_hands(served.context, client)
+        again, _ = shake_hands(served.context, client, session=first.session)
+        reused[mutual is None] = again.session_reused
+
+    assert reused == {True: True, False: False}
