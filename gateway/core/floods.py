@@ -7,23 +7,28 @@ bucket forgives is harmless however long it lasts; what overflows it is a flood,
 ends.
 """
 
+from typing import Protocol
+
 from gateway.core.errors import InvalidSetting
 
 DATA, HEADERS, WINDOW_UPDATE, CONTINUATION = 0x0, 0x1, 0x8, 0x9
 """Frame types (RFC 9113 section 6)."""
 
-END_STREAM, END_HEADERS = 0x1, 0x4
-"""Flags of DATA and HEADERS, and of HEADERS and CONTINUATION."""
+END_STREAM, END_HEADERS, PADDED = 0x1, 0x4, 0x8
+"""Flags of DATA and HEADERS, of HEADERS and CONTINUATION, and of DATA and HEADERS."""
 
 CONCURRENT_STREAMS = 128
 """ALB's figure (alb.md 1.10). Invocations of streams that were reset count until they end."""
 
-REQUESTS = 4_000
-"""Requests of one connection before GOAWAY. ALB's figure is 10,000 (alb.md 1.10); the parser ends a
-connection at its 4,097th stream, with an error and whatever is open."""
+STREAMS = 4_096
+"""The parser ends a connection at its next stream, with an error and whatever is open."""
 
-REQUESTS_AT_MOST = 4_090
-"""Requests of one connection after which GOAWAY waits no longer for a moment without streams."""
+REQUESTS = 3_900
+"""Requests of one connection, resets added, before GOAWAY. ALB's figure is 10,000 (alb.md 1.10)."""
+
+REQUESTS_AT_MOST = STREAMS - CONCURRENT_STREAMS
+"""Requests, resets added, after which GOAWAY waits no longer for a moment without streams. A full
+set of streams may be on its way before a client reads it, and must not reach the parser's end."""
 
 RESETS = 200
 """Resets of one connection before GOAWAY; the parser ends it at its 257th."""
@@ -41,6 +46,9 @@ IDLE_FRAMES_PER_SECOND = 200.0
 
 TINY_BYTES = 256
 """A DATA frame of less brings no progress unless it is the last of its stream."""
+
+PADDING_BYTES = 256
+"""So much of a padded frame may be padding and its length (RFC 9113 section 6.1)."""
 
 PROGRESS_BYTES = 1024
 """So much of a response that was sent pays for one frame, usually a WINDOW_UPDATE."""
@@ -113,19 +121,45 @@ def cost(kind: int, flags: int, size: int) -> int:
     """Return what a frame costs; below 0 for one that pays for others."""
     if kind == HEADERS:
         return -REQUEST_FRAMES
-    if kind == DATA and (flags & END_STREAM or size >= TINY_BYTES):
+    least = TINY_BYTES + PADDING_BYTES if flags & PADDED else TINY_BYTES
+    if kind == DATA and (flags & END_STREAM or size >= least):
         return 0
     return 1
 
 
-class Held:
-    """Bytes held for all HTTP/2 connections of a front."""
+class Holder(Protocol):
+    """A connection for which bytes are held."""
 
-    __slots__ = ("total",)
+    @property
+    def held_bytes(self) -> int:
+        """Return how many."""
+        ...
+
+    def evict(self) -> None:
+        """End the connection and let go of all of them at once."""
+        ...
+
+
+class Held:
+    """Bytes held for all HTTP/2 connections of a front, and for whom."""
+
+    __slots__ = ("holders", "total")
 
     def __init__(self) -> None:
         self.total = 0
+        self.holders: set[Holder] = set()
 
     def has_room(self, own: int, size: int) -> bool:
         """Say whether so much more may be held for a connection that holds `own` bytes."""
         return own + size <= HELD_BYTES and self.total + size <= HELD_BYTES_IN_ALL
+
+    def hog(self, own: int, size: int) -> Holder | None:
+        """Return whom to evict for so much more, where all together leave no room: the connection
+        that holds most, unless it holds no more than the one that asks then would.
+
+        What it holds is more than was asked for, so one eviction is enough.
+        """
+        if own + size > HELD_BYTES:
+            return None
+        most = max(self.holders, key=lambda holder: holder.held_bytes, default=None)
+        return most if most is not None and most.held_bytes > own + size else None

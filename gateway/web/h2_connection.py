@@ -76,6 +76,7 @@ class Http2Connection(asyncio.Protocol):
         "_front",
         "_has_overflowed",
         "_head_began_at",
+        "_held",
         "_is_flush_due",
         "_is_lost",
         "_last_stream",
@@ -103,6 +104,7 @@ class Http2Connection(asyncio.Protocol):
 
     def __init__(self, front: Shared, held: Held, tls: Tls | None = None) -> None:
         self._front = front
+        self._held = held
         self._tls = tls
         self._session = Session()
         self._frames = Frames()
@@ -123,6 +125,11 @@ class Http2Connection(asyncio.Protocol):
     def _is_closing(self) -> bool:
         return self._stage is Stage.CLOSING
 
+    @property
+    def held_bytes(self) -> int:
+        """Return the bytes held of bodies that are not complete or not taken."""
+        return self._writer.held_bytes
+
     # What the event loop tells.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -133,6 +140,7 @@ class Http2Connection(asyncio.Protocol):
         now = self.progress.opened_at = self.progress.active_at = self._front.monotonic()
         self._floods = Floods(now)
         self._writer.begin(self._transport)
+        self._held.holders.add(self)
         if self._front.admit(self):
             self._transport.write(self._session.preface())
         else:
@@ -143,6 +151,7 @@ class Http2Connection(asyncio.Protocol):
         self._is_lost = True
         for stream in list(self._streams.values()):
             self._abandon(stream)
+        self._held.holders.discard(self)
         self._maybe_forget()
 
     def pause_writing(self) -> None:
@@ -198,8 +207,11 @@ class Http2Connection(asyncio.Protocol):
 
     def _begin(self, event: Request, now: float) -> None:
         """Take a request's head, unless the connection has had its share."""
-        is_full = len(self._streams) + self._orphans >= CONCURRENT_STREAMS
-        if self._stage is Stage.LEAVING or is_full:
+        if self._stage is Stage.LEAVING:
+            # On its way when GOAWAY was sent: no fault of the client, so no reset that counts.
+            self._session.reset(event.stream_id, REFUSED_STREAM)
+            return
+        if len(self._streams) + self._orphans >= CONCURRENT_STREAMS:
             self._reset(event.stream_id, REFUSED_STREAM, now)
             return
         self._last_stream = event.stream_id
@@ -211,9 +223,15 @@ class Http2Connection(asyncio.Protocol):
         stream = Stream(event.stream_id, request, has_ended=event.end_stream)
         self._streams[event.stream_id] = stream
         self._judge(stream, event.protocol, now)
-        if self._requests >= REQUESTS_AT_MOST:
+        self._limit_requests(now)
+
+    def _limit_requests(self, now: float) -> None:
+        """End a connection before the parser does, for which streams count that were no requests
+        too: those that were refused, or reset for a malformed head."""
+        used = self._requests + self._floods.resets
+        if used >= REQUESTS_AT_MOST:
             self._leave(now)
-        elif self._requests >= REQUESTS:
+        elif used >= REQUESTS:
             self._expire(now)
 
     def _judge(self, stream: Stream, protocol: bytes | None, now: float) -> None:
@@ -398,8 +416,10 @@ class Http2Connection(asyncio.Protocol):
         floods = self._floods
         if floods.is_reset_flood(now):
             self._calm()
-        elif floods.resets >= RESETS and not self._is_closing:
+        elif floods.resets >= RESETS:
             self._leave(now)
+        else:
+            self._limit_requests(now)
 
     def _reset(self, stream_id: int, code: int, now: float) -> None:
         self._session.reset(stream_id, code)
@@ -496,6 +516,10 @@ class Http2Connection(asyncio.Protocol):
         if self._is_idle() and not self._is_closing:
             self._leave(self._front.monotonic())
             self._close()
+
+    def evict(self) -> None:
+        """End the connection, which holds most, because another one needs room."""
+        self._calm()
 
     def abort(self) -> None:
         """End the connection at once, and the wait for invocations under way."""

@@ -24,12 +24,12 @@ class Writer:
 
     __slots__ = (
         "_held",
-        "_own",
         "_session",
         "_stalled_at",
         "_transport",
         "_unsent_before",
         "_waiting",
+        "held_bytes",
         "is_due",
         "is_paused",
     )
@@ -39,7 +39,8 @@ class Writer:
     def __init__(self, session: Session, held: Held) -> None:
         self._session = session
         self._held = held
-        self._own = 0
+        self.held_bytes = 0
+        """Request bodies that are not complete, and what was not written of responses."""
         self._waiting: dict[int, Stream] = {}
         self._stalled_at = 0.0
         self._unsent_before = 0
@@ -58,9 +59,13 @@ class Writer:
     # What is held.
 
     def hold(self, size: int) -> bool:
-        """Count bytes to be held, unless there is no room for them."""
-        if not self._held.has_room(self._own, size):
-            return False
+        """Count bytes to be held, unless there is no room for them; whoever holds most may have to
+        make it."""
+        if not self._held.has_room(self.held_bytes, size):
+            hog = self._held.hog(self.held_bytes, size)
+            if hog is None:
+                return False
+            hog.evict()
         self._count(size)
         return True
 
@@ -76,7 +81,7 @@ class Writer:
         stream.unsent = stream.body = b""
 
     def _count(self, size: int) -> None:
-        self._own += size
+        self.held_bytes += size
         self._held.total += size
 
     # Writing.

@@ -11,7 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -24,7 +24,7 @@ import pytest
 from gateway.balancer.balancer import Balancer, TargetGroup
 from gateway.core.alb import AlbCodec
 from gateway.core.attributes import Attributes
-from gateway.core.floods import CONCURRENT_STREAMS, REQUESTS
+from gateway.core.floods import CONCURRENT_STREAMS, HELD_BYTES, HELD_BYTES_IN_ALL, REQUESTS
 from gateway.core.invocation import FunctionRef, InvocationResult
 from gateway.core.listener import Listener
 from gateway.core.pages import Pages
@@ -39,10 +39,14 @@ from tests.web.peer import ARN, DATE, World, balancer
 
 LISTENER = Listener("https", 443, "shop-1.eu-west-1.elb.amazonaws.com")
 
+MEGABYTE = 1_000_000
+"""A large response."""
+
 CLOSED_SECONDS = 2.0
 GROWTH_MB = 32.0
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+WIDE = frame(4, 0, 0, struct.pack(">HI", 4, 2**30)) + frame(8, 0, 0, struct.pack(">I", 2**30))
 SETTINGS, NO_WINDOW = frame(4, 0, 0), frame(4, 0, 0, struct.pack(">HI", 4, 0))
 PRIORITY_CASES = {
     "Sends HEADERS frame that depend on itself",
@@ -153,15 +157,21 @@ def connected(server: Server, settings: bytes = SETTINGS) -> Iterator[Raw]:
 
 def greet(server: Server) -> None:
     """An honest client is answered."""
-    with connected(server) as raw:
-        raw.send(frame(1, 5, 1, block()))
+    assert answered(server, "/") == b"hello"
+
+
+def answered(server: Server, path: str) -> bytes:
+    """The body that an honest client is answered with, its windows large enough for all of it."""
+    body = b""
+    with connected(server, WIDE) as raw:
+        raw.send(frame(1, 5, 1, block(path)))
         deadline = time.monotonic() + DEADLINE_SECONDS  # noqa: TID251
         while time.monotonic() < deadline:  # noqa: TID251
             for kind, flags, _, payload in raw.frames(DEADLINE_SECONDS):
-                if kind == 0 and payload:
-                    assert payload == b"hello"
+                assert kind != RST_STREAM, payload
+                body += payload if kind == 0 else b""
                 if kind == 0 and flags & 1:
-                    return
+                    return body
     raise AssertionError("no answer")
 
 
@@ -271,6 +281,29 @@ def test_flood_is_ended_in_time_and_in_little_memory(
     assert most <= CLOSED_SECONDS
     assert growth <= GROWTH_MB
     greet(server)
+
+
+@pytest.mark.slow
+def test_connections_that_hold_all_that_may_be_stop_no_honest_client(
+    server: Server, report: Report
+) -> None:
+    each, size = HELD_BYTES // MEGABYTE, str(MEGABYTE)
+    held = 0
+    with ExitStack() as stack:
+        while held + MEGABYTE <= HELD_BYTES_IN_ALL:
+            hog = stack.enter_context(connected(server, NO_WINDOW))
+            count = min(each, (HELD_BYTES_IN_ALL - held) // MEGABYTE)
+            ids = range(1, 2 * count, 2)
+            hog.send(b"".join(frame(1, 5, at, block(f"/size/{size}")) for at in ids))
+            heads = 0
+            while heads < count:
+                heads += sum(kind == 1 for kind, _, _, _ in hog.frames(DEADLINE_SECONDS))
+                assert not hog.is_closed
+            held += count * MEGABYTE
+        bodies = [len(answered(server, f"/size/{size}")) for _ in range(10)]
+
+    report(f"P13: {held / 2**20:.0f} MB held by others: {len(bodies)} responses came whole")
+    assert bodies == [MEGABYTE] * 10
 
 
 # Many requests

@@ -34,10 +34,16 @@ class H2Client:
     """A client that speaks through h2, and what it was told."""
 
     def __init__(
-        self, world: World, *, window: int = 65_535, tls: Tls | None = None, **options: Any
+        self,
+        world: World,
+        *,
+        window: int = 65_535,
+        tls: Tls | None = None,
+        held: Held | None = None,
+        **options: Any,
     ) -> None:
         self.world = world
-        self.held = Held()
+        self.held = held or Held()
         names = {"peername": CLIENT, "sockname": SERVER}
         self.connection = Http2Connection(world.front, self.held, tls)
         self.peer = Peer(world.loop, self.connection, names=names, **options)

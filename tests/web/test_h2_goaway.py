@@ -1,0 +1,234 @@
+"""GOAWAY: when it is said, what is answered behind it, and when the connection closes."""
+
+from dataclasses import replace
+
+import pytest
+
+from gateway.core.floods import (
+    CONCURRENT_STREAMS,
+    GOAWAY_SECONDS,
+    QUICK_RESETS,
+    REQUESTS,
+    REQUESTS_AT_MOST,
+    RESETS,
+)
+from gateway.core.limits import SWEEP_SECONDS, Limits
+from tests.web.h2_peer import GET, POST, H2Client, frame, head, statuses
+from tests.web.peer import Held, Serve, answer
+
+LIMITS = Limits()
+CANCEL, REFUSED_STREAM = 8, 7
+
+
+def frames(data: bytes) -> list[tuple[int, int, int, bytes]]:
+    """The frames that a gateway has sent: type, flags, stream and payload."""
+    found = []
+    while data:
+        end = 9 + int.from_bytes(data[:3], "big")
+        found.append((data[3], data[4], int.from_bytes(data[5:9], "big"), data[9:end]))
+        data = data[end:]
+    return found
+
+
+def test_goaway_of_a_full_connection_comes_when_no_stream_is_open(serve: Serve) -> None:
+    held = Held()
+    world = serve(held)
+    client = H2Client(world)
+    client.connection._requests = REQUESTS - 1
+    streams = [client.ask(), client.ask()]
+    held.release()
+    client.read()
+    assert client.goaways == []
+
+    held.release()
+    client.read()
+
+    assert statuses(client, streams) == [200, 200]
+    assert client.goaways == [(0, streams[-1])]
+
+
+@pytest.mark.parametrize("way", ["time", "requests"])
+def test_goaway_does_not_wait_for_ever_and_open_streams_are_answered(
+    serve: Serve, way: str
+) -> None:
+    held = Held()
+    world = serve(held)
+    client = H2Client(world)
+    client.connection._requests = REQUESTS - 1
+    stream = client.ask()
+    if way == "requests":
+        client.connection._requests = REQUESTS_AT_MOST - 1
+        stream = client.ask()
+    else:
+        world.wait(GOAWAY_SECONDS + SWEEP_SECONDS)
+        client.read()
+    assert client.goaways == [(0, stream)]
+
+    world.wait(10)
+    while held._waiting:
+        held.release()
+    client.read()
+
+    assert (client.status(stream), client.goaways) == (200, [(0, stream)])
+    assert (client.peer.is_closed, client.peer.is_aborted) == (True, False)
+
+
+def test_what_is_on_its_way_at_goaway_is_refused_and_not_reset(serve: Serve) -> None:
+    world = serve()
+    client = H2Client(world)
+    client.connection._requests = REQUESTS - 1
+    client.ask()
+    assert not client.peer.is_closed
+
+    on_its_way = client.ask()
+    assert client.reset(on_its_way) == REFUSED_STREAM
+    assert len(world.requests) == 1
+    assert not client.peer.is_closed
+
+    world.wait(GOAWAY_SECONDS + SWEEP_SECONDS)
+    assert (client.peer.is_closed, client.peer.is_aborted) == (True, False)
+
+
+def test_refusals_behind_goaway_are_no_resets_of_the_client(serve: Serve) -> None:
+    held = Held()
+    world = serve(held)
+    client = H2Client(world)
+    client.connection._requests = REQUESTS_AT_MOST - 2
+    streams = [client.ask(), client.ask()]
+    assert client.goaways == [(0, streams[-1])]
+
+    refused = [client.ask() for _ in range(QUICK_RESETS + RESETS)]
+    held.release()
+    held.release()
+    client.read()
+
+    assert {client.reset(stream) for stream in refused} == {REFUSED_STREAM}
+    assert statuses(client, streams) == [200, 200]
+    assert client.goaways == [(0, streams[-1])]
+    assert client.connection._floods.resets == 0
+
+
+@pytest.mark.slow
+def test_full_set_of_streams_on_its_way_at_goaway_loses_nothing(serve: Serve) -> None:
+    held = Held()
+    world = serve(held)
+    client = H2Client(world)
+    slow = client.ask()
+    ids = iter(range(slow + 2, 2**31, 2))
+    get = frame(1, 5, 0, client.codec.encoder.encode(GET))
+    for _ in range(REQUESTS_AT_MOST - 2):
+        client.peer.send(get[:5] + next(ids).to_bytes(4, "big") + get[9:])
+        world.turn()
+        held._waiting.pop().set_result(answer(b""))
+        world.turn()
+    at_once = [next(ids) for _ in range(CONCURRENT_STREAMS)]
+
+    client.peer.send(b"".join(get[:5] + at.to_bytes(4, "big") + get[9:] for at in at_once))
+    world.turn()
+    while held._waiting:
+        held.release()
+    world.turn()
+
+    told = frames(client.peer.received)
+    assert [payload for kind, _, _, payload in told if kind == 7] == [
+        at_once[0].to_bytes(4, "big") + bytes(4)
+    ]
+    ended = [at for kind, flags, at, _ in told if kind < 2 and flags & 1]
+    assert sorted(ended) == list(range(slow, at_once[0] + 1, 2))
+    assert [at for kind, _, at, _ in told if kind == 3] == at_once[1:]
+    assert not client.peer.is_closed
+
+
+@pytest.mark.parametrize("is_last_a_request", [True, False])
+def test_streams_that_were_no_requests_use_up_a_connection_too(
+    serve: Serve, *, is_last_a_request: bool
+) -> None:
+    held = Held()
+    client = H2Client(serve(held))
+    client.connection._requests = REQUESTS_AT_MOST - 3
+    malformed = head(("connection", "close"))
+
+    first = client.ask()
+    client.ask(malformed)
+    assert client.goaways == []
+    last = client.ask(GET if is_last_a_request else malformed)
+
+    assert client.goaways == [(0, last if is_last_a_request else first)]
+    while held._waiting:
+        held.release()
+
+
+def test_many_resets_are_followed_by_goaway(serve: Serve) -> None:
+    world = serve()
+    client = H2Client(world)
+    for count in range(RESETS):
+        assert client.goaways == []
+        if not count % 10:
+            world.wait(1)
+        client.codec.reset_stream(client.ask(POST, b"a", ends=False), CANCEL)
+        client.flush()
+
+    assert [code for code, _ in client.goaways] == [0]
+    world.wait(GOAWAY_SECONDS + SWEEP_SECONDS)
+    assert client.peer.is_closed
+
+
+def test_drain_says_goaway_and_answers_what_is_open(serve: Serve) -> None:
+    held = Held()
+    world = serve(held)
+    idle, busy = H2Client(world), H2Client(world)
+    stream = busy.ask()
+    world.front._is_draining = True
+
+    world.wait(GOAWAY_SECONDS + 2 * SWEEP_SECONDS)
+    idle.read()
+    busy.read()
+    assert (idle.goaways[-1], idle.peer.is_closed) == ((0, 0), True)
+    assert (busy.goaways[-1], busy.peer.is_closed) == ((0, stream), False)
+
+    held.release()
+    busy.read()
+    world.wait(GOAWAY_SECONDS)
+    assert (busy.status(stream), busy.peer.is_closed) == (200, True)
+
+
+def test_old_connection_serves_one_more_request(serve: Serve) -> None:
+    limits = replace(LIMITS, keep_alive_seconds=100, idle_seconds=200)
+    world = serve(limits=limits)
+    client = H2Client(world)
+    world.wait(150)
+    client.read()
+    assert client.goaways == []
+
+    stream = client.ask()
+
+    assert (client.status(stream), client.goaways) == (200, [(0, stream)])
+
+
+def test_client_that_says_goaway_is_answered_and_left(serve: Serve) -> None:
+    held = Held()
+    world = serve(held)
+    client = H2Client(world)
+    stream = client.ask()
+    client.raw(frame(7, 0, 0, bytes(8)))
+    assert not client.peer.is_closed
+
+    held.release()
+    client.read()
+
+    assert (client.status(stream), client.peer.is_closed) == (200, True)
+
+
+def test_close_if_idle_spares_whoever_waits(serve: Serve) -> None:
+    held = Held()
+    world = serve(held)
+    idle, busy = H2Client(world), H2Client(world)
+    busy.ask()
+
+    idle.connection.close_if_idle()
+    busy.connection.close_if_idle()
+    idle.read()
+
+    assert (idle.peer.is_closed, idle.goaways) == (True, [(0, 0)])
+    assert not busy.peer.is_closed
+    held.release()
