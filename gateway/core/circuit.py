@@ -18,7 +18,8 @@ class State(Enum):
     OPEN = auto()
     """Nothing is."""
     HALF_OPEN = auto()
-    """One invocation tries; nothing else is admitted."""
+    """One invocation tries, and another one whenever that takes as long as the circuit was open;
+    nothing else is admitted."""
 
 
 # Inputs: what happened.
@@ -118,6 +119,7 @@ class Circuit:
         self._failures = 0
         """In a row, while CLOSED."""
         self._opened_at = 0.0
+        self._tried_at = 0.0
 
     @property
     def state(self) -> State:
@@ -163,8 +165,9 @@ class Circuit:
         """Return what somebody who asked may do."""
         if not isinstance(item, Asked):
             return []
-        is_trying = self._state is State.HALF_OPEN and before is State.OPEN
-        if self._state is State.CLOSED or is_trying:
+        is_due = before is State.OPEN or item.at - self._tried_at >= self._settings.open_seconds
+        if self._state is State.CLOSED or (self._state is State.HALF_OPEN and is_due):
+            self._tried_at = item.at
             return [Admit(self._period)]
         left = self._opened_at + self._settings.open_seconds - item.at
         return [Refuse(max(left, 0.0))]

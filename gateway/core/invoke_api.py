@@ -182,10 +182,10 @@ def refusal(
 ) -> GatewayError:
     """Return the error that a reply other than 2xx means; texts in `hidden` are not repeated."""
     code, message = error_of(headers, body)
-    for secret in filter(None, hidden):
-        message = message.replace(secret, "[hidden]")
     said = ": ".join(filter(None, (code, message)))
-    text = f"Lambda answered {status} {said}".rstrip()
+    for secret in filter(None, hidden):  # before the cut: a piece of a token is one too
+        said = said.replace(secret, "[hidden]")
+    text = f"Lambda answered {status} {said[:TEXT_LIMIT]}".rstrip()
     if status == 429:
         return Throttled(text)
     if status == 413:
@@ -213,5 +213,4 @@ def error_of(headers: Headers, body: bytes) -> tuple[str, str]:
     given = (header(headers, b"x-amzn-errortype") or b"").decode("latin-1")
     code = given or str(fields.get("__type") or "")
     message = str(fields.get("message") or fields.get("Message") or "")
-    first_line = message.partition("\n")[0][:TEXT_LIMIT]
-    return code.partition(":")[0].rpartition("#")[2], first_line
+    return code.partition(":")[0].rpartition("#")[2], message.partition("\n")[0]

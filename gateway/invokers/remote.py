@@ -4,6 +4,7 @@ The client tells what was never sent from what may have started; here the two be
 errors, so that nobody further up knows that there is a client.
 """
 
+import math
 from typing import Protocol
 
 from gateway.core.errors import (
@@ -25,21 +26,41 @@ class Origin(Protocol):
     authority: bytes
     """The value of the Host header that every request gets."""
 
-    async def exchange(
-        self, method: bytes, target: bytes, headers: Headers, body: bytes, *, deadline: float
+    async def exchange(  # noqa: PLR0913 - a request and its two times
+        self,
+        method: bytes,
+        target: bytes,
+        headers: Headers,
+        body: bytes,
+        *,
+        deadline: float,
+        start_by: float = math.inf,
     ) -> Reply:
         """Send a request once; raises Unreachable when nothing was sent, Interrupted when it may
-        have started. `deadline` is in seconds of the event loop's clock."""
+        have started. `deadline`, and `start_by`, after which nothing is sent any more, are in
+        seconds of the event loop's clock."""
+        ...
+
+    async def reach(self, *, deadline: float) -> None:
+        """Connect, and no more; raises Unreachable."""
         ...
 
 
-async def posted(
-    origin: Origin, target: bytes, headers: Headers, body: bytes, *, deadline: float
+async def posted(  # noqa: PLR0913 - a request and its two times
+    origin: Origin,
+    target: bytes,
+    headers: Headers,
+    body: bytes,
+    *,
+    deadline: float,
+    start_by: float = math.inf,
 ) -> Reply:
     """Return the reply to a POST; raises ServiceUnreachable, and only then nothing was sent,
     ServiceTimedOut, ServiceInterrupted or ResponseTooLarge."""
     try:
-        return await origin.exchange(b"POST", target, headers, body, deadline=deadline)
+        return await origin.exchange(
+            b"POST", target, headers, body, deadline=deadline, start_by=start_by
+        )
     except Unreachable as error:
         is_late = isinstance(error.__cause__, TimeoutError)
         kind = ConnectionTimedOut if is_late else ServiceUnreachable

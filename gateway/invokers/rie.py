@@ -11,7 +11,6 @@ import asyncio
 import math
 import re
 from collections.abc import Coroutine, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
@@ -23,6 +22,7 @@ from gateway.core.errors import (
     ServiceInterrupted,
     ServiceTimedOut,
     ServiceUnreachable,
+    Throttled,
 )
 from gateway.core.interfaces import Clock, Sink
 from gateway.core.invocation import Invocation, InvocationResult
@@ -30,7 +30,7 @@ from gateway.core.invoke_api import invoke_headers
 from gateway.core.notices import OperatorWarning
 from gateway.invokers.remote import Origin, posted, seconds_left
 from gateway.runtime.pool import STOPPING, Leases, PoolSettings
-from gateway.wire.client import Reply
+from gateway.wire.client import Reply, Unreachable
 
 TARGET = b"/2015-03-31/functions/function/invocations"
 
@@ -125,10 +125,16 @@ class RiePool:
     async def invoke(self, invocation: Invocation, /) -> InvocationResult:
         """Run on a free emulator; raises Throttled when none is free in time, ServiceUnreachable
         when none can be reached, and otherwise ServiceFailed."""
+        seconds = seconds_left(invocation, self._settings.timeout_seconds, self._clock)
+        deadline = math.inf
         for _ in self._places:
             place = await self._taken()
-            with suppress(ServiceUnreachable):  # it is out of use now; nothing was sent
-                return await self._run(place, invocation)
+            deadline = min(deadline, self._loop.time() + seconds)
+            try:
+                return await self._run(place, invocation, seconds, deadline)
+            except ServiceUnreachable:  # it is out of use now; nothing was sent
+                if self._loop.time() >= deadline:
+                    raise
         raise self._none_left()
 
     async def _taken(self) -> Place:
@@ -139,23 +145,34 @@ class RiePool:
         if leases.running < leases.limit:
             leases.running += 1
         else:
-            await leases.wait()
+            await self._waited()
         place = min(self._idle, key=lambda place: (place.failed_at, place.number))
         self._idle.remove(place)
         return place
 
+    async def _waited(self) -> None:
+        """Wait for a lease; raises Throttled, or ServiceUnreachable when it waited for nobody."""
+        try:
+            await self._leases.wait()
+        except Throttled:
+            if all(place.is_out_of_use for place in self._places):
+                raise self._none_left() from None
+            raise
+
     def _none_left(self) -> ServiceUnreachable:
         return ServiceUnreachable(f"none of {len(self._places)} emulators can be reached")
 
-    async def _run(self, place: Place, invocation: Invocation) -> InvocationResult:
-        """Answer in time, though the exchange goes on until the emulator has answered."""
-        seconds = seconds_left(invocation, self._settings.timeout_seconds, self._clock)
+    async def _run(
+        self, place: Place, invocation: Invocation, seconds: float, deadline: float
+    ) -> InvocationResult:
+        """Answer in time, though an exchange that has begun goes on until the emulator has
+        answered."""
         answer: asyncio.Future[InvocationResult] = self._loop.create_future()
-        task = self._start(self._exchange(place, invocation, answer))
+        task = self._start(self._exchange(place, invocation, answer, deadline))
         # A task that is cancelled before its first step does not even see it.
         task.add_done_callback(lambda _: settle(answer, ServiceInterrupted(STOPPING)))
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout_at(deadline):
                 return await answer
         except TimeoutError:
             payload = function_errors.timed_out(invocation.request_id, seconds)
@@ -168,12 +185,16 @@ class RiePool:
         return task
 
     async def _exchange(
-        self, place: Place, invocation: Invocation, answer: asyncio.Future[InvocationResult]
+        self,
+        place: Place,
+        invocation: Invocation,
+        answer: asyncio.Future[InvocationResult],
+        start_by: float,
     ) -> None:
         """Send the event and hand over what came of it; then the address is free, or out of
         use."""
         try:
-            reply = await self._posted(place, invocation)
+            reply = await self._posted(place, invocation, start_by)
             settle(answer, result_of(reply, invocation, str(place)))
         except ServiceFailed as failure:
             self._fail(place, failure)
@@ -184,11 +205,12 @@ class RiePool:
             if not place.is_out_of_use:
                 self._free(place)
 
-    async def _posted(self, place: Place, invocation: Invocation) -> Reply:
+    async def _posted(self, place: Place, invocation: Invocation, start_by: float) -> Reply:
         headers = [(b"Content-Type", b"application/json"), *invoke_headers(invocation)]
         deadline = self._loop.time() + LONGEST_SECONDS
         origin = place.emulator.origin
-        return await posted(origin, TARGET, headers, invocation.payload, deadline=deadline)
+        payload = invocation.payload
+        return await posted(origin, TARGET, headers, payload, deadline=deadline, start_by=start_by)
 
     def _free(self, place: Place) -> None:
         self._idle.append(place)
@@ -213,17 +235,12 @@ class RiePool:
 
     async def _probe(self, place: Place) -> None:
         """Connect, no more: an emulator takes that for nothing."""
-        emulator = place.emulator
         try:
-            async with asyncio.timeout(PROBE_SECONDS):
-                transport, _ = await self._loop.create_connection(
-                    asyncio.Protocol, emulator.host, emulator.port
-                )
-            transport.close()
+            await place.emulator.origin.reach(deadline=self._loop.time() + PROBE_SECONDS)
             place.is_out_of_use = False
             self._sink.emit(OperatorWarning(f"{place} is in use again"))
             self._free(place)
-        except OSError:  # refused, or not in time
+        except Unreachable:  # or not in time
             pass
         finally:
             place.is_probed = False

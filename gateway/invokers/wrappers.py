@@ -21,7 +21,7 @@ from gateway.core.circuit import (
     State,
     Succeeded,
 )
-from gateway.core.errors import CircuitOpen, GatewayError, ServiceFailed
+from gateway.core.errors import CircuitOpen, GatewayError, RequestRefused, ServiceFailed
 from gateway.core.interfaces import Clock, Invoker, Sink
 from gateway.core.invocation import Invocation, InvocationResult
 from gateway.core.notices import OperatorWarning
@@ -56,6 +56,8 @@ class CircuitBreaker:
             self._last_failure = str(failure)
             outcome = Failed(period, self._clock.monotonic())
             raise
+        except RequestRefused:
+            raise  # perhaps before anything was sent: it says nothing about the platform
         except GatewayError:
             outcome = Succeeded(period)
             raise

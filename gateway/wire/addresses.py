@@ -29,7 +29,9 @@ FORBIDDEN = [
 IPV4_TAILS = [
     ip_network("::/96"),  # IPv4-compatible, RFC 4291 section 2.5.5.1
     ip_network("::ffff:0:0/96"),  # IPv4-mapped, RFC 4291 section 2.5.5.2
+    ip_network("::ffff:0:0:0/96"),  # IPv4-translated, RFC 2765 section 2.1
     ip_network("64:ff9b::/96"),  # NAT64, RFC 6052
+    ip_network("64:ff9b:1::/48"),  # NAT64 of one's own, RFC 8215
 ]
 """IPv6 networks whose last four bytes are an IPv4 address."""
 

@@ -7,6 +7,7 @@ connections are opened by whoever needs one.
 """
 
 import asyncio
+import math
 import re
 import ssl
 from collections import deque
@@ -140,28 +141,42 @@ class Peer:
 
     # One exchange.
 
-    async def exchange(
-        self, method: bytes, target: bytes, headers: Headers, body: bytes, *, deadline: float
+    async def exchange(  # noqa: PLR0913 - a request and its two times
+        self,
+        method: bytes,
+        target: bytes,
+        headers: Headers,
+        body: bytes,
+        *,
+        deadline: float,
+        start_by: float = math.inf,
     ) -> Reply:
         """Send a request once and return its response, whatever the status.
 
-        `deadline` is in seconds of the event loop's clock. Host and what frames the request are
-        added. Raises Unreachable if nothing was sent, Interrupted (DeadlinePassed, ReplyTooLarge)
-        if the request may have started, ValueError for what is no request.
+        `deadline`, and `start_by`, after which nothing is sent any more, are in seconds of the
+        event loop's clock. Host and what frames the request are added. Raises Unreachable if
+        nothing was sent, Interrupted (DeadlinePassed, ReplyTooLarge) if the request may have
+        started, ValueError for what is no request.
         """
         request = self._head(method, target, headers, len(body))
-        if deadline <= self.loop.time():
+        start_by = min(start_by, deadline)
+        if start_by <= self.loop.time():
             reason = f"the deadline for {self._name} passed before the request was sent"
             raise Unreachable(reason) from TimeoutError()
         connection = self._take()
         while connection is None or not connection.is_open:
-            connection = await self._obtain(deadline)
+            connection = await self._obtain(start_by)
         reply = connection.start(request, body, deadline)
         try:
             return await reply
         except asyncio.CancelledError:
             connection.cancel(reply)
             raise
+
+    async def reach(self, *, deadline: float) -> None:
+        """Connect, and no more; raises Unreachable."""
+        connection = await self._obtain(deadline)
+        connection.abort()
 
     def _head(self, method: bytes, target: bytes, headers: Headers, size: int) -> bytes:
         """Return the request's head; raises ValueError for what would be read as something else."""

@@ -58,6 +58,15 @@ PLAYBOOKS: dict[str, list[Step]] = {
         (Asked(2.0), [Refuse(9.0)]),
     ],
     "one tries, the others wait": [*HALF_OPENED, (Asked(11.0), [Refuse(0.0)])],
+    "another one tries when the first takes long": [
+        *HALF_OPENED,
+        (Asked(20.75), [Refuse(0.0)]),
+        (Asked(21.0), [Admit(2)]),
+        (Asked(21.25), [Refuse(0.0)]),
+        (Succeeded(2), [Announce(State.CLOSED)]),
+        (Failed(2, 22.0), []),
+        (Asked(23.0), [Admit(3)]),
+    ],
     "the try succeeds": [
         *HALF_OPENED,
         (Succeeded(2), [Announce(State.CLOSED)]),

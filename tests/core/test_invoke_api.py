@@ -3,6 +3,7 @@
 import base64
 from typing import Any
 
+import orjson
 import pytest
 
 from gateway.core.errors import (
@@ -292,3 +293,16 @@ def test_long_text_is_cut() -> None:
     error = refusal(500, [], b'{"message":"' + b"x" * 1000 + b'"}')
 
     assert str(error) == "Lambda answered 500 " + "x" * 300
+
+
+@pytest.mark.parametrize("place", ["message", "__type", "header"])
+def test_secret_over_the_cut_is_not_repeated_either(place: str) -> None:
+    secret = "s" * 1000
+    said = "x" * 200 + secret
+    body = orjson.dumps({place: said}) if place != "header" else b"{}"
+    headers = [(b"X-Amzn-ErrorType", said.encode())] if place == "header" else []
+
+    text = str(refusal(403, headers, body, hidden=(secret,)))
+
+    assert "sss" not in text
+    assert len(text) < 400

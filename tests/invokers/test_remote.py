@@ -33,8 +33,11 @@ class Failing:
         self._failure, self._cause = failure, cause
 
     async def exchange(
-        self, method: bytes, target: bytes, headers: Headers, body: bytes, *, deadline: float
+        self, method: bytes, target: bytes, headers: Headers, body: bytes, **_times: float
     ) -> Reply:
+        raise self._failure from self._cause
+
+    async def reach(self, *, deadline: float) -> None:
         raise self._failure from self._cause
 
 

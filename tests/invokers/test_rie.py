@@ -1,9 +1,10 @@
 """A pool of emulators: one invocation at a time each, whatever fails and whoever leaves."""
 
 import asyncio
+import math
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from gateway.invokers import rie
 from gateway.invokers.rie import Emulator, RiePool, RieSettings, result_of
 from gateway.telemetry.system import SystemClock
 from gateway.testing import FakeSink
-from gateway.wire.client import Reply
+from gateway.wire.client import Peer, Reply, Unreachable
 from tests.invokers.gate import PATIENCE_SECONDS, REQUEST_ID, invocation
 from tests.wire.origin import (
     HOST,
@@ -324,7 +325,10 @@ class Broken:
 
     authority = b"broken"
 
-    async def exchange(self, *_arguments: Any, deadline: float) -> Reply:
+    async def exchange(self, *_arguments: Any, **_times: float) -> Reply:
+        raise ValueError("a bug")
+
+    async def reach(self, *, deadline: float) -> None:
         raise ValueError("a bug")
 
 
@@ -412,3 +416,76 @@ def test_reply_becomes_what_aws_would_answer(
 def test_reply_of_nobodys_function_is_a_failure(status: int, hint: str) -> None:
     with pytest.raises(ServiceFailed, match=rf"it answered {status}.*{hint}|{hint}"):
         result_of(Reply(status, [], b""), invocation(), "it")
+
+
+class Silent:
+    """An emulator that accepts no connection in time."""
+
+    authority = b"silent"
+
+    def __init__(self) -> None:
+        self.start_by: list[float] = []
+
+    async def exchange(
+        self, *_arguments: Any, deadline: float, start_by: float = math.inf
+    ) -> Reply:
+        self.start_by.append(start_by)
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(start_by):
+                await asyncio.get_running_loop().create_future()
+        raise Unreachable("silent") from TimeoutError()
+
+    async def reach(self, *, deadline: float) -> None:
+        raise Unreachable("silent")
+
+
+async def test_all_attempts_share_one_deadline_and_nothing_is_sent_after_it() -> None:
+    silent = [Silent(), Silent(), Silent()]
+    emulators = [Emulator("silent", 1, each) for each in silent]
+    async with World([], emulators, timeout_seconds=SHORT_SECONDS).pool as pool:
+        loop = asyncio.get_running_loop()
+        before = loop.time()
+        with suppress(GatewayError):
+            await pool.invoke(invocation())
+        asked = [moment for each in silent for moment in each.start_by]
+
+    assert max(asked) <= before + 2 * SHORT_SECONDS
+    assert len(set(asked)) == 1
+
+
+async def test_name_that_is_none_does_not_end_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking up `a..b` raises UnicodeError, which is no OSError."""
+    monkeypatch.setattr(rie, "PROBE_SECONDS", SHORT_SECONDS)
+    async with Peer("http", "a..b", 9000) as peer:
+        it = World([], [Emulator("a..b", 9000, peer)])
+        async with it.pool:
+            for _ in range(2):
+                with pytest.raises(ServiceUnreachable):
+                    await it.call()
+            await asyncio.wait_for(until(lambda: it.pool._places[0].is_probed), PATIENCE_SECONDS)
+            await asyncio.wait_for(
+                until(lambda: not it.pool._places[0].is_probed), PATIENCE_SECONDS
+            )
+            with pytest.raises(ServiceUnreachable):
+                await it.call()
+
+
+async def test_who_waits_for_what_is_out_of_use_is_told_so() -> None:
+    held = Held()
+    async with world(held, queue_timeout_seconds=SHORT_SECONDS) as it, asyncio.TaskGroup() as tasks:
+        first = tasks.create_task(outcome_of(it))
+        await held.came(1)
+        second = tasks.create_task(outcome_of(it))
+        it.pool._places[0].is_out_of_use = True
+        assert await second is ServiceUnreachable
+        it.pool._places[0].is_out_of_use = False
+        held.answer()
+        assert await first is InvocationResult
+
+
+async def outcome_of(it: World) -> type:
+    """Return what a call came to."""
+    try:
+        return type(await it.call())
+    except GatewayError as error:
+        return type(error)

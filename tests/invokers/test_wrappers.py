@@ -9,6 +9,7 @@ from gateway.core.circuit import CircuitSettings
 from gateway.core.errors import (
     CircuitOpen,
     GatewayError,
+    RequestTooLarge,
     ServiceFailed,
     ServiceRefused,
     ServiceUnreachable,
@@ -198,3 +199,11 @@ async def test_throttles_are_reported_while_it_runs() -> None:
         capped._report()  # what the timer calls once a second
 
     assert "invocations throttled: 1" in str(sink.notices[0])
+
+
+async def test_request_that_is_refused_before_it_is_sent_says_nothing_about_the_platform() -> None:
+    world = World(DOWN, RequestTooLarge("7 MB"), DOWN, WORKS)
+
+    found = [await world.call() for _ in range(4)]
+
+    assert found == [ServiceUnreachable, RequestTooLarge, ServiceUnreachable, CircuitOpen]
