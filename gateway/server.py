@@ -28,7 +28,7 @@ from types import FrameType
 import uvicorn
 import uvloop
 
-from gateway import compose, https, memory, systemd, workers
+from gateway import compose, memory, systemd, workers
 from gateway.config.settings import Serving
 from gateway.core.errors import InvalidSetting
 from gateway.core.interfaces import Sink
@@ -37,7 +37,6 @@ from gateway.sockets import BACKLOG, opened, port_of, url_of
 from gateway.systemd import Notifier
 from gateway.telemetry.writer import to_stderr
 from gateway.web.front import Front
-from gateway.wire.tls import Certificates, undecodable_names_unreported
 from gateway.workers import STOPPING, Place, terminals
 
 KEEP_ALIVE_SECONDS = 60
@@ -64,9 +63,14 @@ class Stage:
 class Secured:
     """What an HTTPS listener has beside its socket."""
 
-    certificates: Certificates
     hint: str
-    """What the operator should know of them."""
+    """What the operator should know of the certificates."""
+    watch: Callable[[asyncio.AbstractEventLoop, Callable[[str], None]], None]
+    """Reads certificates that change; problems are said."""
+    renew: Callable[[], list[str]]
+    """Reads all certificates again and returns the problems."""
+    protocols: Callable[[Front], Callable[[], asyncio.Protocol]]
+    """Returns what makes the protocol of a new connection."""
 
 
 class StartEnded(Exception):
@@ -141,10 +145,19 @@ def _secured(serving: Serving) -> Iterator[Secured | None]:
     if serving.https is None:
         yield None
         return
+    # Plain HTTP does without 70 ms and 9 MB.
+    from gateway import https  # noqa: PLC0415
+    from gateway.wire.tls import undecodable_names_unreported  # noqa: PLC0415
+
     http2 = serving.attributes.http2
-    found = https.certificates(serving.https, serving.host, compose.CLOCK, http2=http2)
-    with undecodable_names_unreported(), found as (certificates, hint):
-        yield Secured(certificates, hint)
+    asked = https.certificates(serving.https, serving.host, compose.CLOCK, http2=http2)
+    with undecodable_names_unreported(), asked as (found, hint):
+        yield Secured(
+            hint,
+            lambda loop, say: https.watch(loop, found, say),
+            found.reload,
+            lambda front: https.handshakes(front, found),
+        )
 
 
 def on_stopping(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
@@ -179,8 +192,8 @@ async def _serve(stage: Stage, secured: Secured | None) -> None:
     on_hangup: list[compose.Reload] = []
     if secured is not None:
         say = partial(_say, sink)
-        https.watch(loop, secured.certificates, say)
-        on_hangup.append(partial(_renew, secured.certificates, say))
+        secured.watch(loop, say)
+        on_hangup.append(partial(_renew, secured, say))
     async with AsyncExitStack() as stack:
         with nullcontext() if serving.is_in_process else _start_that_can_be_ended():
             function = compose.invokable(serving, sink, on_hangup)
@@ -196,7 +209,7 @@ async def _serve(stage: Stage, secured: Secured | None) -> None:
             await _serve_portable(portable, stage, on_ready)
         else:
             front = compose.listener_front(serving, seen_as, invoker, sink)
-            protocols = https.handshakes(front, secured.certificates) if secured else front
+            protocols = secured.protocols(front) if secured else front
             await _serve_front(front, protocols, stage, on_ready)
 
 
@@ -239,10 +252,10 @@ def _say(sink: Sink | None, text: str) -> None:
         to_stderr(f"gateway: {text}")
 
 
-async def _renew(certificates: Certificates, say: Callable[[str], None]) -> str:
+async def _renew(secured: Secured, say: Callable[[str], None]) -> str:
     """Read certificates again; what is wrong is said at once and is no failure of the reload, since
     the ones before stay in use."""
-    for problem in certificates.reload():
+    for problem in secured.renew():
         say(problem)
     return ""
 

@@ -318,11 +318,11 @@ async def test_metadata_address_is_refused_unless_it_is_named() -> None:
 # --- what a local handler pays ---
 
 
-def test_command_line_alone_imports_nothing_of_this() -> None:
+def test_command_line_alone_imports_nothing_of_this_nor_of_https() -> None:
     code = "import sys, gateway.cli.serve, gateway.cli.remote_options; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     modules = set(done.stdout.split())
     assert "gateway.compose" in modules
     heavy = {module.__name__, "gateway.wire.client", "gateway.invokers.aws", "urllib.request"}
-    assert heavy & modules == set()
+    assert (heavy | {"cryptography", "gateway.https", "zttp"}) & modules == set()

@@ -21,7 +21,6 @@ from gateway.core.attributes import Attributes
 from gateway.core.errors import InvalidSetting
 from gateway.core.interfaces import Sink
 from gateway.core.limits import Limits, with_limit
-from gateway.https import curl_option
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.console import Console
 from gateway.telemetry.fanout import Fanout
@@ -239,7 +238,11 @@ def announce(url: str, isolation: str, https: Https | None = None) -> None:
     """Say where the listener is, how to try it, and how isolated the function is, or where."""
     announce_briefly(url, isolation)
     reachable = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
-    options = curl_option(https)
+    options = ""
+    if https is not None:
+        from gateway.https import curl_option  # noqa: PLC0415 - not for plain HTTP
+
+        options = curl_option(https)
     if url.startswith("unix:"):
         options += f"--unix-socket {shlex.quote(url[5:])} "
         reachable = "https://localhost" if https else "http://localhost"
