@@ -195,7 +195,7 @@ class AlbCodec:
         """Return all values of each name; of ALB's own headers the one that ALB wrote."""
         values = all_values(self._received(request))
         own = self._own
-        if request.tls is not None:
+        if request.tls is not None and request.tls.client_certificate:
             own = own.union(name for name, _ in request.tls.client_certificate)
         return {
             name: [value] if name in own or name not in values else values[name]
