@@ -218,7 +218,7 @@ async def test_role_that_cannot_be_assumed_is_told_at_the_start(assumed_role: st
 async def test_missing_botocore_is_told_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "botocore.session", None)
 
-    with pytest.raises(InvalidSetting, match="pip install 'albgate"):
+    with pytest.raises(InvalidSetting, match="pip install botocore"):
         async with started(Remote(lambda_function(1))):
             raise AssertionError("it started")
 

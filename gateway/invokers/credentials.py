@@ -22,7 +22,7 @@ from gateway.core.sigv4 import Credentials
 REFRESH_SECONDS = 30.0
 """How often it is looked whether credentials are to be renewed."""
 
-EXTRA = "botocore is not installed: pip install 'albgate[aws]'"
+EXTRA = "botocore is not installed: pip install botocore"
 
 Source = Callable[[], Credentials]
 """Returns credentials that are good now; may take its time, and raise anything."""

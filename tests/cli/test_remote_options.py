@@ -230,7 +230,7 @@ def test_missing_botocore_is_told_when_the_profile_is_needed(
 ) -> None:
     monkeypatch.setitem(sys.modules, "botocore.session", None)
 
-    assert refusal(*NAMED) == "botocore is not installed: pip install 'albgate[aws]'"
+    assert refusal(*NAMED) == "botocore is not installed: pip install botocore"
 
 
 def test_every_refusal_is_about_a_parameter_of_serve() -> None:

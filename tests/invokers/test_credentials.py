@@ -219,7 +219,7 @@ def test_missing_botocore_is_an_invalid_setting(
 ) -> None:
     monkeypatch.setitem(sys.modules, "botocore.session", None)
 
-    with pytest.raises(InvalidSetting, match=r"pip install 'albgate\[aws\]'"):
+    with pytest.raises(InvalidSetting, match=r"pip install botocore"):
         ask()
 
 
