@@ -19,6 +19,8 @@ class Limits:
     """The request line and each header line, with its CRLF: 414 for the first, 400 for a header."""
     head_bytes: int = 64 * 1024
     """The whole head: 400."""
+    header_fields: int = 200
+    """The header fields of a request, and the trailers of a chunked body: 400. Ours."""
     pipelined_bytes: int = 64 * 1024
     """What is kept of further requests while one is answered; then reading pauses."""
     idle_seconds: float = 60.0
@@ -54,6 +56,12 @@ trailers."""
 
 CHUNKED_STEP = 16 * 1024
 """How often that is looked at while a chunked body comes, and once more at its end."""
+
+FIELD_BYTES = len(b"a:\n")
+"""The least that a header field takes on the wire."""
+
+FIELDS_STEP = 1024
+"""How often the fields of a head that comes in pieces are counted."""
 
 SWEEP_SECONDS = 0.25
 """How often deadlines are looked at; a limit is enforced at most this late."""
@@ -153,6 +161,18 @@ def broken_size(
     if is_first and sizes[0] > limits.line_bytes:
         return 414
     return 400 if max(sizes) > limits.line_bytes or size > limits.head_bytes else 0
+
+
+def has_too_many_fields(head: bytes | bytearray, limits: Limits) -> bool:
+    """Say whether a head, or the beginning of one, has more header fields than are allowed.
+
+    A field has three bytes at least, so the size decides for most heads. The request line and the
+    empty line are not fields; of empty lines before the request line one LF may have been kept.
+    """
+    most = limits.header_fields
+    if len(head) <= FIELD_BYTES * most:
+        return False
+    return head.count(b"\n") - head.startswith(b"\n") - 2 > most
 
 
 def limit_names() -> list[str]:

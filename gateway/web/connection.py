@@ -85,7 +85,7 @@ class Connection(asyncio.Protocol):
         self._front = front
         self._tls = tls
         self._scheme = "https" if tls else "http"
-        self._parser = RequestParser()
+        self._parser = RequestParser(self._front.limits.header_fields)
         self._buffer: bytes | bytearray = b""
         self._scanned = 0
         self._length = CHUNKED
@@ -275,7 +275,7 @@ class Connection(asyncio.Protocol):
             self._refuse(judgement.status or REFUSAL_STATUS, judgement.detail, judgement)
             return
         self._parser.release()
-        self._parser = RequestParser()
+        self._parser = RequestParser(self._front.limits.header_fields)
         try:
             self._parser.feed_head(judgement.head)
         except Unparsable as error:  # what cannot be framed is never passed

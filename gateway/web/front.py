@@ -16,7 +16,14 @@ from gateway.core.desync import Judgement, Mode
 from gateway.core.errors import GatewayError
 from gateway.core.http import Forwarding, HttpRequest, HttpResponse, http_date
 from gateway.core.interfaces import Clock, Responder, Sink
-from gateway.core.limits import SWEEP_SECONDS, Limits, Progress, broken_size
+from gateway.core.limits import (
+    FIELDS_STEP,
+    SWEEP_SECONDS,
+    Limits,
+    Progress,
+    broken_size,
+    has_too_many_fields,
+)
 from gateway.core.notices import OperatorWarning, RequestServed
 from gateway.core.outcomes import outcome
 from gateway.core.pages import Pages
@@ -186,9 +193,11 @@ class Front:
         """Return the status for a head that breaks a size limit, or 0."""
         limits = self.limits
         size = len(head)
-        if size <= limits.line_bytes and size <= limits.head_bytes:
-            return 0
-        return broken_size(head, size, limits, is_first=True)
+        if size > limits.line_bytes or size > limits.head_bytes:
+            status = broken_size(head, size, limits, is_first=True)
+            if status:
+                return status
+        return 400 if has_too_many_fields(head, limits) else 0
 
     def outgrown(self, begun: bytes | bytearray, seen: int) -> int:
         """Return the status for the beginning of a head that cannot end within the limits, or 0.
@@ -197,6 +206,9 @@ class Front:
         trickle.
         """
         limits = self.limits
+        is_step = len(begun) // FIELDS_STEP != seen // FIELDS_STEP
+        if is_step and has_too_many_fields(begun, limits):
+            return 400
         if len(begun) < limits.line_bytes and len(begun) < limits.head_bytes:
             return 0
         start = begun.rfind(b"\n", 0, seen) + 1

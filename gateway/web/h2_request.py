@@ -61,6 +61,8 @@ def head_bytes(method: bytes, target: bytes, headers: Headers) -> int:
 def oversized(request: HttpRequest, limits: Limits) -> int:
     """Return the status for a head that breaks a size limit, or 0."""
     size, most = request.received_bytes, limits.line_bytes
+    if len(request.headers) > limits.header_fields:
+        return 400
     if size <= most and size <= limits.head_bytes:
         return 0
     if len(request.method) + len(request.target) + REQUEST_LINE_BYTES > most:

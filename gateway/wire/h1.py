@@ -12,6 +12,7 @@ from functools import lru_cache
 import httptools
 
 from gateway.core.http import Headers, HttpResponse, wire_headers
+from gateway.core.limits import UNLIMITED
 
 HEAD_END = re.compile(rb"\n\r?\n")
 """Where a head ends, found tolerantly: a bare LF may end a line (RFC 9112 section 2.2)."""
@@ -33,6 +34,7 @@ class RequestParser:
     __slots__ = (
         "_body",
         "_fields",
+        "_most_fields",
         "_parser",
         "_tail",
         "headers",
@@ -42,7 +44,9 @@ class RequestParser:
         "target",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, most_fields: int = UNLIMITED) -> None:
+        """Take how many fields a head may have, and how many trailers."""
+        self._most_fields = most_fields
         self._parser = httptools.HttpRequestParser(self)
         self._tail = b""
         self.target = b""
@@ -60,6 +64,8 @@ class RequestParser:
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, or a trailer; called by the parser."""
         self._fields.append((name, value.rstrip()))
+        if len(self._fields) > self._most_fields:
+            raise Unparsable("too many fields")  # the parser stops, with an error of its own
 
     def on_headers_complete(self) -> None:
         """Take what came so far as the head: trailers have no place in an event (alb.md 1.4).

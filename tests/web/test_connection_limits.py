@@ -30,11 +30,11 @@ def header_line(size: int, end: bytes = b"\r\n") -> bytes:
 def head(size: int) -> bytes:
     """A head of this size without a long line."""
     begin = b"GET / HTTP/1.1\r\nHost: a\r\n"
-    lines = (size - len(begin) - 2) // 64
-    rest = size - len(begin) - 2 - lines * 64
+    lines = (size - len(begin) - 2) // 640
+    rest = size - len(begin) - 2 - lines * 640
     if 0 < rest < 4:
-        lines, rest = lines - 1, rest + 64
-    return begin + lines * header_line(64) + (header_line(rest) if rest else b"") + b"\r\n"
+        lines, rest = lines - 1, rest + 640
+    return begin + lines * header_line(640) + (header_line(rest) if rest else b"") + b"\r\n"
 
 
 HOST = b"Host: a\r\n\r\n"
@@ -96,12 +96,61 @@ def test_head_that_cannot_end_within_the_limits_is_refused_before_its_end(
     assert peer.statuses == ([status] if status else [])
 
 
-def test_number_of_headers_has_no_limit_of_its_own(serve: Serve) -> None:
+FIELDS = LIMITS.header_fields
+
+
+def fields(count: int, end: bytes = b"\r\n") -> bytes:
+    """A head of so many fields, as small as can be."""
+    return b"GET / HTTP/1.1\r\nHost:a\r\n" + (count - 1) * (b"X:" + end) + b"\r\n"
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b"\n"])
+@pytest.mark.parametrize("before", [b"", b"\r\n", b"\n"])
+@pytest.mark.parametrize("over", [-1, 0, 1])
+def test_fields_of_a_head_are_counted(serve: Serve, over: int, before: bytes, end: bytes) -> None:
     world = serve()
 
-    world.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n" + 10_000 * b"X:\r\n" + b"\r\n")
+    peer = world.exchange(before + fields(FIELDS + over, end) + CANARY)
 
-    assert len(world.asked.headers) == 10_001
+    assert peer.statuses[0] == (400 if over > 0 else 200)
+    assert len(peer.statuses) == (1 if over > 0 else 2)
+    if over <= 0:
+        assert len(world.requests[0].headers) == FIELDS + over
+
+
+def test_fields_are_counted_in_a_large_head_too(serve: Serve) -> None:
+    begin = b"GET / HTTP/1.1\r\n" + header_line(LINE) + b"Host: a\r\n"
+
+    served = serve().exchange(begin + (FIELDS - 2) * b"X:\r\n" + b"\r\n")
+    refused = serve().exchange(begin + (FIELDS - 1) * b"X:\r\n" + b"\r\n")
+
+    assert (served.statuses, refused.statuses) == ([200], [400])
+
+
+@pytest.mark.parametrize("size", [1, 97, 5000])
+def test_head_with_too_many_fields_is_refused_before_its_end(serve: Serve, size: int) -> None:
+    begin = fields(2000)[:-2]
+
+    peer = serve().exchange(*[begin[at : at + size] for at in range(0, len(begin), size)])
+
+    assert peer.statuses == [400]
+
+
+@pytest.mark.parametrize("over", [-1, 0, 1])
+def test_trailers_are_counted_as_fields_are(serve: Serve, over: int) -> None:
+    body = b"1\r\nx\r\n0\r\n" + (FIELDS + over) * b"X:\r\n" + b"\r\n"
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    peer = serve().exchange(head + body + CANARY)
+
+    assert peer.statuses == ([400] if over > 0 else [200, 200])
+
+
+def test_number_of_fields_can_be_set(serve: Serve) -> None:
+    few = replace(LIMITS, header_fields=2)
+
+    assert serve(limits=few).exchange(fields(2)).statuses == [200]
+    assert serve(limits=few).exchange(fields(3)).statuses == [400]
 
 
 def test_refusal_says_how_large_the_head_was(serve: Serve) -> None:

@@ -164,6 +164,21 @@ def test_line_over_its_limit_is_refused_alone(serve: Serve, part: str, over: int
 
 
 @pytest.mark.parametrize("over", [-1, 0, 1])
+def test_fields_are_counted_and_a_stream_with_too_many_is_refused_alone(
+    serve: Serve, over: int
+) -> None:
+    world = serve()
+    client = H2Client(world)
+    count = LIMITS.header_fields - 1 + over  # :authority is the Host field of the same request
+
+    stream = client.ask(head(*[("x", "")] * count))
+
+    assert client.status(stream) == (400 if over > 0 else 200)
+    assert len(world.requests) == (over <= 0)
+    assert client.status(client.ask()) == 200
+
+
+@pytest.mark.parametrize("over", [-1, 0, 1])
 def test_head_over_64_kb_ends_the_connection(serve: Serve, over: int) -> None:
     """Counted as RFC 9113 section 6.5.2 says: 32 bytes for each field, pseudo-headers too."""
     world = serve()
