@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
+from typing import cast
 
 from gateway.core.remembered import Remembered
 
@@ -20,8 +21,8 @@ TOKEN = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]++")
 VERSION = re.compile(rb"\t*+HTTP/(0\.9|1\.[0-9]|(?:[2-9]|[1-9][0-9]++)(?:\.[0-9]++)?)")
 """The versions that have a meaning: 0.9, 1.x and every higher major (RFC 9112 section 2.3)."""
 
-LEADING = re.compile(rb"\A(?:\r?\n)++")
-"""Empty lines before the request line are ignored (RFC 9112 section 2.2)."""
+LEADING = re.compile(rb"(?:\r?\n)*+")
+"""Empty lines before the request line frame nothing (RFC 9112 section 2.2)."""
 
 INNER_LF = re.compile(rb"(?m)(?<!\r)\n[ \t]|^[^:\n]++(?<!\r)\n")
 """A bare LF inside a field: the next line goes on with it, or its colon has not come yet."""
@@ -50,11 +51,39 @@ ROLES = {
     b"upgrade": Role.UPGRADE,
 }
 
-LOOK_ALIKES = {
-    b"CONTENTLENGTH": (Role.LENGTH_LIKE, len(b"Content-Length")),
-    b"TRANSFERENCODING": (Role.ENCODING_LIKE, len(b"Transfer-Encoding")),
-}
-"""The letters of a look-alike, and the size from which on AWS's classifier calls it one."""
+NO_LETTERS = re.compile(rb"[^0-9A-Za-z]*+")
+TWO_BYTES = {"s": "\u017f", "i": "\u0131"}
+"""Letters whose upper case is ASCII: long s and dotless i."""
+
+
+def _step(letter: str) -> re.Pattern[bytes]:
+    """Return what AWS's classifier takes for one character of a name that frames, and skips."""
+    if letter == "-":
+        return re.compile(rb"(?s:.)[^0-9A-Za-z]*+")
+    also = TWO_BYTES.get(letter, letter).encode()
+    return re.compile(rb"(?:%b|%b|%b)[\0- ]*+" % (letter.encode(), letter.upper().encode(), also))
+
+
+@dataclass(frozen=True, slots=True)
+class _Original:
+    """A name that frames, as its look-alikes are compared with it."""
+
+    like: Role
+    size: int
+    """A shorter name is not a look-alike for AWS's classifier."""
+    letters: bytes
+    steps: tuple[re.Pattern[bytes], ...]
+
+    @classmethod
+    def named(cls, name: str, like: Role) -> "_Original":
+        letters = name.replace("-", "").upper().encode()
+        return cls(like, len(name), letters, tuple(map(_step, name)))
+
+
+ORIGINALS = (
+    _Original.named("transfer-encoding", Role.ENCODING_LIKE),
+    _Original.named("content-length", Role.LENGTH_LIKE),
+)
 
 
 class Ending(Enum):
@@ -88,6 +117,8 @@ class RawHead:
     values: dict[Role, list[bytes]]
     """The values of the fields with a role, in order."""
     ending: Ending
+    has_empty_line: bool
+    """An empty line comes before the request line."""
     has_bare_lf: bool
     has_bad_byte: bool
     """A header holds NUL, a CR that ends no line, or a LF."""
@@ -95,7 +126,8 @@ class RawHead:
 
 def read(head: bytes) -> RawHead:
     """Take a head apart; any bytes at all have a reading."""
-    first, _, block = LEADING.sub(b"", head, count=1).partition(b"\n")
+    leading = _end(LEADING, head, 0)
+    first, _, block = head[leading:].partition(b"\n")
     has_bare_lf = head.count(b"\n") != head.count(b"\r\n")
     has_bad_byte = b"\0" in block or block.count(b"\r") != block.count(b"\r\n")
     lines, ending = _header_lines(block)
@@ -106,6 +138,7 @@ def read(head: bytes) -> RawHead:
         fields,
         _by_role(fields),
         ending,
+        leading > 0,
         has_bare_lf,
         has_bad_byte or (has_bare_lf and INNER_LF.search(block) is not None),
     )
@@ -121,9 +154,9 @@ def _request_line(line: bytes) -> tuple[bytes, bytes | None, str, bool]:
     if found:
         is_spaced = text != rest or target != before or last.startswith(b"\t")
         return method, target if gap else None, found[1].decode(), is_spaced
-    if target:
-        return method, target, "", False
-    return method, last or None, "0.9", False
+    if gap or last.startswith(b"HTTP/1."):
+        return method, target if gap else None, "", False
+    return method, rest.strip(b" ") or None, "0.9", False
 
 
 def _header_lines(block: bytes) -> tuple[list[bytes], Ending]:
@@ -154,13 +187,36 @@ role_of = Remembered(_role).__getitem__
 
 
 def _look_alike(name: bytes) -> Role | None:
-    """Normalise a name as a careless reader may: letters alone, long s and dotless i as S and
-    I."""
-    if len(name) < len(b"Content-Length"):
+    """Return the role of a name that a careless reader may take for one that frames.
+
+    It has the same letters and digits, or AWS's classifier takes it for one.
+    """
+    if len(name) < min(original.size for original in ORIGINALS):
         return None
     letters = name.decode(errors="ignore").upper().encode().translate(None, NOT_LETTERS)
-    role, size = LOOK_ALIKES.get(letters, (None, 0))
-    return role if len(name) >= size else None
+    for original in ORIGINALS:
+        if len(name) >= original.size and (
+            letters == original.letters or _is_alike_to_aws(name, original.steps)
+        ):
+            return original.like
+    return None
+
+
+def _is_alike_to_aws(name: bytes, steps: tuple[re.Pattern[bytes], ...]) -> bool:
+    """Compare as AWS's classifier does: at the place of the dash stands anything, and behind the
+    first letter that differs stands anything but letters and digits."""
+    at = _end(NO_LETTERS, name, 0)
+    for step in steps:
+        found = step.match(name, at)
+        if found is None:
+            return at < len(name) and _end(NO_LETTERS, name, at) == len(name)
+        at = found.end()
+    return _end(NO_LETTERS, name, at) == len(name)
+
+
+def _end(pattern: re.Pattern[bytes], text: bytes, at: int) -> int:
+    """Return where a pattern that matches everywhere ends."""
+    return cast("re.Match[bytes]", pattern.match(text, at)).end()
 
 
 def _odd_role(name: bytes) -> Role | None:

@@ -23,6 +23,10 @@ HIGHER_MAJOR_STATUS = 505
 OTHER_CODING_STATUS = 501
 """A coding we know of and do not undo (RFC 9112 section 6.1; alb.md 5.1)."""
 
+OLD_CODING_STATUS = 400
+"""HTTP/1.0 with Transfer-Encoding has no framing that all agree on (RFC 9112 section 6.1; ADR
+0013)."""
+
 TWO_HOSTS_STATUS = 400
 """RFC 9112 section 3.2. ALB's guide speaks of passing several (alb.md 1.7), which 0 would do."""
 
@@ -31,10 +35,9 @@ LENGTH_END = 2**63
 
 LENGTH_DIGITS = len(str(LENGTH_END))
 
-CODINGS = frozenset(
-    {b"chunked", b"gzip", b"deflate", b"compress", b"identity", b"x-gzip", b"x-compress"}
-)
-"""RFC 9112 section 7 with its aliases, and RFC 2616's `identity`."""
+CODINGS = frozenset({b"chunked", b"gzip", b"deflate", b"compress", b"identity"})
+"""RFC 9112 section 7 without its aliases, which AWS's classifier refuses, and RFC 2616's
+`identity`."""
 
 BODILESS = frozenset({b"GET", b"HEAD"})
 """Methods whose body has no meaning (alb.md 4.9)."""
@@ -96,9 +99,16 @@ UNDEFINED_LENGTH = Rule(
 UNDEFINED_CODING = Rule(
     AMBIGUOUS,
     "UndefinedTransferEncodingSemantics",
-    "Transfer-Encoding on GET or HEAD, or before HTTP/1.1",
+    "Transfer-Encoding on GET or HEAD, or a name like it before HTTP/1.1",
+)
+OLD_CODING = Rule(
+    AMBIGUOUS,
+    "UndefinedTransferEncodingSemantics",
+    "Transfer-Encoding before HTTP/1.1",
+    OLD_CODING_STATUS,
 )
 CONTROL_IN_URI = Rule(AMBIGUOUS, "AmbiguousUri", "a control character in the target")
+EMPTY_FIRST = Rule(AMBIGUOUS, "MissingUri", "an empty line before the request line")
 NO_URI = Rule(AMBIGUOUS, "MissingUri", "no target", 400)
 PARTIAL_LINE = Rule(AMBIGUOUS, "PartialHeaderLine", "the last line has no end", 400)
 NO_EMPTY_LINE = Rule(AMBIGUOUS, "MissingLastEmptyLine", "no empty line ends the head", 400)
@@ -131,7 +141,12 @@ BY_ROLE = {
     Role.FOLDED: FOLDED_LINE,
     Role.ODD: ODD_HEADER,
 }
-BY_FOLDED_ROLE = {Role.LENGTH: BAD_LENGTH, Role.ENCODING: BAD_CODING}
+BY_FOLDED_ROLE = {
+    Role.LENGTH: BAD_LENGTH,
+    Role.ENCODING: BAD_CODING,
+    Role.LENGTH_LIKE: BAD_LENGTH,
+    Role.ENCODING_LIKE: BAD_CODING,
+}
 """To unfold is to put a space there (RFC 9112 section 5.2), and no value that frames has one."""
 
 Found = dict[Rule, bytes]
@@ -156,27 +171,32 @@ def broken(raw: RawHead) -> Found:
 def _note_structure(raw: RawHead, found: Found) -> None:
     if raw.has_bare_lf:
         found[BARE_LF] = b""
+    if raw.has_empty_line:
+        found[EMPTY_FIRST] = b""
     if raw.ending in BY_ENDING:
         found[BY_ENDING[raw.ending]] = b""
 
 
 def _note_fields(fields: list[Field], found: Found) -> None:
-    before = None
+    unfolded = None  # the role of the line that a folded one goes on with, as AWS finds it
     for name, value, role, colon in fields:
+        is_folded = False
         if role or not colon:
-            _note_field(name, role, before, found, is_whole=bool(colon))
+            is_folded = name.startswith((b" ", b"\t"))
+            _note_field(name, role, unfolded if is_folded else None, found, is_whole=bool(colon))
         if value.translate(None, FIELD_BYTES):
             found.setdefault(ODD_HEADER, name)
-        before = role
+        if colon and not is_folded:
+            unfolded = role
 
 
 def _note_field(
-    name: bytes, role: Role | None, before: Role | None, found: Found, *, is_whole: bool
+    name: bytes, role: Role | None, unfolded: Role | None, found: Found, *, is_whole: bool
 ) -> None:
     if role in BY_ROLE:
         found.setdefault(BY_ROLE[role], name)
-    if before in BY_FOLDED_ROLE and name.startswith((b" ", b"\t")):
-        found.setdefault(BY_FOLDED_ROLE[before], name)
+    if unfolded in BY_FOLDED_ROLE:
+        found.setdefault(BY_FOLDED_ROLE[unfolded], name)
     if not is_whole:
         found.setdefault(NO_COLON, name)
 
@@ -195,7 +215,9 @@ def _note_framing(raw: RawHead, found: Found) -> None:
 
 def _note_codings(raw: RawHead, values: list[bytes], found: Found) -> None:
     names = [_coding_name(item) for value in values for item in value.split(b",")]
-    if raw.method in BODILESS or raw.version in OLD_VERSIONS:
+    if raw.version in OLD_VERSIONS and raw.values[Role.ENCODING]:
+        found[OLD_CODING] = b""
+    elif raw.method in BODILESS or raw.version in OLD_VERSIONS:
         found[UNDEFINED_CODING] = b""
     if not CODINGS.issuperset(names):
         found.setdefault(BAD_CODING, b",".join(values))

@@ -228,13 +228,13 @@ class Connection(asyncio.Protocol):
     def _without_empty_lines(self, buffer: bytes | bytearray) -> bytes | bytearray:
         """Return what stands behind empty lines, or nothing where no head has begun.
 
-        Of bare LFs one is kept, for the judgement.
+        One is kept for the judgement, a bare LF if there was one.
         """
         end = cast("re.Match[bytes]", EMPTY_LINES.match(buffer)).end()
         if buffer[end : end + 1] == TLS_HANDSHAKE:
             self._refuse(400, "a TLS handshake on a plain HTTP port: use http:// in the URL")
             return b""
-        kept = b"\n" if BARE_LF.search(buffer, 0, end) else b""
+        kept = b"\n" if BARE_LF.search(buffer, 0, end) else bytes(buffer[:end][:2])
         if end > len(kept):
             self._buffer = kept + bytes(buffer[end:])
             self._scanned = 0

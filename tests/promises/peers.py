@@ -1,6 +1,7 @@
-"""nginx and HAProxy from the system, each in front of an upstream that says what body it was sent.
+"""nginx and HAProxy from the system, each in front of an upstream that says what body it was sent,
+and a server of Go's net/http that says so itself.
 
-Both inherit a socket that already listens, so that no port is guessed and nobody waits for them.
+All inherit a socket that already listens, so that no port is guessed and no test waits for them.
 """
 
 import os
@@ -16,8 +17,8 @@ from pathlib import Path
 
 from tests.e2e.serving import DEADLINE_SECONDS
 
-PATHS = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
-"""Debian keeps servers where not every user looks."""
+PATHS = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin:/usr/local/go/bin"
+"""Debian keeps servers where not every user looks, and Go's own archive has a place of its own."""
 
 INHERITED = 3
 
@@ -110,6 +111,36 @@ backend back
 """
 
 
+GO = """
+package main
+
+import (
+	"encoding/hex"
+	"io"
+	"net"
+	"net/http"
+	"os"
+)
+
+func main() {{
+	listener, err := net.FileListener(os.NewFile({inherited}, "listener"))
+	if err != nil {{
+		panic(err)
+	}}
+	http.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {{
+		body, err := io.ReadAll(r.Body)
+		if err != nil {{
+			w.WriteHeader(400)
+			return
+		}}
+		w.Header().Set("X-Body", hex.EncodeToString(body))
+		w.Header().Set("Content-Length", "0")
+		w.Header().Set("Connection", "close")
+	}}))
+}}
+"""
+
+
 def nginx_command(command: str, file: Path) -> list[str]:
     return [command, "-p", str(file.parent), "-e", "stderr", "-c", str(file)]
 
@@ -118,11 +149,22 @@ def haproxy_command(command: str, file: Path) -> list[str]:
     return [command, "-db", "-q", "-f", str(file)]
 
 
+def go_command(command: str, file: Path) -> list[str]:
+    """Compile the server and return what runs it."""
+    source, program = file.rename(file.with_suffix(".go")), file.with_suffix("")
+    subprocess.run([command, "build", "-o", program, source], check=True, timeout=BUILD_SECONDS)
+    return [str(program)]
+
+
+BUILD_SECONDS = 300
+"""A first build compiles Go's library, too."""
+
 Command = Callable[[str, Path], list[str]]
 
 PEERS: dict[str, tuple[str, Command]] = {
     "nginx": (NGINX, nginx_command),
     "haproxy": (HAPROXY, haproxy_command),
+    "go": (GO, go_command),
 }
 
 

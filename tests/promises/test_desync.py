@@ -140,10 +140,10 @@ def logged_classes(log: Path) -> list[tuple[str, str]]:
 
 
 def on_a_wire(head: bytes) -> bool:
-    """Say whether a head is one on a connection, too: it ends where it ends, and empty lines before
-    it are dropped without judgement."""
-    found = END.search(head)
-    return found is not None and found.end() == len(head) and head[:1] not in {b"\r", b"\n"}
+    """Say whether a head is one on a connection, too: it begins and ends where it ends."""
+    lines = head.lstrip(b"\r\n")
+    found = END.search(lines)
+    return found is not None and found.end() == len(lines)
 
 
 @pytest.mark.parametrize("mode", Mode)

@@ -1,7 +1,7 @@
 """P12, small form: where we accept a head, we do not frame it otherwise than two strict parsers
 do.
 
-The parsers are h11 and httptools in this process, and nginx and HAProxy as the system has them.
+The parsers are h11 and httptools in this process, and nginx, HAProxy and Go as the system has them.
 Behind each head stands a body that tells the framings apart: a chunk of five bytes, whose own
 bytes are what a length would count.
 """
@@ -10,12 +10,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from gateway.core.desync import CHUNKED, Mode, Ruling, judge, ruling
-from tests.desync import MATRIX, framed_by_h11, framed_by_httptools
+from tests.desync import MATRIX, framed_by_h11, framed_by_httptools, head_of
 from tests.promises.conftest import Report
 from tests.promises.peers import PEERS, Framing, framed_by, installed, peer, upstream
 
@@ -84,3 +85,52 @@ def test_no_two_strict_parsers_frame_otherwise_what_we_accept(
         f"P12 of {len(heads)} heads accepted: {dict(accepted)}; framed otherwise than we do, where "
         f"we accept: {dict(differing) or 0}, by two or more parsers together: {len(broken)}"
     )
+
+
+VERSIONS = (b"1.0", b"1.1", b"1.2")
+CODINGS = (
+    b"chunked",
+    b"Chunked",
+    b"identity",
+    b"gzip",
+    b"gzip, chunked",
+    b"chunked, identity",
+    b"",
+)
+NEIGHBOURS = (
+    [],
+    [b"Content-Length: 5"],
+    [b"Connection: keep-alive"],
+    [b"Connection: close"],
+    [b"Connection: upgrade", b"Upgrade: websocket"],
+    [b"TE: trailers"],
+    [b"Transfer-Encoding: chunked"],
+    [b"Expect: 100-continue"],
+)
+
+
+def transfer_heads() -> Iterator[bytes]:
+    """Yield heads with Transfer-Encoding in every version, beside what could change its meaning."""
+    for version, coding, lines in product(VERSIONS, CODINGS, NEIGHBOURS):
+        own = b"Transfer-Encoding: " + coding
+        for fields in ([own, *lines], [*lines, own]):
+            yield head_of(b"POST /a HTTP/" + version, b"Host: a", *fields)
+
+
+def test_no_strict_parser_frames_a_transfer_coding_otherwise(
+    tmp_path: Path, report: Report
+) -> None:
+    """Not even one of them: this is what requests are smuggled with."""
+    heads = list(dict.fromkeys(transfer_heads()))
+    broken = []
+
+    with parsers(tmp_path) as others:
+        for head in heads:
+            own = ours(head)
+            assert own is None or not head.startswith(b"POST /a HTTP/1.0"), head
+            framings = {name: framing(head) for name, framing in others.items()}
+            if own is not None and set(framings.values()) - {None, own}:
+                broken.append(f"{head!a}: we {own!a}, {framings}")
+
+    assert broken == []
+    report(f"P12 of {len(heads)} heads with a transfer coding: {len(broken)} framed otherwise")
