@@ -1,7 +1,7 @@
 """What all execution environments of one function version share, and how one is planned."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.core.interfaces import Clock, Sink
@@ -10,6 +10,7 @@ from gateway.core.notices import LogStream
 from gateway.runtime.confinement import Abilities
 from gateway.runtime.holding import Holding
 from gateway.runtime.launch import Launcher, Plan, Room
+from gateway.runtime.watch import Watch
 
 INIT_SECONDS = 10.0
 """Limit of an init phase of its own (lambda.md 1.10)."""
@@ -49,11 +50,13 @@ class Blueprint:
     version: str = "$LATEST"
     logging: LoggingConfig = TEXT
     """The format of log tails; sinks have their own."""
+    watch: Watch = field(default_factory=Watch)
 
     def holding(self, stream: LogStream) -> Holding:
         """Return what will hold the processes of a new environment."""
         return Holding(
             self.abilities,
+            self.watch,
             marker=stream.name,
             memory_bytes=self.memory_mb * MEGABYTE,
             tmp_bytes=self.ephemeral_storage_mb * MEGABYTE,

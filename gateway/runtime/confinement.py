@@ -3,8 +3,7 @@
 Everything is tried once at the start, with real processes: whether a room of its own can be made,
 and which control groups can be made and entered. Control groups are of two versions, and a machine
 may have both: memory and pids in version 1, `cgroup.kill` in version 2. An environment gets one
-group in each hierarchy that is of use. Where none limits memory, its owner looks at the memory of
-its processes every 100 ms.
+group in each hierarchy that is of use. Where none limits memory, its owner looks (watch.py).
 """
 
 import marshal
@@ -23,9 +22,6 @@ from gateway.runtime import sandbox
 from gateway.runtime.launch import LaunchFailed, Plan, Room
 from gateway.runtime.owner import own_prefix
 from gateway.telemetry.system import pause
-
-LOOK_SECONDS = 0.1
-"""How often an owner looks at what no control group limits."""
 
 SANDBOX = sandbox.__file__
 
@@ -79,7 +75,7 @@ class ControlGroups:
         """Limits are in bytes and in tasks; raises nothing, makes nothing.
 
         The kernel counts a tmpfs as memory, AWS does not: `tmp_bytes` is added to the limit, and
-        whoever gives it looks every 100 ms whether `used_memory_bytes` is over `memory_bytes`.
+        its owner looks (watch.py) whether `used_memory_bytes` is over `memory_bytes`.
         """
         name = f"{own_prefix()}{secrets.token_hex(6)}"
         self._groups = [
@@ -129,6 +125,15 @@ class ControlGroups:
         return max(
             (_number(path / names[version]) for version, path in self._with_memory()), default=0
         )
+
+    def is_over(self, limit_bytes: int) -> bool:
+        """Say whether its processes hold more than this of their own, without files and /tmp.
+
+        The cheap counter with files and /tmp comes first: 10 us instead of 60.
+        """
+        names = {1: "memory.usage_in_bytes", 2: "memory.current"}
+        charged = [_number(path / names[version]) for version, path in self._with_memory()]
+        return max(charged, default=0) > limit_bytes and self.used_memory_bytes() > limit_bytes
 
     def used_memory_bytes(self) -> int:
         """Return what its processes hold now of their own, without files and /tmp; 0 where not
@@ -229,37 +234,6 @@ def kill_all(pids: Iterable[int]) -> None:
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, 9)
-
-
-def group_memory_bytes(pids: Iterable[int]) -> int:
-    """Return what processes hold in memory, shared pages divided among those who share them.
-
-    For where no control group counts; blocks for about 0.1 ms a process. Processes that are gone
-    count nothing; the plain resident size counts where Linux does not say the divided one.
-    """
-    return sum(_memory_bytes(pid) for pid in pids)
-
-
-def _memory_bytes(pid: int) -> int:
-    found = re.search(r"^Pss:\s+(\d+) kB", _text(Path(f"/proc/{pid}/smaps_rollup")), re.MULTILINE)
-    if found is not None:
-        return int(found[1]) * 1024
-    pages = _text(Path(f"/proc/{pid}/statm")).split()
-    return int(pages[1]) * os.sysconf("SC_PAGESIZE") if len(pages) > 1 else 0
-
-
-def directory_bytes(directory: str) -> int:
-    """Return what a directory's files take on disk, for a /tmp that is no tmpfs; blocks."""
-    return sum(
-        _file_bytes(f"{root}/{name}") for root, _, names in os.walk(directory) for name in names
-    )
-
-
-def _file_bytes(path: str) -> int:
-    try:
-        return os.lstat(path).st_blocks * 512
-    except OSError:
-        return 0
 
 
 def find_abilities(keep: tuple[str, ...] = ()) -> Abilities:

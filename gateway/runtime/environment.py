@@ -210,6 +210,7 @@ class Environment:
         seconds = blueprint.init_seconds if limit is Limit.INIT else blueprint.timeout_seconds
         self._init_started = blueprint.clock.monotonic()
         self._restart_timer(seconds)
+        self._holding.begin_use()
         phase: Literal["init", "invoke"] = "init" if limit is Limit.INIT else "invoke"
         self._emit(InitStarted(self._stream, blueprint.clock.now(), phase))
         self._generation += 1
@@ -273,6 +274,7 @@ class Environment:
             clock = self._blueprint.clock
             run.started, run.started_at = clock.monotonic(), clock.now()
             self._restart_timer(self._blueprint.timeout_seconds)
+            self._holding.begin_use()
         if run.event is None:
             run.event = self._event(run)
         self._waiting = None
@@ -323,6 +325,7 @@ class Environment:
 
     def _free(self, failure: str) -> None:
         self._stop_timer()
+        self._holding.end_use()
         run, self._run = self._run, None
         if run is not None and run.completed is not None:
             self._end(run, run.completed, failure)

@@ -1,5 +1,5 @@
-"""What holds the processes of one environment: control groups, and the owner's eye where there are
-none."""
+"""What holds the processes of one environment: control groups, and the owner's looks where there
+are none."""
 
 import asyncio
 import shutil
@@ -7,15 +7,11 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from gateway.runtime.confinement import (
-    LOOK_SECONDS,
-    Abilities,
-    ControlGroups,
-    directory_bytes,
-    group_memory_bytes,
-)
+from gateway.runtime.confinement import Abilities, ControlGroups, group_members
 from gateway.runtime.owner import own_prefix
 from gateway.runtime.process import SWEEP_SECONDS, SWEEPS, Members
+from gateway.runtime.usage import Storage, memory_bytes
+from gateway.runtime.watch import Watch
 
 MEGABYTE = 1024 * 1024
 PEAK_SECONDS = 0.1
@@ -25,9 +21,10 @@ PEAK_SECONDS = 0.1
 class Holding:
     """The limits of one environment in force; `make` and `close` frame its life."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one limit each
         self,
         abilities: Abilities,
+        watch: Watch,
         *,
         marker: str,
         memory_bytes: int,
@@ -46,9 +43,14 @@ class Holding:
         )
         self._peak_bytes = 0
         self._peak_at = float("-inf")
-        self._timer: asyncio.TimerHandle | None = None
-        self._marker = marker
+        self._watch = watch
+        self._kill: Callable[[], None] | None = None
+        self._storage: Storage | None = None
         self._is_made = self._is_full = False
+        self._is_busy = self._was_used = False
+        self.marker = marker
+        self.pid = 0
+        self.needs_walk = not self._groups.directories
         self.tmp = ""
         """The directory for temporary files, where there is no mount namespace."""
 
@@ -63,56 +65,77 @@ class Holding:
         self._is_made = True
         if not self._has_room:
             self.tmp = tempfile.mkdtemp(prefix=own_prefix())
+            self._storage = Storage(self.tmp)
 
     def watch(self, pid: int, kill: Callable[[], None]) -> None:
-        """Look at the processes every 100 ms from now on.
+        """Look at the processes from now on.
 
         Even where the kernel limits memory: it counts files at /tmp as memory, which AWS does not.
         """
-        self.rest()
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(LOOK_SECONDS, self._look, pid, kill)
+        self.pid, self._kill = pid, kill
+        self._was_used = True
+        self._watch.add(self)
 
     def rest(self) -> None:
         """Look no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._watch.remove(self)
+        self.pid, self._kill = 0, None
 
-    def _look(self, pid: int, kill: Callable[[], None]) -> None:
-        """End an environment that is over a limit."""
-        self._timer = None
-        if self._is_over_memory(pid) or self._is_over_storage():
-            kill()
-        else:
-            self.watch(pid, kill)
+    def begin_use(self) -> None:
+        """Look often: something is run."""
+        self._is_busy = self._was_used = True
 
-    def _is_over_memory(self, pid: int) -> bool:
+    def end_use(self) -> None:
+        """Look once more, then seldom."""
+        self._is_busy = False
+
+    # What the watch asks for.
+
+    def take_use(self) -> bool:
+        """Say whether something runs, or has since this was asked last."""
+        was_used, self._was_used = self._was_used, self._is_busy
+        return was_used
+
+    def is_over(self, members: set[int]) -> bool:
+        """Say whether a limit is exceeded; blocks, on another thread."""
+        return self._is_over_memory(members) or self._is_over_storage()
+
+    def end(self) -> None:
+        """Kill what is over a limit."""
+        if self._kill is not None:
+            self._kill()
+
+    def _is_over_memory(self, members: set[int]) -> bool:
         if self._is_limited_by_group:
-            return self._groups.used_memory_bytes() > self._memory_bytes
-        used = group_memory_bytes(self._members(pid).find())
+            return self._groups.is_over(self._memory_bytes)
+        members = members if self.needs_walk else group_members(self.directories)
+        used = memory_bytes(members, self._memory_bytes)
         self._peak_bytes = max(self._peak_bytes, used)
         return used > self._memory_bytes
 
     def _is_over_storage(self) -> bool:
-        self._is_full = bool(self.tmp) and directory_bytes(self.tmp) > self._tmp_bytes
+        self._is_full = self._storage is not None and self._storage.is_over(self._tmp_bytes)
         return self._is_full
 
     def peak_mb(self, now: float) -> int:
-        """Return the most memory used, in MB rounded up; at most 100 ms old."""
+        """Return the most memory used, in MB rounded up; at most 100 ms old.
+
+        Without a control group it is what looks have seen, with shared pages counted in full
+        unless that is over the limit.
+        """
         if self._is_limited_by_group and now - self._peak_at >= PEAK_SECONDS:
             self._peak_at = now
             self._peak_bytes = self._groups.peak_memory_bytes()
         return -(-self._peak_bytes // MEGABYTE)
 
-    def _members(self, pid: int) -> Members:
-        return Members(pid, self.directories, self._marker)
-
     async def emptied(self) -> None:
         """Kill what a process that has exited left behind, until there is nothing, for 2 s."""
         loop = asyncio.get_running_loop()
+        members = Members(0, self.directories, self.marker)
         for _ in range(SWEEPS):
-            if not self._members(0).kill():  # its number may be another's by now
+            # A walk is not for the event loop: many environments may end at once.
+            found = await asyncio.to_thread(members.kill) if self.needs_walk else members.kill()
+            if not found:
                 break
             later = loop.create_future()
             loop.call_later(SWEEP_SECONDS, later.set_result, None)

@@ -1,7 +1,6 @@
 """Control groups and looks at memory, with real processes; what a machine can do, also from the
 tables of other machines."""
 
-import asyncio
 import os
 import shutil
 import subprocess
@@ -16,9 +15,7 @@ from gateway.runtime.confinement import (
     Abilities,
     ControlGroups,
     Hierarchy,
-    directory_bytes,
     find_abilities,
-    group_memory_bytes,
     kill_groups,
     sufficient,
 )
@@ -369,54 +366,6 @@ def test_peak_and_kills_are_read_in_the_words_of_each_version(
     assert (groups.peak_memory_bytes(), groups.is_out_of_memory()) == (12345, False)
     (group / events).write_text("under_oom 0\noom_kill 10\n")
     assert groups.is_out_of_memory()
-
-
-async def test_memory_of_processes_is_seen_where_no_group_counts() -> None:
-    async with (
-        launched(python_plan(HOLD.format(bytes=1))) as small,
-        launched(python_plan(HOLD.format(bytes=50 * MEGABYTE))) as large,
-    ):
-        await until(lambda: "ready" in small.text() and "ready" in large.text())
-        one, other = small.process.pid, large.process.pid
-        difference = group_memory_bytes([other]) - group_memory_bytes([one])
-
-        assert 49 * MEGABYTE < difference < 60 * MEGABYTE
-        assert group_memory_bytes(large.process.members.find()) == pytest.approx(
-            group_memory_bytes([other]), rel=0.05
-        )
-
-
-async def test_resident_size_counts_where_the_divided_one_is_not_told(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    text = confinement._text
-    monkeypatch.setattr(
-        confinement, "_text", lambda path: "" if path.name == "smaps_rollup" else text(path)
-    )
-    async with launched(python_plan(HOLD.format(bytes=50 * MEGABYTE))) as it:
-        await until(lambda: "ready" in it.text())
-
-        assert 50 * MEGABYTE < group_memory_bytes([it.process.pid]) < 80 * MEGABYTE
-
-
-async def test_process_that_is_gone_counts_nothing() -> None:
-    async with launched(python_plan("")) as it:
-        await asyncio.shield(it.process.exited)
-
-        assert group_memory_bytes([it.process.pid]) == 0
-
-
-def test_files_of_a_directory_are_added_up(tmp_path: Path) -> None:
-    (tmp_path / "deep").mkdir()
-    (tmp_path / "deep" / "file").write_bytes(bytes(100_000))
-    (tmp_path / "gone").symlink_to("/no/such/file")
-
-    assert 100_000 <= directory_bytes(str(tmp_path)) <= 110_000
-    assert directory_bytes(str(tmp_path / "missing")) == 0
-
-
-def test_file_that_disappears_counts_nothing() -> None:
-    assert confinement._file_bytes("/no/such/file") == 0
 
 
 V1_MEMORY = Hierarchy("/memory", 1, frozenset({"memory"}))

@@ -16,7 +16,8 @@ import pytest
 
 from gateway.runtime.confinement import Abilities
 from gateway.runtime.holding import Holding
-from gateway.runtime.process import MARKER
+from gateway.runtime.processes import MARKER
+from gateway.runtime.watch import Watch
 from tests.runtime.launching import abilities, is_any_there, need_memory_group, until
 
 pytestmark = pytest.mark.slow
@@ -38,6 +39,7 @@ def a_holding(
 ) -> Holding:
     return Holding(
         found or Abilities(),
+        Watch(),
         marker=marker,
         memory_bytes=memory_mb * MEGABYTE,
         tmp_bytes=tmp_mb * MEGABYTE,

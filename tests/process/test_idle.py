@@ -1,0 +1,105 @@
+"""What idle environments cost: CPU time of the gateway, with and without control groups."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import environ, geteuid
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from tests.e2e.leftovers import descendants, wait_until
+from tests.e2e.serving import APPS, Server, gateway_command, get
+from tests.process.whole import cpu_seconds, without_control_groups
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"),
+]
+
+SECONDS = float(environ.get("PROMISE_SECONDS", "1"))
+ENVIRONMENTS = 20
+SHARE = 0.04
+"""Of a core; 20 idle environments took 20 % and more when each was walked for ten times a second,
+and take 1 % now. The rest is for a busy machine."""
+
+PLACES = [
+    pytest.param(False, id="control-groups"),
+    pytest.param(
+        True,
+        id="none",
+        marks=pytest.mark.skipif(geteuid() != 0, reason="only root can hide the control groups"),
+    ),
+]
+
+
+@contextmanager
+def idle(
+    handler: str = "echo.handler",
+    *options: str,
+    is_hidden: bool,
+    count: int = ENVIRONMENTS,
+) -> Iterator[Server]:
+    """Serve with so many environments that wait."""
+    command = gateway_command(
+        *("serve", handler, "--port", "0", "--quiet", "--min-environments", str(count)),
+        *(options or ("--code", str(APPS))),
+    )
+    with Server(without_control_groups(command) if is_hidden else command) as server:
+        yield server.wait_until_listening()
+        assert server.stop() == 0
+
+
+@pytest.mark.parametrize("is_hidden", PLACES)
+def test_idle_environments_cost_next_to_nothing(*, is_hidden: bool) -> None:
+    with idle(is_hidden=is_hidden) as server:
+        assert len(descendants(server.pid)) >= ENVIRONMENTS
+        shares = [share(server) for _ in range(3)]
+
+    assert min(shares) < SHARE  # the first one may have some of the start
+
+
+def share(server: Server) -> float:
+    """Return which share of a core a server has used meanwhile."""
+    before = cpu_seconds(server.pid)
+    Event().wait(SECONDS)  # what is measured is a rate: time has to pass
+    return (cpu_seconds(server.pid) - before) / SECONDS
+
+
+HOG = """
+import subprocess, sys, threading, time
+
+GROW = "held = bytearray(b'x') * (400 << 20); import time; time.sleep(20)"
+held = []
+
+def grow():
+    held.append(bytearray(b"x") * (400 << 20))
+
+def handler(event, context):
+    if event["path"] == "/hog":
+        grow()
+        time.sleep(20)
+    if event["path"] == "/child":
+        subprocess.run([sys.executable, "-c", GROW], check=True)
+    if event["path"] == "/later":
+        threading.Timer(0.3, grow).start()
+    return {"statusCode": 200, "body": str(len(held))}
+"""
+
+
+@pytest.mark.parametrize("is_hidden", PLACES)
+@pytest.mark.parametrize("path", ["/hog", "/child", "/later"])
+def test_hog_is_ended_among_idle_environments(
+    path: str, tmp_path: Path, *, is_hidden: bool
+) -> None:
+    (tmp_path / "hog.py").write_text(HOG)
+    options = ("--timeout", "25", "--code", str(tmp_path))
+    with idle("hog.handler", *options, is_hidden=is_hidden, count=3) as server:
+        before = descendants(server.pid)
+        status, body = get(server, path)
+        wait_until(lambda: bool(before - descendants(server.pid)), lambda: "all live")
+        after = get(server, "/")
+
+    assert (status, body) == (200, b"0") if path == "/later" else status == 502
+    assert after == (200, b"0")
