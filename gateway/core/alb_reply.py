@@ -48,7 +48,11 @@ NOT_HONOURED = frozenset(
 PLACED = frozenset({"content-type", "server", "content-length", "date", "set-cookie"})
 """Names that have a place of their own, or that something depends on."""
 
-BODYLESS = frozenset({204, 304})
+BODYLESS = frozenset({204, 205, 304})
+"""Statuses that have no content (RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5)."""
+
+RESET_CONTENT = 205
+"""Says so with a length of 0: alone among them it may have one (alb.md 6.3)."""
 
 TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -90,6 +94,7 @@ def decode_reply(
     placed = _Placed(pairs, "multiValueHeaders" if multi_value else "headers")
     if status in BODYLESS:
         body = b""
+        placed.length = _content_length(body, b"") if status == RESET_CONTENT else []
     else:
         placed.types = placed.types or [DEFAULT_TYPE]
         placed.length = _content_length(body, placed.declared if is_head else b"")

@@ -157,7 +157,7 @@ def broken_size(
 
     `is_first` says that the lines begin with the request line. A line without LF must get one.
     """
-    sizes = [len(line) + 1 for line in lines.lstrip(b"\n").split(b"\n")]
+    sizes = [len(line) + 1 for line in lines.lstrip(b"\r\n").split(b"\n")]
     if is_first and sizes[0] > limits.line_bytes:
         return 414
     return 400 if max(sizes) > limits.line_bytes or size > limits.head_bytes else 0
@@ -167,12 +167,12 @@ def has_too_many_fields(head: bytes | bytearray, limits: Limits) -> bool:
     """Say whether a head, or the beginning of one, has more header fields than are allowed.
 
     A field has three bytes at least, so the size decides for most heads. The request line and the
-    empty line are not fields; of empty lines before the request line one LF may have been kept.
+    empty line are not fields; of empty lines before the request line one may have been kept.
     """
     most = limits.header_fields
     if len(head) <= FIELD_BYTES * most:
         return False
-    return head.count(b"\n") - head.startswith(b"\n") - 2 > most
+    return head.count(b"\n") - head.startswith((b"\n", b"\r\n")) - 2 > most
 
 
 def limit_names() -> list[str]:

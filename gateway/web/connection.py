@@ -24,7 +24,7 @@ from gateway.core.desync import (
     ruling,
 )
 from gateway.core.errors import GatewayError, IncompleteRequest, RequestTooLarge
-from gateway.core.http import Headers, HttpRequest, HttpResponse, Tls, header
+from gateway.core.http import Headers, HttpRequest, HttpResponse, Tls, has_token, header
 from gateway.core.limits import (
     CHUNKED_STEP,
     Overdue,
@@ -309,6 +309,10 @@ class Connection(asyncio.Protocol):
             tls=self._tls,
         )
         self._keeps_alive = parser.keeps_alive
+        if version != "1.0" and has_token(headers, b"expect", b"100-continue"):
+            # At once and whatever the length, as ALB does (alb.md 1.6); some clients wait for it
+            # even where there is no body. HTTP/1.0 knows no 100 (RFC 9110 section 10.1.1).
+            self._transport.write(CONTINUE)
         if parser.is_complete:
             self._run(request)
         else:
@@ -328,10 +332,6 @@ class Connection(asyncio.Protocol):
         if self._length > REQUEST_BODY_LIMIT:
             self._refuse_error(too_large(self._length))
             return
-        expected = header(headers, b"expect")
-        # HTTP/1.0 knows no 100 (RFC 9110 section 10.1.1).
-        if expected and expected.lower() == b"100-continue" and request.http_version != "1.0":
-            self._transport.write(CONTINUE)
         data, self._buffer = self._buffer, b""
         if data:
             self._read_body(bytes(data))

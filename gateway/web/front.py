@@ -40,6 +40,9 @@ STEP_CONNECTIONS = 50
 HAND_OVER_TURNS = 3
 """Turns of the event loop after which connections accepted before are made: asyncio takes two."""
 
+EMPTY_LINE = b"\r\n"
+"""What a connection keeps at most of the empty lines before a head."""
+
 ABORT_SECONDS = 1.0
 """How long a stop waits for tasks that it has cancelled."""
 
@@ -212,7 +215,7 @@ class Front:
         if len(begun) < limits.line_bytes and len(begun) < limits.head_bytes:
             return 0
         start = begun.rfind(b"\n", 0, seen) + 1
-        return broken_size(begun[start:], len(begun) + 1, limits, is_first=start < 2)
+        return broken_size(begun[start:], len(begun) + 1, limits, is_first=start <= len(EMPTY_LINE))
 
     def count(self, judgement: Judgement) -> None:
         """Count a head that is not compliant."""

@@ -314,7 +314,7 @@ JSON = st.recursive(
     max_leaves=5,
 )
 REPLIES = st.fixed_dictionaries(
-    {"statusCode": st.sampled_from([200, 204, 299, 304, 502, 599]) | st.integers(190, 610)},
+    {"statusCode": st.sampled_from([200, 204, 205, 299, 304, 502, 599]) | st.integers(190, 610)},
     optional={
         "statusDescription": st.sampled_from(["200 OK", "200", "Fine"]) | ANY_TEXT,
         "headers": st.dictionaries(NAMES | NASTY, VALUES, max_size=4),
@@ -353,6 +353,8 @@ def check_response(response: HttpResponse, *, is_head: bool) -> None:
     assert [names.count(name) for name in (b"server", b"connection")] == [1, 1]
     assert b"transfer-encoding" not in names
     assert len(lengths) == (response.status not in {204, 304})
+    if response.status == 205:
+        assert lengths == [b"0"]
     if is_head or not lengths:
         assert response.body == b""
     else:

@@ -96,6 +96,23 @@ def test_head_that_cannot_end_within_the_limits_is_refused_before_its_end(
     assert peer.statuses == ([status] if status else [])
 
 
+@pytest.mark.parametrize("before", [b"", b"\r\n", b"\n", b"\r\n\r\n"])
+@pytest.mark.parametrize("is_trickled", [False, True])
+def test_a_line_is_measured_alike_behind_empty_ones(
+    serve: Serve, before: bytes, is_trickled: bool
+) -> None:
+    lines = {
+        b"GET /".ljust(LIMITS.line_bytes - len(b"\r\n"), b"a") + b"\r\n": [],
+        b"GET /".ljust(LIMITS.line_bytes, b"a"): [414],
+        b"GET / HTTP/1.1\r\n" + b"X: ".ljust(LIMITS.line_bytes, b"a"): [400],
+    }
+    for line, statuses in lines.items():
+        begin = before + line
+        pieces = [begin[at : at + 997] for at in range(0, len(begin), 997)]
+
+        assert serve().exchange(*(pieces if is_trickled else [begin])).statuses == statuses
+
+
 FIELDS = LIMITS.header_fields
 
 
@@ -113,7 +130,7 @@ def test_fields_of_a_head_are_counted(serve: Serve, over: int, before: bytes, en
     peer = world.exchange(before + fields(FIELDS + over, end) + CANARY)
 
     assert peer.statuses[0] == (400 if over > 0 else 200)
-    assert len(peer.statuses) == (1 if over > 0 else 2)
+    assert len(peer.statuses) == (1 if over > 0 or before else 2)  # MissingUri closes
     if over <= 0:
         assert len(world.requests[0].headers) == FIELDS + over
 

@@ -1,0 +1,40 @@
+"""Clients that wait for 100 Continue before they send."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.serving import APPS, serving
+
+CLIENTS = Path(__file__).parent / "clients"
+
+REQUESTS = {
+    "GET -1": 200,
+    "DELETE -1": 200,
+    "POST 0": 200,
+    "POST -1": 200,
+    "POST 1": 200,
+    "PUT 500000": 200,
+    "POST 1048577": 413,
+    "POST 3000000": 413,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("javac"), reason="javac is missing: make tools installs it")
+def test_java_waits_for_no_100_in_vain() -> None:
+    """Without the 100 its HttpClient ends with HttpTimeoutException, and with nothing where no
+    time-out is set."""
+    words = " ".join(REQUESTS).split()
+    with serving("echo.handler", "--in-process", code=APPS) as server:
+        client = subprocess.run(
+            ["java", CLIENTS / "Expect.java", server.url, *words],
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=True,
+        )
+
+    assert client.stdout.splitlines() == [f"{name} {status}" for name, status in REQUESTS.items()]
