@@ -252,14 +252,19 @@ class ExecutionEnvironment:
     def receive(self, item: Input, /) -> list[Effect]:
         """Return what has to be done now; raises Refused and then has changed nothing."""
         kind = type(item)
-        if kind is Responded or kind is Errored:
-            self._check_request(item.request_id)  # type: ignore[union-attr]
-        state = TRANSITIONS.get((self._state, kind))
-        if state is None:
-            raise self._refusal(kind)
+        state = self.check(kind, getattr(item, "request_id", ""))
         before, self._state = self._state, state
         effects: list[Effect] = self.REACTIONS[kind](self, item, before)
         return effects
+
+    def check(self, kind: type[Input], request_id: str = "") -> State:
+        """Return the state after an input of this kind; raises Refused where there is none."""
+        if kind is Responded or kind is Errored:
+            self._check_request(request_id)
+        state = TRANSITIONS.get((self._state, kind))
+        if state is None:
+            raise self._refusal(kind)
+        return state
 
     def _check_request(self, request_id: str) -> None:
         """Refuse an answer to an invocation that this environment does not have."""

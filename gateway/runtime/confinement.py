@@ -14,13 +14,14 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
 
 from gateway.runtime import sandbox
 from gateway.runtime.launch import LaunchFailed, Plan, Room
 from gateway.runtime.owner import own_prefix
+from gateway.runtime.peers import Sight, find_sight
 from gateway.telemetry.system import pause
 
 SANDBOX = sandbox.__file__
@@ -50,6 +51,8 @@ class Abilities:
 
     can_unshare: bool = False
     hierarchies: tuple[Hierarchy, ...] = ()
+    sight: Sight = Sight.NOTHING
+    """What can be known of who speaks to a Runtime API."""
 
     @property
     def limits_memory(self) -> bool:
@@ -60,7 +63,15 @@ class Abilities:
         room = "own /var/task, /opt and /tmp"
         places = room if self.can_unshare else "/var/task, /opt and /tmp only in the variables"
         limit = "limited by control group" if self.limits_memory else "looked at every 100 ms"
-        return f"isolation: {places}; memory {limit}"
+        return f"isolation: {places}; memory {limit}{OPEN_TO[self.sight]}"
+
+
+OPEN_TO = {
+    Sight.PROCESS: "",
+    Sight.USER: "; Runtime APIs open to all processes of this user",
+    Sight.NOTHING: "; Runtime APIs open to all processes of this machine",
+}
+"""What is said where an environment's own processes cannot be told from others."""
 
 
 class ControlGroups:
@@ -243,6 +254,10 @@ def find_abilities(keep: tuple[str, ...] = ()) -> Abilities:
     """
     if sys.platform != "linux":
         return Abilities()
+    return replace(_find_limits(keep), sight=find_sight())
+
+
+def _find_limits(keep: tuple[str, ...]) -> Abilities:
     candidates = sufficient(tuple(_hierarchies()))
     if _works(Abilities(can_unshare=True, hierarchies=candidates), keep):
         return Abilities(can_unshare=True, hierarchies=candidates)

@@ -17,6 +17,7 @@ from gateway.core import environment as life
 from gateway.core import function_errors
 from gateway.core.environment import Effect, ExecutionEnvironment, Input, Limit, Refused
 from gateway.core.function_errors import MAX_RESPONSE_BYTES
+from gateway.core.http import Headers, header
 from gateway.core.invocation import Invocation, InvocationResult, LogType
 from gateway.core.notices import (
     InitReported,
@@ -25,12 +26,15 @@ from gateway.core.notices import (
     LogEntry,
 )
 from gateway.core.report import billed_ms, log_tail
-from gateway.runtime.api import ApiConnection, Event, Posted, RuntimeApiServer
+from gateway.runtime.api import RuntimeApiServer
+from gateway.runtime.api_guard import Guard
+from gateway.runtime.api_routes import Answer, Event, Poll, Posted
 from gateway.runtime.blueprint import Blueprint
+from gateway.runtime.event import event_of
 from gateway.runtime.launch import LaunchFailed, Outlets, Plan, Process
 from gateway.runtime.outlet import Outlet
 from gateway.runtime.pool import InitFailed
-from gateway.runtime.process import open_namespaces
+from gateway.runtime.process import Members, open_namespaces
 
 SMALLEST_WAIT_SECONDS = 0.0005
 
@@ -69,7 +73,7 @@ class Environment:
         self._on_free = on_free
         self._life = ExecutionEnvironment(blueprint.timeout_seconds)
         self._loop = asyncio.get_running_loop()
-        self._api = RuntimeApiServer(self)
+        self._api = RuntimeApiServer(self, Guard(blueprint.abilities.sight, self._members))
         self._outlet = Outlet(self._loop, blueprint.clock)
         self._stream = blueprint.stream()
         self._plan: Plan | None = None
@@ -79,7 +83,7 @@ class Environment:
         self._launch_task: asyncio.Task[None] | None = None
         self._generation = 0
         """Counts starts and ends, so that a process that comes too late is seen as that."""
-        self._waiting: ApiConnection | None = None
+        self._waiting: Poll | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = self._timer_at = math.inf
         self._run: Run | None = None
@@ -135,14 +139,19 @@ class Environment:
 
     # What the Runtime API tells (a Platform); Refused goes back to the runtime.
 
-    def polled(self, connection: ApiConnection, /) -> None:
+    def polled(self, poll: Poll, /) -> None:
         """Take note that the runtime waits."""
-        self._waiting = connection
+        self._waiting = poll
         self._receive(life.Polled())
+
+    def check(self, answer: Answer, headers: Headers, /) -> None:
+        """Refuse an answer that would be refused whatever its body holds; change nothing."""
+        self._life.check(answer.kind, answer.request_id)
+        if answer.request_id:
+            self._check_echo(header(headers, b"lambda-runtime-invocation-id"))
 
     def responded(self, request_id: str, posted: Posted, /) -> None:
         """Take a response."""
-        self._check_echo(posted)
         if posted.header(b"lambda-runtime-function-response-mode") not in STREAMING:
             kind = "Runtime.InvalidResponseModeHeader"
             self._receive(life.Errored(request_id, b"", kind, resets=True))
@@ -162,7 +171,6 @@ class Environment:
 
     def errored(self, request_id: str, posted: Posted, /) -> None:
         """Take the error of an invocation."""
-        self._check_echo(posted)
         kind = posted.header(b"lambda-runtime-function-error-type")
         payload = function_errors.TOO_LARGE if posted.is_too_large else posted.body
         self._receive(life.Errored(request_id, payload, function_errors.normalised(kind)))
@@ -179,10 +187,15 @@ class Environment:
             payload = function_errors.truncated(request_id)
             self._receive(life.Errored(request_id, payload, kind, resets=True))
 
-    def _check_echo(self, posted: Posted) -> None:
-        echo = posted.header(b"lambda-runtime-invocation-id")
-        if echo and (self._run is None or echo != self._run.invocation_id):
+    def _check_echo(self, echo: bytes | None) -> None:
+        if echo and (self._run is None or echo.decode("latin-1") != self._run.invocation_id):
             raise Refused(400, "InvalidInvocationId", "Invalid invocation ID")
+
+    def _members(self) -> Members:
+        """Return the processes that may speak to the Runtime API."""
+        process = self._process
+        is_alive = process is not None and not process.exited.done()
+        return self._holding.members(process.pid if process is not None and is_alive else 0)
 
     # Effects.
 
@@ -267,8 +280,8 @@ class Environment:
         self._api.disconnect()
 
     def _deliver(self, *, is_new: bool) -> None:
-        run, connection = self._run, self._waiting
-        if run is None or connection is None:
+        run, poll = self._run, self._waiting
+        if run is None or poll is None:
             return
         if is_new:
             clock = self._blueprint.clock
@@ -276,27 +289,11 @@ class Environment:
             self._restart_timer(self._blueprint.timeout_seconds)
             self._holding.begin_use()
         if run.event is None:
-            run.event = self._event(run)
+            timeout_ms = self._blueprint.timeout_seconds * 1000
+            deadline_ms = int(run.started_at * 1000 + timeout_ms)
+            run.event = event_of(run.invocation, run.invocation_id, deadline_ms)
         self._waiting = None
-        connection.deliver(run.event)
-
-    def _event(self, run: Run) -> Event:
-        """Return headers and payload of an invocation (lambda.md 1.2)."""
-        invocation = run.invocation
-        timeout_ms = self._blueprint.timeout_seconds * 1000
-        deadline_ms = invocation.deadline_ms or int(run.started_at * 1000 + timeout_ms)
-        lines = (
-            "Content-Type: application/json\r\n"
-            f"Lambda-Runtime-Aws-Request-Id: {invocation.request_id}\r\n"
-            f"Lambda-Runtime-Deadline-Ms: {deadline_ms}\r\n"
-            f"Lambda-Runtime-Invoked-Function-Arn: {invocation.function.arn}\r\n"
-            f"Lambda-Runtime-Invocation-Id: {run.invocation_id}\r\n"
-        )
-        if invocation.trace_id:
-            lines += f"Lambda-Runtime-Trace-Id: {one_line(invocation.trace_id)}\r\n"
-        if invocation.client_context:
-            lines += f"Lambda-Runtime-Client-Context: {one_line(invocation.client_context)}\r\n"
-        return Event(lines.encode(errors="replace"), invocation.payload)
+        poll.deliver(run.event)
 
     def _complete(self, effect: life.Complete) -> None:
         run = self._run
@@ -437,11 +434,6 @@ def decoded(text: str) -> bytes:
         return base64.b64decode(text)
     except ValueError:
         return text.encode()
-
-
-def one_line(text: str) -> str:
-    """Return a text that can be a header's value."""
-    return text.replace("\r", " ").replace("\n", " ")
 
 
 def text_of(entries: list[LogEntry]) -> str:

@@ -128,10 +128,14 @@ class Holding:
             self._peak_bytes = self._groups.peak_memory_bytes()
         return -(-self._peak_bytes // MEGABYTE)
 
+    def members(self, pid: int) -> Members:
+        """Return the processes of the environment; `pid` is the first one, 0 when it is gone."""
+        return Members(pid, self.directories, self.marker)
+
     async def emptied(self) -> None:
         """Kill what a process that has exited left behind, until there is nothing, for 2 s."""
         loop = asyncio.get_running_loop()
-        members = Members(0, self.directories, self.marker)
+        members = self.members(0)  # its number may be another's by now
         for _ in range(SWEEPS):
             # A walk is not for the event loop: many environments may end at once.
             found = await asyncio.to_thread(members.kill) if self.needs_walk else members.kill()

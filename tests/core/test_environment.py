@@ -410,3 +410,18 @@ def test_the_table_knows_every_input_and_state() -> None:
     assert {kind for _, kind in TRANSITIONS} == kinds
     assert {state for state, _ in TRANSITIONS} == set(State) - {State.CLOSED}
     assert len(list(product(State, kinds))) > len(TRANSITIONS)
+
+
+def test_an_answer_can_be_checked_before_it_is_there() -> None:
+    environment = ExecutionEnvironment(3.0)
+    environment.receive(Assigned("a"))
+    environment.receive(Polled())
+
+    for kind in (Responded, Errored):
+        assert environment.check(kind, "a") is State.RESPONDED
+        with pytest.raises(Refused) as refused:
+            environment.check(kind, "b")
+        assert refused.value.error_type == "InvalidRequestID"
+    with pytest.raises(Refused):
+        environment.check(InitErrored)
+    assert environment.state is State.BUSY

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 PATIENCE_SECONDS = 10.0
 RUNTIME = "/2018-06-01/runtime"
-NEXT = f"GET {RUNTIME}/invocation/next HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+NEXT = f"GET {RUNTIME}/invocation/next HTTP/1.1\r\nHost: HOST\r\n\r\n".encode()
 
 
 class Answer(NamedTuple):
@@ -19,12 +19,19 @@ class Answer(NamedTuple):
 class Client:
     """One connection to the server."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, address: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self.address = address
         self.reader, self.writer = reader, writer
+
+    def addressed(self, request: bytes) -> bytes:
+        """Return a request with the address of the server as its Host."""
+        return request.replace(b"Host: HOST\r\n", f"Host: {self.address}\r\n".encode())
 
     async def send(self, *pieces: bytes) -> None:
         for piece in pieces:
-            self.writer.write(piece)
+            self.writer.write(self.addressed(piece))
             await asyncio.wait_for(self.writer.drain(), PATIENCE_SECONDS)
 
     async def answer(self) -> Answer:
@@ -50,7 +57,7 @@ class Client:
 @asynccontextmanager
 async def connected(address: str) -> AsyncIterator[Client]:
     host, port = address.split(":")
-    client = Client(*await asyncio.open_connection(host, int(port)))
+    client = Client(address, *await asyncio.open_connection(host, int(port)))
     try:
         yield client
     finally:
@@ -69,12 +76,14 @@ async def until(condition: Callable[[], Any]) -> None:
 
 def post(path: str, body: bytes = b"{}", *headers: str) -> bytes:
     lines = "".join(f"{line}\r\n" for line in headers)
-    head = f"POST {RUNTIME}/{path} HTTP/1.1\r\nHost: a\r\n{lines}Content-Length: {len(body)}\r\n"
+    head = f"POST {RUNTIME}/{path} HTTP/1.1\r\nHost: HOST\r\n{lines}Content-Length: {len(body)}\r\n"
     return head.encode() + b"\r\n" + body
 
 
 def chunked(path: str, *chunks: bytes, trailers: str = "", declared: tuple[str, ...] = ()) -> bytes:
     lines = "".join(f"Trailer: {name}\r\n" for name in declared)
-    head = f"POST {RUNTIME}/{path} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n{lines}\r\n"
+    head = (
+        f"POST {RUNTIME}/{path} HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n{lines}\r\n"
+    )
     body = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks)
     return head.encode() + body + b"0\r\n" + trailers.encode() + b"\r\n"

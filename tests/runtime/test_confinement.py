@@ -20,6 +20,7 @@ from gateway.runtime.confinement import (
     sufficient,
 )
 from gateway.runtime.launch import LaunchFailed
+from gateway.runtime.peers import Sight, find_sight
 from tests.runtime.launching import (
     abilities,
     is_any_there,
@@ -54,17 +55,19 @@ def a_hierarchy(directory: Path, *controllers: str, version: int = 2) -> Hierarc
     ("found", "line"),
     [
         (
-            Abilities(True, (Hierarchy("/x", 2, MEMORY),)),
+            Abilities(True, (Hierarchy("/x", 2, MEMORY),), Sight.PROCESS),
             "isolation: own /var/task, /opt and /tmp; memory limited by control group",
         ),
         (
-            Abilities(True, (Hierarchy("/x", 1, frozenset({"pids"})),)),
-            "isolation: own /var/task, /opt and /tmp; memory looked at every 100 ms",
+            Abilities(True, (Hierarchy("/x", 1, frozenset({"pids"})),), Sight.USER),
+            "isolation: own /var/task, /opt and /tmp; memory looked at every 100 ms; "
+            "Runtime APIs open to all processes of this user",
         ),
         (
             Abilities(),
             "isolation: /var/task, /opt and /tmp only in the variables; "
-            "memory looked at every 100 ms",
+            "memory looked at every 100 ms; "
+            "Runtime APIs open to all processes of this machine",
         ),
     ],
 )
@@ -117,7 +120,9 @@ def test_each_ability_is_tried_by_itself_when_not_all_work(
     monkeypatch.setattr(confinement, "_hierarchies", lambda: iter((works, fails)))
     monkeypatch.setattr(confinement, "_works", try_out)
 
-    assert find_abilities() == Abilities(can_unshare=False, hierarchies=(works,))
+    found = find_abilities()
+
+    assert found == Abilities(can_unshare=False, hierarchies=(works,), sight=find_sight())
     assert tried[0] == Abilities(True, (works, fails))
 
 

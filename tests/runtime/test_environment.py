@@ -12,7 +12,6 @@ import pytest
 from gateway.core.function_errors import MAX_RESPONSE_BYTES
 from gateway.core.invocation import LogType
 from gateway.core.logging_config import LoggingConfig
-from gateway.runtime.environment import one_line
 from gateway.runtime.launch import LaunchFailed
 from gateway.runtime.pool import InitFailed
 from tests.runtime.api_client import NEXT, Answer, Client, chunked, connected, post, until
@@ -465,7 +464,3 @@ async def test_an_environment_that_never_ran_can_be_closed(tmp_path: Path) -> No
         pass
 
     assert (it.launcher.children, it.notices) == ([], [])
-
-
-def test_a_header_value_is_one_line() -> None:
-    assert one_line("a\r\nb") == "a  b"

@@ -1,0 +1,321 @@
+"""Whose connections the Runtime API serves: real processes in and beside an environment."""
+
+import asyncio
+import json
+import math
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from dataclasses import dataclass, replace
+from itertools import repeat
+from typing import Any
+
+import pytest
+
+from gateway.runtime import api, api_guard
+from gateway.runtime.api import RuntimeApiServer
+from gateway.runtime.api_guard import LINKS_AT_ONCE, Guard, Search, Visitor
+from gateway.runtime.confinement import ControlGroups
+from gateway.runtime.peers import PeerSocket, Sight
+from gateway.runtime.process import MARKER, Members
+from tests.runtime.api_client import NEXT, connected, post, until
+from tests.runtime.api_rig import Fake, unguarded
+from tests.runtime.launching import Launched, abilities, launched, python_plan
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for sockets"),
+]
+
+ASK = """
+import os, socket, sys, threading
+address = os.environ["API"]
+def status(family=socket.AF_INET, prefix=""):
+    with socket.socket(family) as it:
+        host, port = address.split(":")
+        it.settimeout(10)
+        it.connect((prefix + host, int(port)))
+        it.sendall(f"GET /2018-06-01/ping HTTP/1.1\\r\\nHost: {address}\\r\\n\\r\\n".encode())
+        return it.recv(4096).split(b" ")[1].decode()
+def say(text):
+    os.write(1, f"{text}\\n".encode())
+"""
+
+THREAD = "thread = threading.Thread(target=lambda: say(status()))\nthread.start()\nthread.join()\n"
+CHILD = "if os.fork() == 0:\n    say(status())\n    os._exit(0)\nos.wait()\n"
+ORPHAN = """
+reading, writing = os.pipe()
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        say(status())
+        os.write(writing, b"!")
+    os._exit(0)
+os.wait()
+os.read(reading, 1)
+"""
+OWN_TABLE = """
+import ctypes
+def alone():
+    assert ctypes.CDLL(None).unshare(0x400) == 0  # CLONE_FILES: descriptors of its own
+    say(status())
+thread = threading.Thread(target=alone)
+thread.start()
+thread.join()
+"""
+SLEEP = "import time\ntime.sleep(60)\n"
+MANY = """
+held = [os.dup(0) for _ in range(900)]
+say(status())
+"""
+CURL = """
+import subprocess
+url = f"http://{address}/2018-06-01/ping"
+command = ["curl", "-so", "/dev/null", "-w", "%{http_code}", url]
+say(subprocess.check_output(command).decode())
+"""
+WAYS = {
+    "itself": "say(status())",
+    "a thread": THREAD,
+    "a child": CHILD,
+    "an orphan": ORPHAN,
+    "an IPv6 socket": "say(status(socket.AF_INET6, '::ffff:'))",
+    "a thread with its own descriptors": OWN_TABLE,
+    "behind many descriptors": MANY,
+    "curl": CURL,
+}
+
+
+@dataclass
+class Owner:
+    """Says who is in the environment."""
+
+    marker: str = "m-own"
+    pid: int = 0
+    groups: tuple[str, ...] = ()
+
+    def __call__(self) -> Members:
+        return Members(self.pid, self.groups, self.marker)
+
+
+@asynccontextmanager
+async def guarded(owner: Owner, platform: Fake | None = None) -> AsyncIterator[RuntimeApiServer]:
+    server = RuntimeApiServer(platform or Fake(), Guard(Sight.PROCESS, owner))
+    await server.start()
+    try:
+        yield server
+    finally:
+        server.close()
+        await until(lambda: not (server._connections or server._visitors or server._strangers))
+
+
+@asynccontextmanager
+async def running(code: str, server: RuntimeApiServer, owner: Owner) -> AsyncIterator[Launched]:
+    """Start a process with the owner's mark, in its control groups."""
+    variables = {"API": server.address, MARKER: owner.marker, "PATH": os.environ["PATH"]}
+    plan = replace(python_plan(ASK + code, variables), cgroups=owner.groups)
+    async with launched(plan) as it:
+        yield it
+
+
+@asynccontextmanager
+async def grouped(owner: Owner) -> AsyncIterator[None]:
+    if not abilities().hierarchies:
+        pytest.skip("no control group can be made here")
+    async with ControlGroups(abilities(), memory_bytes=2**28, processes=64) as groups:
+        owner.groups = groups.directories
+        yield
+
+
+GROUPS = pytest.mark.parametrize("groups", [grouped, nullcontext], ids=["groups", "no groups"])
+
+
+async def said(it: Launched) -> str:
+    async with asyncio.timeout(20):
+        await asyncio.shield(it.process.exited)
+    return it.text().strip()
+
+
+@GROUPS
+@pytest.mark.parametrize("is_known", [True, False], ids=["known", "not yet known"])
+@pytest.mark.parametrize("way", WAYS)
+async def test_every_process_and_thread_of_the_environment_is_served(
+    way: str, is_known: bool, groups: Callable[[Owner], Any]
+) -> None:
+    owner = Owner()
+    async with guarded(owner) as server, groups(owner), running(WAYS[way], server, owner) as it:
+        owner.pid = it.process.pid if is_known else 0
+
+        assert await said(it) == "200"
+
+
+@GROUPS
+async def test_others_of_the_same_user_are_refused(groups: Callable[[Owner], Any]) -> None:
+    owner, platform = Owner(), Fake()
+    async with (
+        guarded(owner, platform) as server,
+        groups(owner),
+        running(SLEEP, server, owner) as own,
+    ):
+        owner.pid = own.process.pid
+        async with running(WAYS["itself"], server, Owner("m-sibling")) as sibling:
+            assert await said(sibling) == "403"
+        for request in (NEXT, post("invocation/a/response"), post("init/error")):
+            async with connected(server.address) as client:  # of the process of this test
+                answer = await client.ask(request)
+                assert answer.status == 403
+                assert json.loads(answer.body)["errorType"] == "Forbidden"
+                assert await client.is_at_end()
+
+    assert platform.told == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+async def test_another_user_is_refused() -> None:
+    owner = Owner(pid=os.getpid())
+    async with guarded(owner) as server:
+        assert await curled(server.address, user=None) == "200"  # curl is a child of this process
+        assert await curled(server.address, user=65534) == "403"
+
+
+async def curled(address: str, user: int | None) -> str:
+    url = f"http://{address}/2018-06-01/ping"
+    command = ("curl", "-so", "/dev/null", "-w", "%{http_code}", url)
+    process = await asyncio.create_subprocess_exec(*command, stdout=-1, user=user)
+    output, _ = await process.communicate()
+    return output.decode()
+
+
+async def test_a_user_is_told_from_another_where_processes_are_not_shown() -> None:
+    told: list[bool] = []
+    guard = Guard(Sight.USER, Owner())
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        own = listening.getsockname()
+        with socket.create_connection(own) as client:
+            guard.judge(client.getsockname(), own, told.append)
+        guard.judge(("127.0.0.1", 1), own, told.append)
+
+    assert told == [True, False]
+
+
+@pytest.mark.parametrize("count", [0, 1, LINKS_AT_ONCE - 1, LINKS_AT_ONCE, LINKS_AT_ONCE + 1])
+async def test_a_search_goes_in_slices(count: int) -> None:
+    search = Search(PeerSocket(0, 7), 0, math.inf)
+    search._links = iter(["pipe:[7]"] * count + ["socket:[7]"])
+
+    verdicts = [search.advance() for _ in range(1 + count // LINKS_AT_ONCE)]
+
+    assert verdicts == [None] * (count // LINKS_AT_ONCE) + [True]
+
+
+async def test_a_process_that_hides_its_descriptors_is_the_holder() -> None:
+    def hidden() -> Iterator[str]:
+        yield "pipe:[7]"
+        raise PermissionError
+
+    search = Search(PeerSocket(0, 7), 0, math.inf)
+    search._links = hidden()
+
+    assert search.advance() is True
+
+
+async def test_a_search_that_takes_too_long_ends_as_foreign(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(api_guard, "links", lambda _: repeat("pipe:[7]"))
+    monkeypatch.setattr(api_guard, "SEARCH_SECONDS", 0.05)
+    owner = Owner(pid=2**22 + 1)
+    async with guarded(owner) as server, connected(server.address) as client:
+        assert (await client.ask(NEXT)).status == 403
+
+
+async def test_searches_end_with_their_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_guard, "links", lambda _: repeat("pipe:[7]"))
+    async with (
+        guarded(Owner(pid=2**22 + 1)) as server,
+        connected(server.address) as first,
+        connected(server.address) as second,
+    ):
+        await first.send(NEXT)
+        await second.send(NEXT)
+        await until(lambda: len(server._guard._searches) == 2)
+        server.disconnect()
+        assert await first.is_at_end()
+        assert await second.is_at_end()
+        await until(lambda: not server._guard._searches)
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+async def test_connections_without_an_owner_are_limited(
+    monkeypatch: pytest.MonkeyPatch, more: int
+) -> None:
+    monkeypatch.setattr(api_guard, "links", lambda _: repeat("pipe:[7]"))
+    async with guarded(Owner(pid=2**22 + 1)) as server, AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(connected(server.address))
+            for _ in range(api.CONNECTIONS + more)
+        ]
+        await until(lambda: len(server._visitors) == min(len(clients), api.CONNECTIONS))
+        if more == 1:
+            assert await clients[-1].is_at_end()
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+async def test_foreign_connections_that_say_nothing_are_limited(
+    monkeypatch: pytest.MonkeyPatch, more: int
+) -> None:
+    monkeypatch.setattr(api_guard, "STRANGER_SECONDS", 60.0)
+    async with guarded(Owner()) as server, AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(connected(server.address))
+            for _ in range(api.STRANGERS + more)
+        ]
+        await until(lambda: len(server._strangers) == min(len(clients), api.STRANGERS))
+        if more == 1:
+            await until(clients[-1].reader.at_eof)
+
+
+async def test_foreign_connections_that_say_nothing_are_cut(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(api_guard, "STRANGER_SECONDS", 0.05)
+    async with guarded(Owner()) as server, connected(server.address) as client:
+        assert await client.is_at_end()
+        await until(lambda: not server._strangers)
+
+
+async def test_foreign_connections_take_no_place_of_the_environments() -> None:
+    owner = Owner()
+    async with guarded(owner) as server, AsyncExitStack() as stack:
+        for _ in range(3 * api.CONNECTIONS):
+            await stack.enter_async_context(connected(server.address))
+        async with running(WAYS["itself"], server, owner) as it:
+            owner.pid = it.process.pid
+
+            assert await said(it) == "200"
+
+
+class Transport:
+    """Of a connection that has ended before it was made."""
+
+    def __init__(self) -> None:
+        self.is_aborted = False
+
+    def get_extra_info(self, _name: str) -> None: ...
+
+    def abort(self) -> None:
+        self.is_aborted = True
+
+
+async def test_a_visitor_that_is_gone_already_is_not_looked_for() -> None:
+    transport = Transport()
+    visitor = Visitor(unguarded(), lambda _: None, asyncio.Protocol, asyncio.Protocol)
+
+    visitor.close()
+    visitor.connection_made(transport)  # type: ignore[arg-type]
+    visitor.connection_lost(None)
+    visitor._decided(True)
+
+    assert transport.is_aborted
