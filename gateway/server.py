@@ -20,6 +20,7 @@ from contextlib import (
     asynccontextmanager,
     contextmanager,
     nullcontext,
+    suppress,
 )
 from dataclasses import dataclass
 from functools import partial
@@ -37,10 +38,14 @@ from gateway.sockets import BACKLOG, opened, port_of, url_of
 from gateway.systemd import Notifier
 from gateway.telemetry.writer import to_stderr
 from gateway.web.front import Front
-from gateway.workers import STOPPING, Place, terminals
+from gateway.worker import Place, taken_place
+from gateway.workers import STOPPING, terminals
 
 KEEP_ALIVE_SECONDS = 60
 """ALB's `idle_timeout.timeout_seconds` (alb.md 4.1)."""
+
+REPLACED = 0
+"""In the place of a signal: another worker has taken this one's slot."""
 
 SIGNAL_TURNS = 3
 """Turns of the event loop after which a signal that came before has been handed on."""
@@ -106,7 +111,7 @@ def _run(
     serving: Serving, sink: Sink | None, on_ready: Callable[[str, str], None], stack: ExitStack
 ) -> None:
     notifier = systemd.notifier(os.environ, compose.CLOCK.monotonic)
-    place = stack.enter_context(workers.taken_place(os.environ))
+    place = stack.enter_context(taken_place(os.environ))
     if place is not None:
         share = serving.share(place.number)
         _run_here(Stage(share, sink, place.listening, notifier, place.say_ready, place))
@@ -310,31 +315,45 @@ async def _serve_front(
     stage: Stage,
     on_ready: Callable[[], None],
 ) -> None:
-    """Accept until told to stop, then drain: SIGTERM waits for idle connections too, Ctrl-C does
-    not."""
+    """Accept until told to stop, then drain: without haste when another worker has replaced this
+    one."""
     loop = asyncio.get_running_loop()
-    signals: asyncio.Queue[int] = asyncio.Queue()
+    stops: asyncio.Queue[int] = asyncio.Queue()
     for number in STOPPING:
-        loop.add_signal_handler(number, signals.put_nowait, number)
+        loop.add_signal_handler(number, stops.put_nowait, number)
+    if stage.place is not None:
+        stage.place.on_replaced = partial(_tell, loop, stops)
     # Of a Unix socket, too: create_unix_server removes the file, which is its creator's to remove.
     accepting = await loop.create_server(protocols, sock=stage.listening, backlog=BACKLOG)
     front.start_sweep()
     on_ready()
-    first = await signals.get()
+    first = await stops.get()
     stage.notifier.stopping()
     accepting.close()
     async with asyncio.TaskGroup() as tasks:
-        impatience = tasks.create_task(_abort_on_interrupt(signals, front))
-        await front.drain(is_hasty=first == signal.SIGINT)
-        impatience.cancel()
+        draining = tasks.create_task(front.drain())
+        hastening = tasks.create_task(_hasten(first, stops, front))
+        await asyncio.wait({draining})
+        hastening.cancel()
     front.stop()
 
 
-async def _abort_on_interrupt(signals: asyncio.Queue[int], front: Front) -> None:
-    """End every connection at once on a further Ctrl-C."""
-    while await signals.get() != signal.SIGINT:
-        pass
-    front.abort()
+def _tell(loop: asyncio.AbstractEventLoop, stops: asyncio.Queue[int]) -> None:
+    """Say that this worker has been replaced; called on another thread."""
+    with suppress(RuntimeError):  # the loop is closed: it ends already
+        loop.call_soon_threadsafe(stops.put_nowait, REPLACED)
+
+
+async def _hasten(first: int, stops: asyncio.Queue[int], front: Front) -> None:
+    """Close idle connections soon after the first signal, and end every connection at once on a
+    further Ctrl-C."""
+    while first == REPLACED:
+        first = await stops.get()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(front.close_idle())
+        while await stops.get() != signal.SIGINT:
+            pass
+        front.abort()
 
 
 async def _serve_portable(front: object, stage: Stage, on_ready: Callable[[], None]) -> None:

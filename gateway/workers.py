@@ -1,10 +1,8 @@
 """Several processes behind one socket: the parent that starts, watches and replaces them.
 
 The parent opens the socket once and serves nothing itself: whoever waits in the socket's queue
-outlives every worker. A worker is this program once more, in a fresh interpreter with the same
-command line; a variable tells it its number and its two descriptors. Through the one it accepts.
-The other is half of a socket pair: on it the worker says that it is ready, and its end says that
-the parent has died, so that no worker stays behind.
+outlives every worker. It keeps one worker per slot (worker.py), whatever becomes of the one before:
+a slot is refilled as soon as its worker has died, also while a predecessor still drains.
 
 Workers have process groups of their own: Ctrl-C reaches the parent alone, which passes it on.
 """
@@ -13,21 +11,15 @@ import asyncio
 import os
 import signal
 import socket
-import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
 
 from gateway.config.settings import Serving
 from gateway.core.errors import InvalidSetting
 from gateway.sockets import url_of
 from gateway.systemd import Notifier
-from gateway.telemetry.writer import LineWriter, to_stderr
-
-VARIABLE = "GATEWAY_WORKER"
+from gateway.telemetry.writer import LineWriter
+from gateway.worker import VARIABLE, Worker, ending, first_of
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
@@ -40,65 +32,15 @@ READY_SECONDS = 60.0
 ABORT_SECONDS = 5.0
 """How long one may take to end at once."""
 
-STEADY_SECONDS = 60.0
-"""A worker that has served for so long has not failed at its start."""
-
 LONGEST_DELAY_SECONDS = 30.0
 
 Announce = Callable[[str], None]
 """Says that everything serves; it is given how isolated the function is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What a worker was given by its parent."""
-
-    number: int
-    """From 0 on."""
-    listening: socket.socket
-    channel: socket.socket
-
-    def say_ready(self, isolation: str) -> None:
-        """Tell the parent that this worker serves; nothing happens when the parent is gone."""
-        with suppress(OSError):
-            self.channel.sendall(f"{isolation}\n".encode())
-
-    def watch_parent(self) -> None:
-        """Stop as for SIGTERM when the parent dies; seen by a thread, because a handler's import
-        may hold up the event loop for ever."""
-        threading.Thread(target=self._wait_for_end, name="parent-watch", daemon=True).start()
-
-    def _wait_for_end(self) -> None:
-        with suppress(OSError):
-            self.channel.recv(1)
-        to_stderr(f"gateway: the parent has died, worker {self.number + 1} stops")
-        os.kill(os.getpid(), signal.SIGTERM)
-
-
 def is_parent(serving: Serving) -> bool:
     """Say whether this process only looks after workers."""
     return serving.workers > 1 and VARIABLE not in os.environ
-
-
-@contextmanager
-def taken_place(environ: MutableMapping[str, str]) -> Iterator[Place | None]:
-    """Take a worker's place out of the variables, so that nothing it starts believes to be one;
-    raises InvalidSetting when somebody else has set them."""
-    given = environ.pop(VARIABLE, "")
-    if not given:
-        yield None
-        return
-    with ExitStack() as stack:
-        try:
-            number, *descriptors = map(int, given.split())
-            listening, channel = (
-                stack.enter_context(socket.socket(fileno=descriptor)) for descriptor in descriptors
-            )
-        except (ValueError, OSError) as error:
-            raise InvalidSetting(f"{VARIABLE} is for workers, who get it; unset it") from error
-        listening.set_inheritable(False)
-        channel.set_inheritable(False)
-        yield Place(number, listening, channel)
 
 
 def division(serving: Serving) -> str:
@@ -125,15 +67,6 @@ def delay_seconds(deaths: int) -> float:
     return 0.0 if deaths < 2 else min(2.0 ** (deaths - 2), LONGEST_DELAY_SECONDS)
 
 
-def ending(status: int) -> str:
-    """Return how a process has ended."""
-    if status >= 0:
-        return f"ended with status {status}"
-    with suppress(ValueError):
-        return f"was ended by {signal.Signals(-status).name}"
-    return f"was ended by signal {-status}"
-
-
 def terminals() -> list[int]:
     """Return which standard descriptors are terminals; one that has hung up is none any more."""
     return [descriptor for descriptor in range(3) if os.isatty(descriptor)]
@@ -146,94 +79,6 @@ def leave_seconds(serving: Serving) -> float:
     if serving.server == "uvicorn":
         drain = max(drain, serving.function.timeout_seconds)
     return drain + GRACE_SECONDS
-
-
-class Worker:
-    """One process, from its start to its end; needs a running event loop, and raises OSError when
-    there can be no process."""
-
-    def __init__(self, number: int, listening: socket.socket) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.number = number
-        self.is_leaving = False
-        self.ready_at: float | None = None
-        """Seconds of the event loop."""
-        self.isolation = ""
-        self.exited: asyncio.Future[int] = self._loop.create_future()
-        self._ready: asyncio.Future[None] = self._loop.create_future()
-        self._timer: asyncio.TimerHandle | None = None
-        self._received = b""
-        self._channel, theirs = socket.socketpair()
-        self._channel.setblocking(False)  # noqa: FBT003
-        with theirs, ExitStack() as stack:
-            stack.callback(self._channel.close)
-            self._process = _started(number, listening.fileno(), theirs.fileno())
-            stack.pop_all()
-        self._loop.add_reader(self._channel, self._read)
-
-    @property
-    def pid(self) -> int:
-        """The process id."""
-        return self._process.pid
-
-    def _read(self) -> None:
-        """Take the line that says that it is ready."""
-        try:
-            data = self._channel.recv(4096)
-        except OSError:
-            data = b""
-        self._received += data
-        if self._received.endswith(b"\n"):
-            self.isolation = self._received.decode(errors="replace").rstrip("\n")
-            self.ready_at = self._loop.time()
-            self._ready.set_result(None)
-        if not data or self.ready_at is not None:
-            self._loop.remove_reader(self._channel)
-
-    async def wait_ready(self) -> bool:
-        """Wait until it serves, or has ended; says which."""
-        either: set[asyncio.Future[Any]] = {self._ready, self.exited}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        return self._ready.done() and not self.exited.done()
-
-    def is_steady(self) -> bool:
-        """Say whether it has served for a while."""
-        return self.ready_at is not None and self._loop.time() - self.ready_at >= STEADY_SECONDS
-
-    def leave(self, number: int, seconds: float) -> None:
-        """Pass on a signal to stop, and kill it when it takes longer than this."""
-        self.is_leaving = True
-        end = self._loop.time() + seconds
-        if self._timer is None or end < self._timer.when():
-            self._cancel_timer()
-            self._timer = self._loop.call_at(end, self._process.kill)
-        self._process.send_signal(number)
-
-    def reap(self) -> bool:
-        """Say whether it has ended; then its status is known."""
-        status = self._process.poll()
-        if status is None:
-            return False
-        self._cancel_timer()
-        self._loop.remove_reader(self._channel)
-        self._channel.close()
-        self.exited.set_result(status)
-        return True
-
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-
-
-def _started(number: int, *descriptors: int) -> subprocess.Popen[bytes]:
-    """Start this program as a worker that inherits the descriptors."""
-    return subprocess.Popen(  # noqa: S603 - the command line is our own
-        [sys.executable, *sys.orig_argv[1:]],
-        stdin=subprocess.DEVNULL,
-        env={**os.environ, VARIABLE: " ".join(map(str, (number, *descriptors)))},
-        pass_fds=descriptors,
-        process_group=0,
-    )
 
 
 class Parent:
@@ -257,8 +102,8 @@ class Parent:
         self._workers: set[Worker] = set()
         """All that live."""
         self._current: dict[int, Worker] = {}
-        """Who serves, or is to serve, by number; the others are leaving, or not ready yet."""
-        self._stopping = asyncio.Event()
+        """Those that serve, or are to serve, by number; the others are leaving, or not ready."""
+        self._stopping: asyncio.Future[None]
         self._roll_asked = asyncio.Event()
         self._terminals = terminals()
 
@@ -266,6 +111,7 @@ class Parent:
         """Serve until SIGINT or SIGTERM and return the exit status, that of a worker when workers
         cannot start; no worker is left."""
         loop = asyncio.get_running_loop()
+        self._stopping = loop.create_future()
         loop.add_signal_handler(signal.SIGCHLD, self._reap)
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         for number in STOPPING:
@@ -273,7 +119,7 @@ class Parent:
         self._notifier.watch(loop)
         try:
             status = await self._begin()
-            if not status and not self._stopping.is_set():
+            if not status and not self._stopping.done():
                 announce(f"{self._current[0].isolation}\n{self._division}")
                 self._notifier.ready(self._status)
                 await self._serve()
@@ -295,7 +141,7 @@ class Parent:
                 raise InvalidSetting(f"workers cannot be started: {error.strerror}") from error
             for number in numbers:
                 worker = self._current[number]
-                if not await worker.wait_ready() and not self._stopping.is_set():
+                if not await worker.wait_ready() and not self._stopping.done():
                     return _status_of(worker)
         return 0
 
@@ -303,7 +149,7 @@ class Parent:
         async with asyncio.TaskGroup() as tasks:
             kept = [tasks.create_task(self._keep(number)) for number in range(self._count)]
             kept.append(tasks.create_task(self._roll_when_asked()))
-            await self._stopping.wait()
+            await asyncio.wait({self._stopping})
             for task in kept:
                 task.cancel()
 
@@ -328,9 +174,10 @@ class Parent:
             self._roll_asked.set()
 
     def _stop(self, number: int) -> None:
-        """Pass on a signal: the first one to those who still serve, later ones to all."""
-        is_first = not self._stopping.is_set()
-        self._stopping.set()
+        """Pass on a signal: the first one to those that were not sent one, later ones to all."""
+        is_first = not self._stopping.done()
+        if is_first:
+            self._stopping.set_result(None)
         self._notifier.stopping()
         is_abort = number == signal.SIGINT and not is_first
         for worker in self._workers:
@@ -342,44 +189,51 @@ class Parent:
     def _start(self, number: int) -> Worker:
         worker = Worker(number, self._listening)
         self._workers.add(worker)
-        if self._stopping.is_set():
+        if self._stopping.done():
             worker.leave(signal.SIGTERM, self._leave_seconds)
         return worker
 
     async def _keep(self, number: int) -> None:
         """Have a worker with this number, whatever becomes of the one there is."""
         deaths = 0
-        while not self._stopping.is_set():
+        while not self._stopping.done():
             worker = self._current[number]
-            await asyncio.wait({worker.exited})
-            if self._current[number] is not worker:  # it was replaced
+            await first_of(worker.exited, worker.replaced)
+            if worker.replaced.done():
                 deaths = 0
                 continue
             deaths = 1 if worker.is_steady() else deaths + 1
-            self._say(self._obituary(worker, deaths))
-            await self._pause(delay_seconds(deaths))
-            while self._current[number] is worker and not self._stopping.is_set():
-                await self._try_again(number)
+            self._say(self._exit_message(worker, deaths))
+            await self._pause(delay_seconds(deaths), worker)
+            while not (worker.replaced.done() or self._stopping.done()):
+                await self._try_again(worker)
 
-    async def _try_again(self, number: int) -> None:
-        """Start another worker, or say why there can be none now and wait."""
+    async def _try_again(self, dead: Worker) -> None:
+        """Start a worker in place of a dead one, or say why there can be none now and wait."""
         try:
-            self._current[number] = self._start(number)
+            worker = self._start(dead.number)
         except OSError as error:  # no process or no descriptor is left
-            self._say(f"worker {number + 1} cannot be started: {error.strerror}")
-            await self._pause(LONGEST_DELAY_SECONDS)
+            self._say(f"worker {dead.number + 1} cannot be started: {error.strerror}")
+            await self._pause(LONGEST_DELAY_SECONDS, dead)
+            return
+        worker.expect_ready(READY_SECONDS)
+        self._replace(worker)
+
+    def _replace(self, worker: Worker) -> None:
+        """Give a worker its slot; the one that had it ends."""
+        old, self._current[worker.number] = self._current[worker.number], worker
+        old.retire(self._leave_seconds)
 
     @staticmethod
-    def _obituary(worker: Worker, deaths: int) -> str:
+    def _exit_message(worker: Worker, deaths: int) -> str:
         seconds = delay_seconds(deaths)
         when = f"in {seconds:g} s, this being quick death {deaths} in a row" if seconds else "now"
         name = f"worker {worker.number + 1} (process {worker.pid})"
         return f"{name} {ending(worker.exited.result())}; another one starts {when}"
 
-    async def _pause(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
+    async def _pause(self, seconds: float, dead: Worker) -> None:
+        """Wait, unless the gateway stops or a roll has refilled the slot."""
+        await first_of(self._stopping, dead.replaced, seconds=seconds)
 
     async def _roll_when_asked(self) -> None:
         while True:
@@ -400,9 +254,7 @@ class Parent:
                 return f"worker {number + 1} is not replaced: {error.strerror}"
             if failure := await self._start_failure(fresh):
                 return f"worker {number + 1} is not replaced: its successor {failure}"
-            old, self._current[number] = self._current[number], fresh
-            if not old.exited.done():
-                old.leave(signal.SIGTERM, self._leave_seconds)
+            self._replace(fresh)
         return f"replaced {self._count} workers"
 
     @staticmethod

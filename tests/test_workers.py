@@ -18,17 +18,15 @@ from gateway.config.settings import Function, Serving
 from gateway.core.errors import InvalidSetting
 from gateway.core.limits import Limits
 from gateway.systemd import notifier
+from gateway.worker import VARIABLE, ending, taken_place
 from gateway.workers import (
     GRACE_SECONDS,
     LONGEST_DELAY_SECONDS,
-    VARIABLE,
     Parent,
     delay_seconds,
     division,
-    ending,
     is_parent,
     leave_seconds,
-    taken_place,
 )
 
 FUNCTION = Function("app.handler", Path())
@@ -290,3 +288,30 @@ async def test_roll_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> N
 
     assert line == "worker 1 is not replaced: its successor was not ready after 0.01 s"
     assert [process.status for process in made] == [-signal.SIGTERM] * 3
+
+
+async def test_worker_that_hangs_at_its_start_is_killed_and_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.workers.READY_SECONDS", 0.01)
+    with parent(monkeypatch, False, False, None) as (tested, made, said):
+        lines = await run_until_said(tested, said, lambda: made[1].end(1), 2)
+
+    assert lines == [
+        "worker 2 (process 4711) ended with status 1; another one starts now",
+        "worker 2 (process 4711) was ended by SIGKILL; "
+        "another one starts in 0.01 s, this being quick death 2 in a row",
+    ]
+
+
+async def test_worker_that_is_ready_in_time_is_not_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.workers.READY_SECONDS", 0.05)
+    with parent(monkeypatch) as (tested, made, said):
+
+        def act() -> None:
+            made[1].end(1)
+            asyncio.get_running_loop().call_later(0.2, lambda: made[2].end(3))
+
+        lines = await run_until_said(tested, said, act, 2)
+
+    assert "(process 4711) ended with status 3" in lines[1]

@@ -177,8 +177,9 @@ def serve(
 ) -> None:
     """Serve HANDLER (module.function) over HTTP as an Application Load Balancer would.
 
-    Ctrl-C or SIGTERM stops accepting and lets running requests finish; a second Ctrl-C ends at
-    once. SIGHUP takes in changed code, or replaces the workers one by one.
+    Ctrl-C or SIGTERM stops accepting, lets running requests finish and closes idle connections
+    after 1 second; a second Ctrl-C ends at once. SIGHUP takes in changed code, or replaces the
+    workers one by one.
 
     The handler runs in execution environments: processes of its own that take one invocation at a
     time, with Lambda's limits in force. With --rie or --function there is no HANDLER: somebody else

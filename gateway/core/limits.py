@@ -46,7 +46,8 @@ class Limits:
     connections_per_address: int = 1_000
     """Connections of one client address. Ours."""
     drain_seconds: float = 25.0
-    """How long a stop waits for requests in flight and for idle connections. Ours."""
+    """How long a stop waits for requests in flight, and a worker that is replaced for idle
+    connections too. Ours."""
 
 
 CHUNKED_OVERHEAD_FACTOR = 1.5

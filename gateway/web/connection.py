@@ -533,9 +533,11 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def close_if_idle(self) -> None:
-        """Close a connection between requests."""
+        """Close a connection between requests, and refuse a head that is not complete."""
         if self.progress.phase is Phase.IDLE:
             self._transport.close()
+        elif self.progress.phase is Phase.HEAD:
+            self._refuse(503, "the gateway stops, and the head has no end yet")
 
     def abort(self) -> None:
         """End the connection at once, and the wait for an invocation under way."""

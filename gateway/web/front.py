@@ -43,6 +43,10 @@ HAND_OVER_TURNS = 3
 EMPTY_LINE = b"\r\n"
 """What a connection keeps at most of the empty lines before a head."""
 
+LAST_SECONDS = 1.0
+"""How long a stop of the whole gateway still answers what comes on idle connections. `docker stop`
+kills after 10 s, and clients that hear of the stop with an answer need one request for it."""
+
 ABORT_SECONDS = 1.0
 """How long a stop waits for tasks that it has cancelled."""
 
@@ -124,21 +128,25 @@ class Front:
                 following = self._step if self._steps else self._sweep
                 self._timer = self._loop.call_later(self._period, following)
 
-    async def drain(self, *, is_hasty: bool = False) -> None:
+    async def drain(self) -> None:
         """Answer what comes with `Connection: close` until no connection is left, within the limit.
 
-        In haste (Ctrl-C) connections between requests are closed at once, which may reset a request
-        that is on its way.
+        Idle connections stay until their time-out, because a request may be on its way;
+        `close_idle` ends them sooner.
         """
         self._is_draining = True
-        if is_hasty:
-            for connection in list(self._connections):
-                connection.close_if_idle()
         for _ in range(HAND_OVER_TURNS):
             await asyncio.sleep(0)  # noqa: TID251 - no time passes here
         await self._wait_empty(self.limits.drain_seconds)
         self.abort()
         await self._wait_empty(ABORT_SECONDS)
+
+    async def close_idle(self) -> None:
+        """In a drain: close what has no request under way after a last second, which may reset a
+        request that comes then."""
+        await self._wait_empty(LAST_SECONDS)
+        for connection in list(self._connections):
+            connection.close_if_idle()
 
     async def _wait_empty(self, seconds: float) -> None:
         """Wait until no connection is left, but no longer than this."""

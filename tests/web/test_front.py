@@ -10,7 +10,7 @@ from gateway.core.errors import RequestTooLarge
 from gateway.core.http import HttpRequest
 from gateway.core.limits import SWEEP_SECONDS, Limits, Phase
 from gateway.core.pages import Pages
-from gateway.web.front import ABORT_SECONDS, SLICE_SECONDS
+from gateway.web.front import ABORT_SECONDS, LAST_SECONDS, SLICE_SECONDS
 from tests.web.peer import CANARY, DATE, GET, START, Held, Peer, Serve, World, phase, post
 
 LIMITS = Limits()
@@ -211,7 +211,10 @@ def test_notice_is_made_at_the_moment_of_the_response(serve: Serve) -> None:
 
 def draining(world: World, *, is_hasty: bool = False) -> "asyncio.Task[None]":
     """Begin to drain, as the server does when it has stopped accepting."""
-    task = world.loop.create_task(world.front.drain(is_hasty=is_hasty))
+    task = world.loop.create_task(world.front.drain())
+    if is_hasty:
+        closing = world.loop.create_task(world.front.close_idle())
+        task.add_done_callback(lambda _: closing.cancel())
     world.turn()
     return task
 
@@ -226,7 +229,7 @@ def test_drain_of_no_connections_takes_no_time(serve: Serve, is_hasty: bool) -> 
     world.exchange(GET).leave()
     world.turn()
 
-    world.run(world.front.drain(is_hasty=is_hasty))
+    world.run(draining(world, is_hasty=is_hasty))
 
     assert seconds(world) == 0
 
@@ -388,27 +391,44 @@ def test_drain_does_not_wait_for_a_task_that_cannot_be_cancelled(serve: Serve) -
     world.turn()
 
 
-def test_hasty_drain_closes_idle_connections_and_no_others(serve: Serve) -> None:
+def test_hasty_drain_answers_for_a_second_and_then_closes_idle_connections(serve: Serve) -> None:
     held = Held()
     world = serve(held)
-    fresh = world.connect()
+    fresh, asking = world.connect(), world.connect()
     working = world.exchange(GET)
-    reading = world.exchange(b"G")
     task = draining(world, is_hasty=True)
 
+    world.wait(LAST_SECONDS - 0.1)
+    asking.send(GET)
+    world.turn()
+    assert not fresh.is_closed
+    world.wait(0.1)
+
     assert (fresh.is_closed, fresh.is_aborted) == (True, False)
-    assert not working.is_closed
-    assert not reading.is_closed
-    held.release()
-    reading.send(GET[1:])
-    world.turn()
-    held.release()
-    world.turn()
-    for peer in (working, reading):
+    assert not any(peer.is_closed for peer in (working, asking))
+    for peer in (working, asking):
+        held.release()
+        world.turn()
         assert peer.statuses == [200]
+        assert peer.replies[0].headers["Connection"] == "close"
         peer.send_eof()
     world.turn()
     assert task.done()
+
+
+def test_hasty_drain_refuses_a_head_that_has_no_end_after_the_last_second(serve: Serve) -> None:
+    world = serve()
+    reading, late = world.exchange(b"G"), world.exchange(b"G")
+    task = draining(world, is_hasty=True)
+
+    late.send(GET[1:])
+    world.turn()
+    world.wait(LAST_SECONDS)
+
+    assert (late.statuses, reading.statuses) == ([200], [503])
+    assert reading.replies[0].headers["Connection"] == "close"
+    world.run(task)
+    assert seconds(world) <= LAST_SECONDS + LIMITS.linger_seconds
 
 
 def test_abort_in_the_middle_of_a_drain_ends_it(serve: Serve) -> None:

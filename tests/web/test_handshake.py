@@ -434,7 +434,7 @@ def test_hasty_drain_does_not_wait_for_handshakes(serve: Serve) -> None:
     https = serve()
     with https.connect() as client:
         https.wait_until(lambda: https.front._connections)
-        https.run(https.front.drain(is_hasty=True))
+        https.run(https.front.close_idle())
 
         assert read_all(client) == b""
 
