@@ -18,7 +18,7 @@ from gateway.config.settings import Function, Serving
 from gateway.core.errors import InvalidSetting
 from gateway.core.limits import Limits
 from gateway.systemd import notifier
-from gateway.worker import VARIABLE, ending, taken_place
+from gateway.worker import VARIABLE
 from gateway.workers import (
     GRACE_SECONDS,
     LONGEST_DELAY_SECONDS,
@@ -103,19 +103,6 @@ def test_delay_grows_with_quick_deaths_up_to_a_limit() -> None:
     assert delay_seconds(1000) == LONGEST_DELAY_SECONDS
 
 
-@pytest.mark.parametrize(
-    ("status", "words"),
-    [
-        (0, "ended with status 0"),
-        (2, "ended with status 2"),
-        (-9, "was ended by SIGKILL"),
-        (-50, "was ended by signal 50"),
-    ],
-)
-def test_ending_is_said_in_words(status: int, words: str) -> None:
-    assert ending(status) == words
-
-
 def test_worker_may_take_as_long_as_its_drain() -> None:
     limits = Limits(drain_seconds=3)
     slow = replace(FUNCTION, timeout_seconds=60)
@@ -126,48 +113,7 @@ def test_worker_may_take_as_long_as_its_drain() -> None:
     assert leave_seconds(uvicorn) == 60 + GRACE_SECONDS
 
 
-# --- the place of a worker ---
-
-
-def test_place_is_taken_out_of_the_variables() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        ours, theirs = socket.socketpair()
-        given = (os.dup(listening.fileno()), theirs.detach())
-        environ = {VARIABLE: "3 {} {}".format(*given), "HOME": "/"}
-        with ours, taken_place(environ) as place:
-            assert place
-            place.say_ready("isolation: some")
-
-            assert environ == {"HOME": "/"}
-            assert place.number == 3
-            assert place.listening.getsockname() == listening.getsockname()
-            assert not any(map(os.get_inheritable, given))
-            assert ours.recv(100) == b"isolation: some\n"
-
-
-@pytest.mark.parametrize("given", ["x", "0", "0 999998 999999"])
-def test_place_that_nobody_gave_is_refused(given: str) -> None:
-    environ = {VARIABLE: given}
-
-    with pytest.raises(InvalidSetting, match=r"is for workers, who get it; unset it$"):
-        taken_place(environ).__enter__()
-    assert environ == {}
-
-
-def test_process_that_is_no_worker_has_no_place() -> None:
-    with taken_place({"HOME": "/"}) as place:
-        assert place is None
-
-
-def test_ready_worker_of_a_dead_parent_says_so_to_nobody() -> None:
-    ours, theirs = socket.socketpair()
-    listening = socket.create_server(("127.0.0.1", 0))
-    environ = {VARIABLE: f"0 {listening.detach()} {theirs.detach()}"}
-    ours.close()
-    with taken_place(environ) as place:
-        assert place
-        place.say_ready("isolation: some")
-        assert place.channel.fileno() >= 0
+# --- a parent whose processes are made up ---
 
 
 def test_only_a_process_without_a_place_is_a_parent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,9 +121,6 @@ def test_only_a_process_without_a_place_is_a_parent(monkeypatch: pytest.MonkeyPa
     assert not is_parent(serving(1))
     monkeypatch.setenv(VARIABLE, "0 3 4")
     assert not is_parent(serving(2))
-
-
-# --- a parent whose processes are made up ---
 
 
 class FakeProcess:
