@@ -90,6 +90,7 @@ class Blueprint:
             self._room() if has_room else None,
             holding.directories,
             data_bytes + DATA_SPARE_BYTES if data_bytes else 0,
+            call_filter=self.abilities.call_filter,
         )
 
     def _room(self) -> Room:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Self
 
 from gateway.runtime import sandbox
+from gateway.runtime.call_filter import program
 from gateway.runtime.launch import LaunchFailed, Plan, Room
 from gateway.runtime.owner import own_prefix
 from gateway.runtime.peers import Sight, find_sight
@@ -53,6 +54,8 @@ class Abilities:
     hierarchies: tuple[Hierarchy, ...] = ()
     sight: Sight = Sight.NOTHING
     """What can be known of who speaks to a Runtime API."""
+    call_filter: str = ""
+    """As in Plan."""
 
     @property
     def limits_memory(self) -> bool:
@@ -62,8 +65,9 @@ class Abilities:
     def __str__(self) -> str:
         room = "own /var/task, /opt and /tmp"
         places = room if self.can_unshare else "/var/task, /opt and /tmp only in the variables"
+        calls = "filtered" if self.call_filter else "not filtered"
         limit = "limited by control group" if self.limits_memory else "looked at every 100 ms"
-        return f"isolation: {places}; memory {limit}{OPEN_TO[self.sight]}"
+        return f"isolation: {places}; system calls {calls}; memory {limit}{OPEN_TO[self.sight]}"
 
 
 OPEN_TO = {
@@ -258,11 +262,18 @@ def find_abilities(keep: tuple[str, ...] = ()) -> Abilities:
 
 
 def _find_limits(keep: tuple[str, ...]) -> Abilities:
-    candidates = sufficient(tuple(_hierarchies()))
-    if _works(Abilities(can_unshare=True, hierarchies=candidates), keep):
-        return Abilities(can_unshare=True, hierarchies=candidates)
-    hierarchies = tuple(one for one in candidates if _works(Abilities(hierarchies=(one,)), keep))
-    return Abilities(_works(Abilities(can_unshare=True), keep), hierarchies)
+    hoped = Abilities(
+        can_unshare=True,
+        hierarchies=sufficient(tuple(_hierarchies())),
+        call_filter=program().hex(),
+    )
+    if _works(hoped, keep):
+        return hoped
+    return Abilities(
+        _works(Abilities(can_unshare=True), keep),
+        tuple(one for one in hoped.hierarchies if _works(Abilities(hierarchies=(one,)), keep)),
+        call_filter=program().hex() if _works(Abilities(call_filter=program().hex()), keep) else "",
+    )
 
 
 def sufficient(hierarchies: tuple[Hierarchy, ...]) -> tuple[Hierarchy, ...]:
@@ -281,7 +292,8 @@ def _works(abilities: Abilities, keep: tuple[str, ...]) -> bool:
     groups = ControlGroups(abilities, memory_bytes=TRIAL_MEMORY_BYTES, processes=16)
     try:
         groups.make()
-        return _run_trial(_trial_plan(groups.directories, keep if abilities.can_unshare else None))
+        plan = _trial_plan(groups.directories, keep if abilities.can_unshare else None)
+        return _run_trial(replace(plan, call_filter=abilities.call_filter))
     except LaunchFailed:
         return False
     finally:

@@ -3,7 +3,7 @@
 Executed by path, with `-I`, as `fork_server.py SOCKET SANDBOX_FILE BOOTSTRAP_DIRECTORY`. It stands
 alone like bootstrap.py: one thread, no event loop, no code of users, nothing of ours on `sys.path`.
 Requests and replies are lines of JSON on a stream socket to the gateway; with the first byte of a
-request come its descriptors: output, log, and zero or two namespaces.
+request come its descriptors: output, log, and zero or three namespaces.
 
     {"id": 1, "plan": {...}}  ->  {"started": 1, "pid": 70}, later {"exited": 1, "pid": 70, "status": 0}
                               or  {"failed": 1, "why": "..."}
@@ -55,7 +55,7 @@ _STREAMS = ("stdin", "stdout", "stderr")
 _LINUX = sys.platform == "linux"
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-# More than any request has: output, log, two namespaces.
+# More than any request has: output, log, three namespaces.
 _MAX_DESCRIPTORS = 16
 # What this file has imported and bootstrap_loop.py would not; orjson, because a function that comes
 # with its own gets that.

@@ -44,6 +44,8 @@ class Plan:
     """RLIMIT_NOFILE (lambda.md 1.8)."""
     processes: int = 0
     """RLIMIT_NPROC, 0 for none."""
+    call_filter: str = ""
+    """The program of call_filter.py in hexadecimal digits, empty for none."""
 
 
 @dataclass(slots=True)
@@ -55,7 +57,7 @@ class Outlets:
     log: int
     """Becomes `_LAMBDA_TELEMETRY_LOG_FD` (lambda.md 1.9)."""
     namespaces: tuple[int, ...] = field(default=())
-    """User and mount namespace of an earlier process of the environment, to be entered instead of
+    """User and other namespaces of an earlier process of the environment, to be entered instead of
     making new ones, so that /tmp survives a reset (lambda.md 1.10)."""
 
 

@@ -29,6 +29,9 @@ SWEEP_SECONDS = 0.005
 SWEEPS = 400
 """How often, and for how many times, an exit waits for what is killed to be gone: 2 s in all."""
 
+NAMESPACES = ("user", "mnt", "ipc")
+"""What a room has of its own; to enter the first gives the right to enter the others."""
+
 BOOT = f"""\
 import sys
 sys.path.append({str(Path(SANDBOX).parent)!r})
@@ -239,16 +242,15 @@ async def _read_all(descriptor: int) -> bytes:
 
 
 def open_namespaces(pid: int) -> tuple[int, ...]:
-    """Open the user and the mount namespace of a process, for `Outlets.namespaces`.
+    """Open the namespaces of a process's room, the user namespace first, for `Outlets.namespaces`.
 
-    Whoever calls it closes them; while they are open, /tmp lives. Empty when the process is gone.
+    The caller closes them; while they are open, /tmp lives. Empty when the process is gone.
     """
+    found: list[int] = []
     try:
-        user = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY)
+        found.extend(os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY) for kind in NAMESPACES)
     except OSError:
+        for descriptor in found:
+            os.close(descriptor)
         return ()
-    try:
-        return user, os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY)
-    except OSError:
-        os.close(user)
-        return ()
+    return tuple(found)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.runtime import confinement
+from gateway.runtime.call_filter import program
 from gateway.runtime.confinement import (
     Abilities,
     ControlGroups,
@@ -55,18 +56,20 @@ def a_hierarchy(directory: Path, *controllers: str, version: int = 2) -> Hierarc
     ("found", "line"),
     [
         (
-            Abilities(True, (Hierarchy("/x", 2, MEMORY),), Sight.PROCESS),
-            "isolation: own /var/task, /opt and /tmp; memory limited by control group",
+            Abilities(True, (Hierarchy("/x", 2, MEMORY),), Sight.PROCESS, "06"),
+            "isolation: own /var/task, /opt and /tmp; system calls filtered; "
+            "memory limited by control group",
         ),
         (
             Abilities(True, (Hierarchy("/x", 1, frozenset({"pids"})),), Sight.USER),
-            "isolation: own /var/task, /opt and /tmp; memory looked at every 100 ms; "
+            "isolation: own /var/task, /opt and /tmp; system calls not filtered; "
+            "memory looked at every 100 ms; "
             "Runtime APIs open to all processes of this user",
         ),
         (
             Abilities(),
             "isolation: /var/task, /opt and /tmp only in the variables; "
-            "memory looked at every 100 ms; "
+            "system calls not filtered; memory looked at every 100 ms; "
             "Runtime APIs open to all processes of this machine",
         ),
     ],
@@ -123,7 +126,16 @@ def test_each_ability_is_tried_by_itself_when_not_all_work(
     found = find_abilities()
 
     assert found == Abilities(can_unshare=False, hierarchies=(works,), sight=find_sight())
-    assert tried[0] == Abilities(True, (works, fails))
+    assert tried[0] == Abilities(
+        can_unshare=True, hierarchies=(works, fails), call_filter=program().hex()
+    )
+
+
+def test_calls_are_filtered_where_no_room_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confinement, "_hierarchies", lambda: iter(()))
+    monkeypatch.setattr(confinement, "_works", lambda found, _keep: not found.can_unshare)
+
+    assert find_abilities() == Abilities(sight=find_sight(), call_filter=program().hex())
 
 
 def test_room_that_cannot_be_made_is_no_ability() -> None:
