@@ -28,6 +28,7 @@ from gateway.wire.key_pair import (
     read_certificates,
     read_key_pair,
 )
+from gateway.wire.tls_sessions import keeps_no_sessions
 
 ALPN = ("h2", "http/1.1")
 
@@ -86,16 +87,18 @@ class Certificates:
         self._pairs = [self._read(item) for item in self._files]
         self.warnings = self._expiries()
         """A line for each certificate that is not valid at this time."""
+        self._is_shared = True
         self._context = self._build()
 
     @property
     def context(self) -> ssl.SSLContext:
         """Return the context for the next handshake; it changes the certificate by SNI itself.
 
-        With mutual TLS it is another one each time: OpenSSL keeps TLS 1.2 sessions with a context,
-        which Python cannot forbid, and a resumed session shows no certificate (alb.md 4.7).
+        With mutual TLS no session is ever resumed, because a resumed one shows no certificate
+        (alb.md 4.7). Where OpenSSL's cache of TLS 1.2 sessions cannot be switched off, each
+        handshake begins with a context of its own, which gives way to the shared one.
         """
-        return self._context if self._mutual is None else self._build()
+        return self._context if self._is_shared else self._introduction()
 
     def changed(self) -> bool:
         """Say whether a file is another one than when it was last read."""
@@ -152,38 +155,57 @@ class Certificates:
     def _build(self) -> ssl.SSLContext:
         """Return the default certificate's context, with a way from it to the others."""
         default: tuple[KeyPair, ...] = (self._pairs[0],)
-        contexts = {default: self._context_of(default)}
+        contexts = {default: self._verifying(default)}
         named: dict[str, ssl.SSLContext] = {}
         for name, pairs in best_by_name(self._pairs).items():
             if pairs not in contexts:
-                contexts[pairs] = self._context_of(pairs)
+                contexts[pairs] = self._verifying(pairs)
             named[name] = contexts[pairs]
-        contexts[default].sni_callback = _chooser(named)
+        self._choose = _chooser(named)
+        contexts[default].sni_callback = self._choose
         return contexts[default]
 
     def _context_of(self, pairs: tuple[KeyPair, ...]) -> ssl.SSLContext:
         """Return a context with these certificates; raises ssl.SSLError."""
+        context = self._empty()
+        for pair in pairs:
+            with _in_memory(pair.certificate) as chain, _in_memory(pair.key) as key:
+                context.load_cert_chain(*(f"/dev/fd/{file.fileno()}" for file in (chain, key)))
+        return context
+
+    def _verifying(self, pairs: tuple[KeyPair, ...]) -> ssl.SSLContext:
+        """Return a context for handshakes; with mutual TLS it keeps no sessions, or `_is_shared`
+        says that it does."""
+        context = self._context_of(pairs)
+        if self._mutual is not None:
+            context.load_verify_locations(cadata=self._trusted)
+            self._is_shared = keeps_no_sessions(context)
+        return context
+
+    def _empty(self) -> ssl.SSLContext:
+        """Return a context with all settings, without certificates and trust store."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.options |= (
             ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
         )
         _apply(self._policy, context)
         context.set_alpn_protocols(self._alpn)
-        for pair in pairs:
-            with _in_memory(pair.certificate) as chain, _in_memory(pair.key) as key:
-                context.load_cert_chain(*(f"/dev/fd/{file.fileno()}" for file in (chain, key)))
         if self._mutual is not None:
-            self._demand_certificates(context, self._mutual)
+            _demand_certificates(context, self._mutual)
         return context
 
-    def _demand_certificates(self, context: ssl.SSLContext, mutual: MutualTls) -> None:
-        """Verify clients, in full handshakes alone (alb.md 4.7)."""
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.load_verify_locations(cadata=self._trusted)
-        if mutual.ignore_client_certificate_expiry:
-            context.verify_flags |= ssl.VerifyFlags(NO_CHECK_TIME)
-        context.options |= ssl.OP_NO_TICKET
-        context.num_tickets = 0
+    def _introduction(self) -> ssl.SSLContext:
+        """Return a context that only keeps the sessions of one handshake (SSL_set_SSL_CTX(3): the
+        cache stays that of the first context)."""
+        shared, choose = self._context, self._choose
+
+        def give_way(tls: ssl.SSLObject, name: str | None, first: ssl.SSLContext) -> None:
+            tls.context = shared
+            choose(tls, name, first)
+
+        context = self._empty()
+        context.sni_callback = give_way
+        return context
 
 
 def best_by_name(pairs: Sequence[KeyPair]) -> dict[str, tuple[KeyPair, ...]]:
@@ -260,6 +282,15 @@ def _apply(policy: SecurityPolicy, context: ssl.SSLContext) -> None:
     if policy.ciphers:
         level = ["@SECLEVEL=0"] if policy.is_legacy else []
         context.set_ciphers(":".join([*policy.ciphers, *level]))
+
+
+def _demand_certificates(context: ssl.SSLContext, mutual: MutualTls) -> None:
+    """Verify clients, in full handshakes alone (alb.md 4.7)."""
+    context.verify_mode = ssl.CERT_REQUIRED
+    if mutual.ignore_client_certificate_expiry:
+        context.verify_flags |= ssl.VerifyFlags(NO_CHECK_TIME)
+    context.options |= ssl.OP_NO_TICKET
+    context.num_tickets = 0
 
 
 def _read_trust_store(path: Path) -> str:

@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 from gateway.core.errors import InvalidSetting
 from gateway.core.http import Tls
 from gateway.core.tls_policies import DEFAULT, POLICIES, PREFIX, security_policy
+from gateway.wire import tls
 from gateway.wire.key_pair import CertificateFiles, read_key_pair
 from gateway.wire.tls import (
     Certificates,
@@ -337,8 +338,14 @@ def test_no_key_is_left_in_a_file_or_a_descriptor(tmp_path: Path) -> None:
 # Mutual TLS
 
 
-@pytest.fixture
-def trust_store(tmp_path: Path) -> Path:
+@pytest.fixture(params=["shared", "introduced"])
+def trust_store(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """Return a trust store, once where OpenSSL's session cache can be switched off and once where
+    it cannot."""
+    if request.param == "introduced":
+        monkeypatch.setattr(tls, "keeps_no_sessions", lambda _context: False)
     path = tmp_path / "trusted.pem"
     AUTHORITY.cert_pem.write_to_path(str(path))
     return path
@@ -474,18 +481,41 @@ def test_comment_in_any_language_does_not_spoil_a_trust_store(tmp_path: Path) ->
     assert len(served.context.get_ca_certs()) == 1
 
 
-def test_client_of_mutual_tls_shows_its_certificate_every_time(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [None, "b.test"])
+def test_client_of_mutual_tls_shows_its_certificate_every_time(
+    tmp_path: Path, trust_store: Path, name: str | None
+) -> None:
     """A session that is resumed shows none (alb.md 4.7), and TLS 1.2 resumes by number too."""
-    store = tmp_path / "store.pem"
-    AUTHORITY.cert_pem.write_to_path(str(store))
     own = issue(tmp_path / "own.pem", "client.test")
-    client = client_context(maximum_version=ssl.TLSVersion.TLSv1_2)
-    client.load_cert_chain(own.certificate)
+    client = client_of(own, maximum_version=ssl.TLSVersion.TLSv1_2)
+    pairs = [issue(tmp_path / f"{site}.pem", f"{site}.test") for site in "ab"]
     reused = {}
-    for mutual in (None, MutualTls(store)):
-        served = certificates(issue(tmp_path / "1.pem", "a.test"), mutual=mutual)
-        first, _ = shake_hands(served.context, client)
-        again, _ = shake_hands(served.context, client, session=first.session)
+    for mutual in (None, MutualTls(trust_store)):
+        served = certificates(*pairs, mutual=mutual)
+        first, _ = shake_hands(served.context, client, name)
+        again, far = shake_hands(served.context, client, name, session=first.session)
         reused[mutual is None] = again.session_reused
 
     assert reused == {True: True, False: False}
+    assert far.getpeercert()
+
+
+def test_trust_store_is_not_read_for_each_handshake(tmp_path: Path, trust_store: Path) -> None:
+    served = certificates(issue(tmp_path / "1.pem", "a.test"), mutual=MutualTls(trust_store))
+    first, second = served.context, served.context
+
+    assert first is second or first.get_ca_certs() == second.get_ca_certs() == []
+
+
+def test_policy_holds_for_clients_with_certificates(tmp_path: Path, trust_store: Path) -> None:
+    policy = security_policy("ELBSecurityPolicy-TLS13-1-3-2021-06")
+    files = [issue(tmp_path / "1.pem", "a.test")]
+    served = Certificates(files, policy, now=lambda: NOW, mutual=MutualTls(trust_store))
+    old = client_of(files[0], maximum_version=ssl.TLSVersion.TLSv1_2)
+
+    with pytest.raises(ssl.SSLError, match="PROTOCOL"):
+        shake_hands(served.context, old)
+    new = client_of(files[0])
+    new.set_alpn_protocols(["h2"])
+    near, _ = shake_hands(served.context, new)
+    assert (near.version(), near.selected_alpn_protocol()) == ("TLSv1.3", "h2")
