@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import cast
 
+from gateway.core.handshake_pace import HandshakePace
 from gateway.core.http import HttpRequest, Tls
 from gateway.web.connection import address, is_unknown
 from gateway.web.shared import Shared
@@ -27,6 +28,9 @@ HTTP_1 = "http/1.1"
 
 TIME_OUT = "TIME_OUT"
 CLIENT_LEFT = "CLIENT_LEFT"
+TOO_MANY = "TOO_MANY"
+"""So many handshakes of the address have failed that it would wait longer than one may take."""
+
 PLAIN_HTTP = "HTTP_REQUEST"
 """OpenSSL's own word."""
 
@@ -44,8 +48,9 @@ class Handshakes:
         self.certificates = certificates
         self.make = make
         self.failures: Counter[str] = Counter()
-        """Handshakes that came to nothing, by OpenSSL's reason, TIME_OUT or CLIENT_LEFT: the metric
-        ClientTLSNegotiationErrorCount (alb.md 4.13)."""
+        """Handshakes that came to nothing, by OpenSSL's reason, TIME_OUT, CLIENT_LEFT or TOO_MANY:
+        the metric ClientTLSNegotiationErrorCount (alb.md 4.13)."""
+        self.pace = HandshakePace()
 
     def __call__(self) -> "Handshake":
         """Return the protocol of a new connection."""
@@ -62,6 +67,7 @@ class Handshake(asyncio.Protocol):
         self._all = handshakes
         self._front = handshakes.front
         self._task: asyncio.Task[None] | None = None
+        self._is_waiting = False
         self._early: list[bytes] = []
         self._dropped = -1
         self._began_at = 0.0
@@ -86,19 +92,35 @@ class Handshake(asyncio.Protocol):
         read of the TLS layer at most."""
         if self._dropped >= 0:
             self._drop(data)
-        elif self._task is not None:
+        elif self._task is not None or self._is_waiting:
             self._early.append(data)
         elif data[:1].isalpha():
             self._refuse_plain(data)
         else:
             self._transport.pause_reading()
-            self._task = self._front.start(self._run(data))
+            self._begin(data)
 
     def connection_lost(self, _error: Exception | None) -> None:
         """Forget a client that left."""
         self._fail(CLIENT_LEFT)
 
     # The handshake.
+
+    def _begin(self, first: bytes) -> None:
+        """Begin the handshake, or later where those of this address keep failing."""
+        delay = self._all.pace.delay(self.client[0], self._front.monotonic())
+        if not delay:
+            self._start(first)
+        elif delay >= self._front.limits.handshake_seconds:
+            self._fail(TOO_MANY)
+            self._transport.abort()
+        else:
+            self._is_waiting = True
+            asyncio.get_running_loop().call_later(delay, self._start, first)
+
+    def _start(self, first: bytes) -> None:
+        if not self._is_over:
+            self._task = self._front.start(self._run(first))
 
     async def _run(self, first: bytes) -> None:
         """Shake hands and go on, or count why not; nothing of it is printed."""
@@ -176,6 +198,8 @@ class Handshake(asyncio.Protocol):
         """Count a handshake that came to nothing, once."""
         if not self._is_over and self._dropped < 0:
             self._all.failures[reason] += 1
+            if self._task is not None and not self._is_waiting:  # a wait has been counted
+                self._all.pace.failed(self.client[0], self._front.monotonic())
         self._end()
 
     def _end(self) -> None:

@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import pytest
 import trustme
 
+from gateway.core.handshake_pace import FAILURE_BURST, FAILURES_PER_SECOND
 from gateway.core.http import Tls
 from gateway.core.limits import Limits
 from gateway.web.connection import Connection
@@ -246,6 +248,51 @@ def test_client_without_a_trusted_certificate_is_counted(
     missing, unknown = "PEER_DID_NOT_RETURN_A_CERTIFICATE", "CERTIFICATE_VERIFY_FAILED"
     assert https.handshakes.failures == {missing if who == "nobody" else unknown: 1}
     assert https.telling.requests == []
+
+
+def failed(https: Https, count: int) -> None:
+    """Have so many handshakes of this address failed just now."""
+    for _ in range(count):
+        https.handshakes.pace.failed("127.0.0.1", https.front.monotonic())
+
+
+def test_handshakes_of_an_address_that_keeps_failing_begin_one_after_the_other(
+    serve: Serve,
+) -> None:
+    https = serve()
+    with https.secure() as before:
+        failed(https, FAILURE_BURST + 3)
+        began = perf_counter()
+        for _ in range(2):
+            with https.secure() as client:
+                client.sendall(CLOSE)
+                assert replies(read_all(client))[0].status == 200
+        assert perf_counter() - began >= 2 / FAILURES_PER_SECOND
+        before.sendall(CLOSE)
+        assert replies(read_all(before))[0].status == 200
+
+
+def test_handshake_that_would_wait_too_long_is_refused(serve: Serve) -> None:
+    https = serve(limits=replace(LIMITS, handshake_seconds=1.0))
+    failed(https, FAILURE_BURST + int(2 * FAILURES_PER_SECOND))
+
+    with pytest.raises(OSError, match=r"(?i)eof|reset"), https.secure():
+        pass
+
+    https.wait_until(lambda: not https.front._connections)
+    assert https.handshakes.failures == {"TOO_MANY": 1}
+
+
+def test_waiting_handshake_that_is_aborted_never_begins(serve: Serve) -> None:
+    https = serve()
+    failed(https, FAILURE_BURST + 2)
+    with https.connect() as client:
+        client.sendall(client_hello())
+        https.wait_until(lambda: any(one._is_waiting for one in https.front._connections))
+        https.ask(https.front.abort)
+        assert read_all(client) == b""
+    with https.secure():  # whose turn is after that one's
+        assert https.handshakes.failures == {}
 
 
 def test_client_certificate_is_told_with_every_request(serve: Serve, tmp_path: Path) -> None:
