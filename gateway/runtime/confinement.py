@@ -34,6 +34,9 @@ TRIAL_MEMORY_BYTES = 64 * 1024 * 1024
 
 USEFUL = frozenset({"memory", "pids"})
 
+LINKS_OF_EMPTY_GROUP = 2
+"""Links of a control group's directory that has no other in it: its name and its own `.`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hierarchy:
@@ -121,7 +124,7 @@ class ControlGroups:
 
     def remove(self) -> bool:
         """Remove the directories that are empty of processes; say whether all are gone."""
-        return all([_remove(path) for _, path in self._groups])  # noqa: C419 - all are tried
+        return all([remove_group(path) for _, path in self._groups])  # noqa: C419 - all are tried
 
     async def __aenter__(self) -> Self:
         self.make()
@@ -184,14 +187,36 @@ def _number(path: Path) -> int:
     return int(text) if text.isdigit() else 0
 
 
-def _remove(path: Path) -> bool:
+def remove_group(path: Path) -> bool:
+    """Remove the directory of a control group and of all groups in it; say whether they are gone.
+
+    False when a process is left in one of them.
+    """
+    return all(map(_is_removed, reversed(_with_groups_inside(str(path)))))
+
+
+def _is_removed(group: str) -> bool:
     try:
-        path.rmdir()
+        os.rmdir(group)  # noqa: PTH106 - text: a tenth of the time
     except FileNotFoundError:
         return True
     except OSError:
         return False
     return True
+
+
+def _with_groups_inside(directory: str) -> list[str]:
+    """Return a control group and all that were made in it, each before those in itself.
+
+    A directory of the kernel's says by its number of links whether it has any, for 2 us.
+    """
+    found = [directory]
+    for group in found:
+        with suppress(OSError):
+            if os.stat(group).st_nlink > LINKS_OF_EMPTY_GROUP:  # noqa: PTH116 - text, as above
+                with os.scandir(group) as entries:
+                    found += [entry.path for entry in entries if entry.is_dir()]
+    return found
 
 
 def _set_limits(hierarchy: Hierarchy, path: Path, limits: dict[str, int]) -> None:
@@ -215,8 +240,9 @@ def _set_memory_limit(path: Path, version: int, limit: int) -> None:
 
 
 def group_members(directories: Iterable[str]) -> set[int]:
-    """Return the process ids in control groups."""
-    texts = [_text(Path(directory, "cgroup.procs")) for directory in directories]
+    """Return the process ids in control groups and in all groups that were made in them."""
+    groups = [group for directory in directories for group in _with_groups_inside(directory)]
+    texts = [_text(Path(group, "cgroup.procs")) for group in groups]
     return {int(word) for text in texts for word in text.split() if word != "0"}
 
 

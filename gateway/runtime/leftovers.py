@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from gateway.runtime.confinement import Abilities, kill_groups
+from gateway.runtime.confinement import Abilities, kill_groups, remove_group
 from gateway.runtime.owner import is_ownerless
 
 
@@ -24,8 +24,7 @@ def sweep(abilities: Abilities) -> None:
     for hierarchy in abilities.hierarchies:
         for group in _ownerless(hierarchy.directory):
             kill_groups([str(group)])
-            with suppress(OSError):
-                group.rmdir()
+            remove_group(group)
     for directory in _ownerless(tempfile.gettempdir()):
         if _is_own_directory(directory):  # anybody may write there
             shutil.rmtree(directory, ignore_errors=True)

@@ -17,6 +17,7 @@ from gateway.runtime.confinement import (
     ControlGroups,
     Hierarchy,
     find_abilities,
+    group_members,
     kill_groups,
     sufficient,
 )
@@ -251,6 +252,38 @@ async def test_leaving_kills_what_is_in_the_groups() -> None:
             assert not is_any_there(groups.directories)
 
 
+HIDE = """
+import os, signal, sys
+for group in sys.argv[1:]:
+    for _ in range(3):
+        os.makedirs(f"{group}/beside")
+        group += "/inner"
+        os.mkdir(group)
+    open(f"{group}/cgroup.procs", "w").write("0")
+    if not os.fork():
+        open(f"{group}/../cgroup.procs", "w").write("0")
+        print("ready", flush=True)
+        signal.pause()
+print("ready", flush=True)
+signal.pause()
+"""
+
+
+async def test_groups_made_in_the_groups_hide_nothing_and_go_with_them() -> None:
+    need_memory_group()
+    async with limited() as groups:
+        plan = python_plan(HIDE)
+        plan = replace(plan, command=(*plan.command, *groups.directories))
+        async with launched(replace(plan, cgroups=groups.directories)) as it:
+            count = 1 + len(groups.directories)
+            await until(lambda: it.text().count("ready") == count)
+
+            assert len(group_members(groups.directories)) == count
+            await groups.__aexit__(None, None, None)
+            assert await it.process.exited == -9
+    assert not is_any_there(groups.directories)
+
+
 async def test_memory_hog_is_killed_and_the_reason_is_known() -> None:
     need_memory_group()
     async with limited() as groups:
@@ -336,10 +369,12 @@ def test_groups_that_cannot_be_made_leave_none(tmp_path: Path) -> None:
 def test_groups_removed_twice_are_removed(tmp_path: Path) -> None:
     groups = ControlGroups(Abilities(False, (a_hierarchy(tmp_path),)), memory_bytes=1, processes=1)
     groups.make()
-    Path(groups.directories[0], "busy").mkdir()
+    busy = Path(groups.directories[0], "inner", "busy")
+    busy.parent.mkdir()
+    busy.touch()
 
     assert groups.remove() is False
-    Path(groups.directories[0], "busy").rmdir()
+    busy.unlink()
     assert groups.remove() is True
     assert groups.remove() is True
 

@@ -92,9 +92,10 @@ os.kill(os.getpid(), 9)
 """
 
 ENTER_AND_STAY = """
-import signal, sys
+import os, signal, sys
 for group in sys.argv[1:]:
-    open(f"{group}/cgroup.procs", "w").write("0")
+    os.makedirs(f"{group}/inner/most")
+    open(f"{group}/inner/most/cgroup.procs", "w").write("0")
 print("ready", flush=True)
 signal.pause()
 """
