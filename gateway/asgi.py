@@ -7,10 +7,14 @@ or without a file of your own, from the environment (`GATEWAY_HANDLER`, `GATEWAY
 `GATEWAY_ATTRIBUTES`, `GATEWAY_AS`):
 
     GATEWAY_HANDLER=app.handler granian --interface asgi gateway.asgi:app
+
+`GATEWAY_ATTRIBUTES` has one `KEY=VALUE` after the other, in quotes where there are blanks, as a
+shell would take them.
 """
 
 import asyncio
 import os
+import shlex
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import reduce
@@ -128,9 +132,18 @@ def from_environment() -> Application:
     return application(
         os.environ["GATEWAY_HANDLER"],
         code=os.environ.get("GATEWAY_CODE", "."),
-        attributes=os.environ.get("GATEWAY_ATTRIBUTES", "").split(),
+        attributes=words(os.environ.get("GATEWAY_ATTRIBUTES", "")),
         as_url=os.environ.get("GATEWAY_AS", ""),
     )
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text as a shell splits them; raises InvalidSetting."""
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        message = f"GATEWAY_ATTRIBUTES: {str(error).lower()}; a value with blanks needs two quotes"
+        raise InvalidSetting(message) from error
 
 
 def __getattr__(name: str) -> Any:

@@ -29,7 +29,7 @@ from types import FrameType
 import uvicorn
 import uvloop
 
-from gateway import compose, memory, systemd, workers
+from gateway import compose, memory, presence, systemd, workers
 from gateway.config.settings import Serving
 from gateway.core.errors import InvalidSetting
 from gateway.core.interfaces import Sink
@@ -119,7 +119,10 @@ def _run(
     handed_over = systemd.handed_over(os.environ)
     socket_of = opened(serving.host, serving.port, serving.uds, handed_over)
     listening = stack.enter_context(socket_of)
-    announce = partial(on_ready, url_of(listening, serving.scheme))
+    url = url_of(listening, serving.scheme)
+    place_of_files = presence.directory(os.environ)
+    stack.enter_context(presence.announced(presence.listener(listening, url), place_of_files))
+    announce = partial(on_ready, url)
     if serving.workers == 1:
         _run_here(Stage(serving, sink, listening, notifier, announce))
         return

@@ -338,6 +338,26 @@ async def test_application_from_the_environment(
     assert "x-forwarded-for" not in headers
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", []),
+        ("a=1 b=2", ["a=1", "b=2"]),
+        ("a='one two'\n  b=2", ["a=one two", "b=2"]),
+        ("\"a=default-src 'self'\" b=2", ["a=default-src 'self'", "b=2"]),
+    ],
+)
+def test_attributes_of_the_environment_are_split_as_a_shell_does(
+    text: str, expected: list[str]
+) -> None:
+    assert gateway.asgi.words(text) == expected
+
+
+def test_attributes_with_a_quote_too_few_are_an_invalid_setting() -> None:
+    with pytest.raises(InvalidSetting, match="GATEWAY_ATTRIBUTES: no closing quotation"):
+        gateway.asgi.words("a=it's")
+
+
 def test_environment_without_a_handler_is_an_invalid_setting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

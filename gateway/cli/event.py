@@ -8,7 +8,7 @@ import click
 import orjson
 
 from gateway import compose
-from gateway.cli.options import listener_options
+from gateway.cli.options import described_function_options, listener_options
 from gateway.config.settings import Function, Serving
 from gateway.core.alb import refusal
 from gateway.core.attributes import Attributes
@@ -31,19 +31,27 @@ from gateway.core.listener import DEFAULT_PORTS
 @click.option(
     "-d", "--data", default="", metavar="DATA|@FILE", help="The body, or the file that holds it."
 )
+@described_function_options
 @listener_options
 def event(
-    method: str, url: str, headers: tuple[str, ...], data: str, attributes: Attributes, as_url: str
+    method: str,
+    url: str,
+    headers: tuple[str, ...],
+    data: str,
+    function: Function,
+    attributes: Attributes,
+    as_url: str,
 ) -> None:
     """Print the event that METHOD URL would become behind the load balancer.
 
     URL is the listener's, such as http://shop.example.org/cart?x=1; what the listener would refuse
-    is an error here.
+    is an error here. The options that describe a function are those of `gateway serve`, and with
+    the same ones the event names the same target group.
     """
     request = asked(method, url, headers, body(data))
     if refused := refusal(request):
         raise refused
-    serving = Serving(Function("app.handler"), attributes=attributes, listener_url=as_url)
+    serving = Serving(function, attributes=attributes, listener_url=as_url)
     payload = compose.event_of(serving, request)
     text = orjson.dumps(orjson.loads(payload), option=orjson.OPT_INDENT_2)
     click.echo(text.decode())

@@ -172,6 +172,18 @@ FUNCTION_OPTIONS = (
 )
 
 
+def described_function_options(command: Command) -> Command:
+    """Add the options that describe a function of which the handler does not matter; the command
+    receives a Function as `function`."""
+
+    @functools.wraps(command)
+    def wrapped(**options: Any) -> Any:
+        options["handler"] = "app.handler"
+        return command(function=function_of(options), **options)
+
+    return with_options(wrapped, FUNCTION_OPTIONS[1:])
+
+
 def function_options(command: Command) -> Command:
     """Add the options that describe a function; the command receives a Function as `function`."""
 

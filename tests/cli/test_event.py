@@ -2,12 +2,17 @@
 
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
-from tests.cli.commands import refusal, run
+from gateway.cli import group
+from gateway.cli.options import FUNCTION_OPTIONS
+from gateway.config.settings import Function
+from tests.cli.commands import option_names, refusal, run
 
 SHOP = "http://shop.example.org"
 
@@ -139,3 +144,34 @@ def test_what_the_listener_answers_itself_becomes_no_event(tmp_path: Path) -> No
 
     assert "TRACE" in refusal(run("event", "TRACE", SHOP))
     assert "over 1048576 bytes" in refusal(run("event", "POST", SHOP, "-d", f"@{file}"))
+
+
+def test_function_options_of_serve_name_the_same_target_group(tmp_path: Path) -> None:
+    options = ("--code", str(tmp_path), "--region", "eu-north-1", "--account-id", "210987654321")
+    by_code = event("GET", SHOP, *options)
+    by_name = event("GET", SHOP, *options, "--function-name", "shop")
+    arn = "arn:aws:elasticloadbalancing:eu-north-1:210987654321:targetgroup/mine/0123456789abcdef"
+    by_arn = event("GET", SHOP, "--target-group-arn", arn)
+
+    function = Function("app.handler", tmp_path, "", "eu-north-1", "210987654321")
+    assert group_of(by_code) == function.target_group()
+    assert group_of(by_name) == replace(function, name="shop").target_group()
+    assert group_of(by_arn) == arn
+
+
+def group_of(found: dict[str, Any]) -> str:
+    """Return the target group that an event names."""
+    return str(found["requestContext"]["elb"]["targetGroupArn"])
+
+
+def test_every_function_option_of_serve_is_taken() -> None:
+    shared = {name for option in FUNCTION_OPTIONS[1:] for name in option_names(option(command()))}
+
+    assert shared > {"--code", "--function-name", "--target-group-arn"}
+    assert shared <= set(option_names(group.commands["event"]))
+    assert shared <= set(option_names(group.commands["serve"]))
+
+
+def command() -> click.Command:
+    """Return a command without options."""
+    return click.Command("none")

@@ -1,0 +1,108 @@
+"""Where the gateways of this user listen: a file each, for `gateway health`.
+
+A gateway holds a lock on its file as long as it lives, so the file of one that was killed is known
+for what it is, in other containers and process namespaces too. The directory is private to the
+user. A gateway that cannot write there serves without a file.
+"""
+
+import fcntl
+import json
+import os
+import socket
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+PRIVATE = 0o700
+ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
+"""Addresses that stand for all of the machine, and where to reach what listens on them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Where a gateway listens."""
+
+    url: str
+    family: int
+    address: str | tuple[str | int, ...]
+    """As `connect` takes it."""
+
+    def connect(self, timeout: float) -> None:
+        """Connect and close; raises OSError when the gateway does not accept."""
+        with socket.socket(self.family, socket.SOCK_STREAM) as client:
+            client.settimeout(timeout)
+            client.connect(self.address)
+
+
+def listener(listening: socket.socket, url: str) -> Listener:
+    """Return how to reach what listens on a socket."""
+    name = listening.getsockname()
+    if listening.family == socket.AF_UNIX:
+        return Listener(url, socket.AF_UNIX, str(Path(name).absolute()))
+    return Listener(url, listening.family, (ANYWHERE.get(name[0], name[0]), *name[1:]))
+
+
+def directory(environ: Mapping[str, str]) -> Path:
+    """Return where the files of this user are."""
+    place = environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    return Path(place, f"gateway-{os.geteuid()}")
+
+
+@contextmanager
+def announced(found: Listener, place: Path) -> Iterator[None]:
+    """Have `gateway health` find a listener until the block ends."""
+    with ExitStack() as stack:
+        with suppress(OSError):
+            place.mkdir(mode=PRIVATE, exist_ok=True)
+            if _is_private(place):
+                _write(found, place, stack)
+        yield
+
+
+def _write(found: Listener, place: Path, stack: ExitStack) -> None:
+    """Write a file, first under a name that is not looked for: found ones are whole and locked."""
+    descriptor, name = tempfile.mkstemp(dir=place, prefix=".")
+    path = Path(name)
+    stack.callback(os.close, descriptor)
+    stack.callback(path.unlink, missing_ok=True)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    os.write(descriptor, json.dumps(asdict(found)).encode())
+    visible = place / f"{path.name[1:]}.listener"
+    path.rename(visible)
+    stack.callback(visible.unlink, missing_ok=True)
+
+
+def listeners(place: Path) -> list[Listener]:
+    """Return where the living gateways of this user listen, sorted by URL; files of dead ones are
+    removed."""
+    if not _is_private(place):
+        return []
+    found = [_read(path) for path in place.glob("*.listener")]
+    return sorted((one for one in found if one is not None), key=lambda one: one.url)
+
+
+def _read(path: Path) -> Listener | None:
+    """Return what a file says, None when its gateway is dead."""
+    with suppress(OSError, ValueError, TypeError, LookupError), path.open(encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:  # its gateway holds it
+            given = json.load(file)
+            address = given["address"]
+            place = address if isinstance(address, str) else tuple(address)
+            return Listener(given["url"], given["family"], place)
+        path.unlink()
+    return None
+
+
+def _is_private(place: Path) -> bool:
+    """Say whether a directory is the user's own: in /tmp others may make one of the same name."""
+    try:
+        found = place.lstat()
+    except OSError:
+        return False
+    is_own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+    return is_own and stat.S_IMODE(found.st_mode) == PRIVATE
