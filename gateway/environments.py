@@ -27,6 +27,7 @@ from gateway.runtime.launch import Launcher, LaunchFailed, Plan
 from gateway.runtime.leftovers import sweep
 from gateway.runtime.pool import InitFailed, Pool, PoolSettings
 from gateway.runtime.process import ProcessLauncher, interpreter_directories
+from gateway.runtime.visible import HiddenPathHints, bound, needed
 from gateway.telemetry.fanout import Fanout
 
 LOOP = Path(bootstrap_loop.__file__)
@@ -188,6 +189,9 @@ def blueprint_of(  # noqa: PLR0913, PLR0917 - what compose brings together
     config = function.logging
     group = group_name(name, config.log_group)
     is_custom = bool(config.log_group)
+    keep = (*runtime.keep, *needed(variables), *bound(function.binds))
+    if sink is not None and abilities.can_unshare:
+        sink = HiddenPathHints(sink, keep)
 
     def stream() -> LogStream:
         identity = draw(32)
@@ -207,7 +211,7 @@ def blueprint_of(  # noqa: PLR0913, PLR0917 - what compose brings together
         variables,
         function.code.resolve(),
         tuple(layer.resolve() for layer in function.layers),
-        runtime.keep,
+        keep,
         function.timeout_seconds,
         memory_mb=function.memory_mb,
         ephemeral_storage_mb=function.ephemeral_storage_mb,

@@ -16,7 +16,7 @@ from gateway.cli.options import function_options
 from gateway.config.settings import Function, Serving
 from gateway.core.errors import InvalidSetting
 from gateway.core.invocation import InvocationResult, LogType
-from gateway.core.notices import InitReported, Notice
+from gateway.core.notices import InitReported, Notice, OperatorWarning
 
 
 @click.command(short_help="Run a handler once with an event.")
@@ -81,13 +81,15 @@ def written(result: InvocationResult, log_type: LogType) -> str | bytes:
 
 
 class InitOutput:
-    """Shows on stderr what a function wrote in its init phase; a Sink.
+    """Shows on stderr what a function wrote in its init phase, and warnings; a Sink.
 
     Not the runtime's own record of a failure: the command refuses with that.
     """
 
     def emit(self, notice: Notice, /) -> None:
-        """Show the lines of an init phase."""
+        """Show the lines of an init phase, or a warning."""
+        if isinstance(notice, OperatorWarning):
+            click.echo(notice.text, err=True)
         if isinstance(notice, InitReported):
             for entry in notice.entries:
                 if notice.status == "success" or entry.level != "ERROR":

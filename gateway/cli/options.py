@@ -92,6 +92,14 @@ FUNCTION_OPTIONS = (
         help="Directory of an unpacked layer, seen at /opt; repeatable, later ones win.",
     ),
     click.option(
+        "--bind",
+        multiple=True,
+        type=click.Path(path_type=Path, exists=True, readable=False),
+        metavar="PATH",
+        help="File or directory below /run, /tmp, /opt or /dev that an execution environment sees "
+        "although they are hidden there; read-only, repeatable.",
+    ),
+    click.option(
         "--runtime",
         default="",
         metavar="NAME",
@@ -215,6 +223,7 @@ def function_of(options: dict[str, Any]) -> Function:
         target_group_arn=options.pop("target_group_arn"),
         ephemeral_storage_mb=options.pop("ephemeral_storage"),
         layers=tuple(options.pop("layer")),
+        binds=tuple(options.pop("bind")),
         runtime=options.pop("runtime"),
         python=options.pop("python"),
         runtime_client=options.pop("runtime_client"),

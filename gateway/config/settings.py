@@ -66,6 +66,8 @@ class Function:
     runtime_client: Literal["bootstrap", "awslambdaric"] = "bootstrap"
     layers: tuple[Path, ...] = ()
     """Directories; later ones win."""
+    binds: tuple[Path, ...] = ()
+    """What of the machine's is shown in execution environments although it is hidden there."""
     ephemeral_storage_mb: int = 512
     logging: LoggingConfig = TEXT
 

@@ -66,7 +66,7 @@ class Abilities:
         return any("memory" in hierarchy.controllers for hierarchy in self.hierarchies)
 
     def __str__(self) -> str:
-        room = "own /var/task, /opt and /tmp"
+        room = "own /var/task, /opt, /tmp, /run and /dev"
         places = room if self.can_unshare else "/var/task, /opt and /tmp only in the variables"
         calls = "filtered" if self.call_filter else "not filtered"
         limit = "limited by control group" if self.limits_memory else "looked at every 100 ms"

@@ -21,7 +21,8 @@ class Room:
     tmp_bytes: int = 512 * 1024 * 1024
     """Size of the tmpfs at /tmp."""
     keep: tuple[str, ...] = ()
-    """Directories below /tmp and /opt that stay visible, read-only: what an interpreter needs."""
+    """What stays visible, read-only, below /tmp, /opt, /run, /var/run and /dev: what an interpreter
+    needs, and what visible.py finds. What does not exist is left out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,14 @@ This file stands alone (the standard library, Python 3.9 to 3.14): a child execu
 the fork server loads it. The plan is `gateway.runtime.launch.Plan` as a dictionary.
 
 The room is a new root. Whatever the machine's root holds is bound into it, read-only as on AWS,
-and three directories are made: /var with `task` added, /opt from the layers, and a tmpfs at /tmp.
-So neither has to exist on the machine, and none is left there. What an interpreter needs below
-/opt or /tmp (`keep`) is bound once more over them. Everything disappears with the last process
-and the last descriptor of the two namespaces.
+without devices, and five directories are made: /var with `task` added, /opt from the layers, a
+tmpfs at /tmp, a /dev with five devices, and an empty /run. So none of them has to exist on the
+machine, and nothing is left there. What is to be seen of the machine's own below them (`keep`) is
+bound once more over them. Everything disappears with the last process and the last descriptor of
+the room's namespaces.
 """
 
-# ruff: noqa: PTH102, PTH103, PTH110, PTH112, PTH114, PTH115, PTH208, PTH211, S108
+# ruff: noqa: PTH102, PTH103, PTH110, PTH112, PTH114, PTH115, PTH120, PTH123, PTH208, PTH211, S108
 # pathlib costs 5 ms at the start of a child; /tmp is what is made here.
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Iterable
     from typing import Any
 else:  # typing and signal would cost a child 14 ms
     import _signal as signal
@@ -32,9 +34,10 @@ else:  # typing and signal would cost a child 14 ms
 _NEW_NAMESPACES = 0x00020000 | 0x08000000 | 0x10000000
 _MAX_USER_NAMESPACES = "/proc/sys/user/max_user_namespaces"
 _NOSUID, _NODEV = 2, 4
-_REMOUNT_READ_ONLY = 1 | 32 | 4096  # MS_RDONLY, MS_REMOUNT, MS_BIND
-_BIND = 4096 | 16384  # MS_BIND, MS_REC
-_PRIVATE = 16384 | (1 << 18)  # MS_REC, MS_PRIVATE
+_REMOUNT = 32 | 4096  # MS_REMOUNT, MS_BIND
+_REC = 16384  # MS_REC
+_BIND = 4096 | _REC
+_PRIVATE = _REC | (1 << 18)  # MS_PRIVATE
 _DETACH = 2
 
 # What a remount must keep in a user namespace: nosuid, nodev, noexec, noatime, nodiratime, which
@@ -47,12 +50,21 @@ _SECCOMP = {"x86_64": 317, "aarch64": 277}
 _SECCOMP_MODE_FILTER, _SPECTRE_ALLOW = 2, 4
 _CAPABILITY_VERSION_3 = 0x20080522
 
-# mount_setattr(2), Linux 5.12, has this number on every architecture but alpha.
+# mount_setattr(2), Linux 5.12, has this number on every architecture but alpha. Its attributes for
+# read-only and without devices are MS_RDONLY and MS_NODEV.
 _MOUNT_SETATTR = 442
 _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
+_READ_ONLY = 1
 
 _STAGE = "/tmp"  # where the new root is put together; the machine's is left out of it
-_MADE = ("var", "opt", "tmp")
+_MADE = ("var", "opt", "tmp", "dev", "run")
+
+# What Lambda has. Without /dev/shm, semaphores of multiprocessing fail there and here.
+_DEVICES = ("null", "zero", "full", "random", "urandom")
+_DEVICE_LINKS = {"fd": "", "stdin": "/0", "stdout": "/1", "stderr": "/2"}
+
+# Debugging of the machine, which root may read, and some of which changes by being read.
+_HIDDEN = ("/sys/kernel/debug", "/sys/kernel/tracing", "/sys/fs/bpf")
 
 _NOT_EXECUTED = 126
 
@@ -160,15 +172,24 @@ def _build(room: dict[str, Any], held: list[int]) -> None:
     """Put the new root together and change into it; descriptors it opens are added to `held`."""
     code = _hold(room["code"], held)
     layers = [_hold(layer, held) for layer in room["layers"]]
-    kept = [(path, _hold(path, held)) for path in room.get("keep", ()) if _is_covered(path)]
+    kept = _hold_all(_outermost(room.get("keep", ())), held)
+    devices = _hold_all([f"/dev/{name}" for name in _DEVICES], held)
     _mount("tmpfs", _STAGE, "tmpfs", _NOSUID | _NODEV, "mode=0755")
     _copy_machine()
-    _bind(code, _made(f"{_STAGE}/var/task"))
-    _make_opt(layers, [path for path, _ in kept if path.startswith("/opt/")])
+    _mount(code, _made(f"{_STAGE}/var/task"), "", _BIND)
+    _make_opt(layers, _below("/opt/", kept))
+    os.mkdir(f"{_STAGE}/tmp")
+    _bind_all(_below("/opt/", kept) + _below("/run/", kept) + _below("/var/run/", kept))
+    _seal(_STAGE, _READ_ONLY | _NODEV)
+    _make_dev(devices + _below("/dev/", kept))
     _make_tmp(room["tmp_bytes"])
-    for path, source in kept:
-        _bind(source, _made(_STAGE + path))
+    for place, source in _below("/tmp/", kept):
+        _bind_all([(place, source)])
+        _seal(_STAGE + place, _READ_ONLY | _NODEV)
     _change_root()
+
+
+_Places = list[tuple[str, str]]  # where things are shown, and another path of each
 
 
 def _hold(path: str, held: list[int]) -> str:
@@ -177,8 +198,19 @@ def _hold(path: str, held: list[int]) -> str:
     return f"/proc/self/fd/{held[-1]}"
 
 
-def _is_covered(path: str) -> bool:
-    return path.startswith(("/opt/", "/tmp/"))
+def _hold_all(paths: Iterable[str], held: list[int]) -> _Places:
+    """Hold what exists of these."""
+    return [(path, _hold(path, held)) for path in paths if os.path.exists(path)]
+
+
+def _outermost(paths: Iterable[str]) -> list[str]:
+    """Leave out what is below another path, and so is shown with that."""
+    found = set(paths)
+    return sorted(path for path in found if not any(path.startswith(f"{one}/") for one in found))
+
+
+def _below(directory: str, places: _Places) -> _Places:
+    return [(path, source) for path, source in places if path.startswith(directory)]
 
 
 def _made(path: str) -> str:
@@ -186,19 +218,48 @@ def _made(path: str) -> str:
     return path
 
 
+def _bind_all(places: _Places) -> None:
+    for place, source in places:
+        _mount(source, _place_for(source, _STAGE + place), "", _BIND)
+
+
+def _place_for(source: str, target: str) -> str:
+    """Make the directory or the file that something is bound over."""
+    if os.path.isdir(source):
+        return _made(target)
+    _made(os.path.dirname(target))
+    os.close(os.open(target, os.O_CREAT | os.O_RDONLY | os.O_CLOEXEC))
+    return target
+
+
 def _copy_machine() -> None:
-    """Bind what the machine has at / and in /var, except for what is made anew."""
+    """Bind what the machine has at / and in /var, except for what is made anew or hidden."""
     _merge(["/"], _STAGE, leave_out=_MADE)
-    os.mkdir(f"{_STAGE}/var")
+    for name in ("var", "dev", "run"):
+        os.mkdir(f"{_STAGE}/{name}")
     if os.path.isdir("/var"):
-        _merge(["/var"], f"{_STAGE}/var", leave_out=("task",))
+        has_own_run = os.path.isdir("/var/run") and not os.path.islink("/var/run")
+        _merge(["/var"], f"{_STAGE}/var", leave_out=("task", *(["run"] if has_own_run else [])))
+    for path in _HIDDEN:
+        if os.path.isdir(_STAGE + path):
+            _mount(f"{_STAGE}/dev", _STAGE + path, "", _BIND & ~_REC)
 
 
-def _make_opt(layers: list[str], mountpoints: list[str]) -> None:
+def _make_dev(devices: _Places) -> None:
+    """Make a /dev of devices that hold nothing of the machine, and of those that were asked for."""
+    dev = f"{_STAGE}/dev"
+    _mount("tmpfs", dev, "tmpfs", _NOSUID | _NODEV, "mode=0755")
+    _bind_all(devices)
+    for name, end in _DEVICE_LINKS.items():
+        os.symlink(f"/proc/self/fd{end}", f"{dev}/{name}")
+    _seal(dev, _READ_ONLY)
+
+
+def _make_opt(layers: list[str], kept: _Places) -> None:
     """Merge layers, later ones over earlier ones: an overlay where that is allowed, else binds."""
     opt = _made(f"{_STAGE}/opt")
-    for path in mountpoints:
-        _made(_STAGE + path)
+    for path, source in kept:
+        _place_for(source, _STAGE + path)
     if not layers:
         return
     lower = ":".join([*reversed(layers), opt])
@@ -209,8 +270,7 @@ def _make_opt(layers: list[str], mountpoints: list[str]) -> None:
 
 
 def _make_tmp(size: int) -> None:
-    tmp = _made(f"{_STAGE}/tmp")
-    _mount("tmpfs", tmp, "tmpfs", _NOSUID | _NODEV, f"size={size},mode=1777")
+    _mount("tmpfs", f"{_STAGE}/tmp", "tmpfs", _NOSUID | _NODEV, f"size={size},mode=1777")
 
 
 def _change_root() -> None:
@@ -219,7 +279,6 @@ def _change_root() -> None:
     _call("pivot_root", b".", b".")
     _call("umount2", b".", _DETACH)
     os.chdir("/")
-    _remount_read_only("/")
 
 
 def _merge(sources: list[str], target: str, leave_out: tuple[str, ...] = ()) -> None:
@@ -237,13 +296,10 @@ def _show(sources: list[str], target: str) -> None:
     source = sources[-1]
     if len(directories) > 1:
         _merge(directories, _made(target))
-    elif directories:
-        _bind(source, _made(target))
     elif os.path.islink(source):
         os.symlink(os.readlink(source), target)
     else:
-        os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC))
-        _bind(source, target)
+        _mount(source, _place_for(source, target), "", _BIND)
 
 
 def _last_directories(sources: list[str]) -> list[str]:
@@ -256,19 +312,31 @@ def _last_directories(sources: list[str]) -> list[str]:
     return kept
 
 
-def _bind(source: str, target: str) -> None:
-    """Bind read-only, with what is mounted below; before Linux 5.12 that part stays writable."""
-    _mount(source, target, "", _BIND)
-    read_only = (ctypes.c_uint64 * 4)(1)
-    arguments = (_AT_FDCWD, target.encode(), _AT_RECURSIVE, read_only, ctypes.c_size_t(32))
+def _seal(target: str, flags: int) -> None:
+    """Set flags on what is mounted at a directory, and on all that is mounted below it."""
+    attributes = (ctypes.c_uint64 * 4)(flags)
+    arguments = (_AT_FDCWD, os.fsencode(target), _AT_RECURSIVE, attributes, ctypes.c_size_t(32))
     if _libc.syscall(ctypes.c_long(_MOUNT_SETATTR), *arguments) != 0:
-        _remount_read_only(target)
+        for point in _mount_points(target):
+            _remount(point, flags)
 
 
-def _remount_read_only(target: str) -> None:
-    flags = os.statvfs(target).f_flag
-    kept = flags & _KEPT_FLAGS | (_MS_RELATIME if flags & _ST_RELATIME else 0)
-    _mount("none", target, "", _REMOUNT_READ_ONLY | kept)
+def _mount_points(target: str) -> list[str]:
+    """Return a mount point and those below it, for Linux before 5.12."""
+    with open("/proc/self/mountinfo", "rb") as file:
+        points = [line.split()[4].decode("unicode_escape").encode("latin-1") for line in file]
+    paths = [os.fsdecode(point) for point in points]
+    return [path for path in paths if path == target or path.startswith(f"{target}/")]
+
+
+def _remount(target: str, flags: int) -> None:
+    """Add flags to one mount; what this user cannot reach is left as it is."""
+    try:
+        found = os.statvfs(target).f_flag
+    except PermissionError:
+        return
+    kept = found & _KEPT_FLAGS | (_MS_RELATIME if found & _ST_RELATIME else 0)
+    _mount("none", target, "", _REMOUNT | flags | kept)
 
 
 def _mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:

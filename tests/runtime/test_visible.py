@@ -1,0 +1,185 @@
+"""What a room shows of hidden directories, and what the operator is told of the rest."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.core.errors import InvalidSetting
+from gateway.core.notices import (
+    FunctionReloaded,
+    InitReported,
+    LogEntry,
+    LogStream,
+    Notice,
+    OperatorWarning,
+)
+from gateway.runtime import visible
+from gateway.runtime.visible import MOST_HINTS, HiddenPathHints, bound, needed, resolved
+
+STREAM = LogStream("/aws/lambda/shop", "s", "shop", "$LATEST", "e", "python:3.12", 128)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a directory in the place of /run, reached by a link as /var/run is; no resolver."""
+    made = tmp_path / "run"
+    made.mkdir()
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var" / "run").symlink_to("../run")
+    monkeypatch.setattr(visible, "OWN", (str(made),))
+    monkeypatch.setattr(visible, "RESOLVER", str(tmp_path / "resolv.conf"))
+    return made
+
+
+def test_resolver_is_shown_where_its_link_leads(run: Path, tmp_path: Path) -> None:
+    (run / "resolve").mkdir()
+    (run / "resolve" / "stub").write_text("nameserver 127.0.0.53")
+    (tmp_path / "resolv.conf").symlink_to("var/run/resolve/stub")
+
+    assert needed({}) == (f"{run}/resolve/stub",)
+
+
+def test_resolver_behind_several_links_is_shown_where_the_first_hidden_one_is(
+    run: Path, tmp_path: Path
+) -> None:
+    (run / "real").write_text("")
+    (run / "link").symlink_to("real")
+    (tmp_path / "between").symlink_to(run / "link")
+    (tmp_path / "resolv.conf").symlink_to("between")
+
+    assert needed({}) == (f"{run}/link",)
+
+
+def test_resolver_outside_needs_nothing(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "resolv.conf").write_text("")
+    assert needed({}) == ()
+    (tmp_path / "resolv.conf").unlink()
+    assert needed({}) == ()
+
+
+def test_links_in_a_circle_lead_nowhere(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "resolv.conf").symlink_to("other")
+    (tmp_path / "other").symlink_to("resolv.conf")
+
+    assert needed({}) == ()
+
+
+@pytest.mark.parametrize("name", visible.CREDENTIAL_VARIABLES)
+def test_file_of_credentials_is_shown(run: Path, tmp_path: Path, name: str) -> None:
+    (run / "token").write_text("")
+
+    assert needed({name: f"{tmp_path}/var/run/token", "OTHER": f"{run}/other"}) == (f"{run}/token",)
+    assert needed({name: ""}) == needed({name: f"{tmp_path}/elsewhere"}) == ()
+
+
+def test_token_that_kubernetes_renews_is_shown_with_its_directory(run: Path) -> None:
+    (run / "token" / "..2026").mkdir(parents=True)
+    (run / "token" / "..2026" / "token").write_text("")
+    (run / "token" / "..data").symlink_to("..2026")
+    (run / "token" / "token").symlink_to("..data/token")
+
+    found = needed({"AWS_WEB_IDENTITY_TOKEN_FILE": f"{run}/token/token"})
+    assert found == (f"{run}/token",)
+
+
+def test_link_to_credentials_elsewhere_shows_no_directory(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "real").write_text("")
+    (run / "user").mkdir()
+    (run / "user" / "link").symlink_to(tmp_path / "real")
+    (run / "beside").symlink_to("user")
+
+    found = needed({"AWS_CONFIG_FILE": f"{run}/user/link"})
+    assert found == (f"{run}/user/link",)
+    assert needed({"AWS_CONFIG_FILE": f"{run}/beside"}) == (f"{run}/beside",)
+
+
+def test_what_is_bound_is_shown_where_it_is(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run)
+
+    found = bound([Path("a.sock"), tmp_path / "var/run/b.sock", tmp_path / "elsewhere"])
+    assert found == (f"{run}/a.sock", f"{run}/b.sock", f"{tmp_path}/elsewhere")
+
+
+@pytest.mark.parametrize("path", ["/", "/tmp", "/var", "/opt", "/dev", "/run", "/var/task"])
+def test_nothing_is_bound_over_the_rooms_own_directories(path: str) -> None:
+    with pytest.raises(InvalidSetting, match=r"--bind /\S* would hide"):
+        bound([Path(path)])
+
+
+class Told:
+    """A sink that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.notices: list[Notice] = []
+
+    def emit(self, notice: Notice, /) -> None:
+        self.notices.append(notice)
+
+    def warnings(self) -> list[str]:
+        return [each.text for each in self.notices if isinstance(each, OperatorWarning)]
+
+
+def wrote(*texts: str) -> InitReported:
+    entries = [LogEntry(0.0, text) for text in texts]
+    return InitReported(STREAM, 0.0, "init", "error", "", 1.0, entries)
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Told:
+    monkeypatch.setattr("os.path.lexists", lambda path: "gone" not in path)
+    return Told()
+
+
+NOT_FOUND = "[Errno 2] No such file or directory"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"FileNotFoundError: {NOT_FOUND}: '/run/app/a.sock'",
+        f'  sock.connect("/run/app/a.sock")\nFileNotFoundError: {NOT_FOUND}',
+        "Error: connect ENOENT /run/app/a.sock\n    at PipeConnectWrap",
+        "dial unix /run/app/a.sock: connect: no such file: ENOENT",
+        "[Errno 13] Permission denied: '/run/app/a.sock'",
+    ],
+)
+def test_hidden_path_that_is_missed_names_the_option(told: Told, text: str) -> None:
+    hints = HiddenPathHints(told, ())
+    hints.emit(wrote("INIT", text))
+    hints.emit(wrote(text))
+
+    expected = "/run/app/a.sock is hidden in execution environments; "
+    assert told.warnings() == [expected + "--bind /run/app/a.sock shows it, read-only"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{NOT_FOUND}: '/run/gone.sock'",
+        f"{NOT_FOUND}: '/srv/run/a.sock'",
+        f"{NOT_FOUND}: '/run/shown/a.sock'",
+        "opened /run/app/a.sock",
+    ],
+)
+def test_nothing_is_said_of_other_paths(told: Told, text: str) -> None:
+    hints = HiddenPathHints(told, (resolved("/run/shown"),))
+    hints.emit(wrote(text))
+
+    assert told.warnings() == []
+
+
+def test_number_of_hints_is_bounded(told: Told) -> None:
+    hints = HiddenPathHints(told, ())
+    hints.emit(wrote(*(f"{NOT_FOUND}: '/run/{index}'" for index in range(100))))
+
+    assert len(told.warnings()) == MOST_HINTS
+
+
+def test_everything_is_passed_on(told: Told) -> None:
+    notices = [FunctionReloaded("app.handler"), wrote("x")]
+    for notice in notices:
+        HiddenPathHints(told, ()).emit(notice)
+
+    assert told.notices == notices
