@@ -22,14 +22,14 @@ from contextlib import (
     nullcontext,
     suppress,
 )
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import FrameType
 
 import uvicorn
 import uvloop
 
-from gateway import compose, memory, presence, systemd, workers
+from gateway import compose, descriptors, memory, presence, systemd, workers
 from gateway.config.settings import Serving
 from gateway.core.errors import InvalidSetting
 from gateway.core.interfaces import Sink
@@ -62,6 +62,8 @@ class Stage:
     announce: workers.Announce
     place: Place | None = None
     """Where this process stands among workers; None when it is the only one."""
+    room: str = ""
+    """How many connections there is room for, where that is less than usual."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +143,32 @@ def _run_here(stage: Stage) -> None:
             on_stopping(signal.SIG_DFL)
         memory.calm_collector()
         stack.enter_context(_unwrapped_settings())
+        stage = _fitted(stage)
         secured = stack.enter_context(_secured(stage.serving))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(stage, secured))
         on_stopping(signal.SIG_DFL)  # a thread of the user's module may keep Python from ending
+
+
+def _fitted(stage: Stage) -> Stage:
+    """Return the stage with as many connections as the descriptors of this process allow."""
+    serving, allowed = stage.serving, descriptors.raise_limit()
+    is_unix = stage.listening.family == socket.AF_UNIX
+    limits, line = descriptors.fit(
+        serving.limits, allowed, _descriptor_use(serving), is_one_address=is_unix
+    )
+    if serving.server == "uvicorn":  # which has no such limit
+        return stage
+    return replace(stage, serving=replace(serving, limits=limits), room=line)
+
+
+def _descriptor_use(serving: Serving) -> descriptors.Use:
+    most = serving.most_concurrent()
+    if serving.remote is not None:
+        return descriptors.Use("invocations elsewhere", most, descriptors.PER_UPSTREAM)
+    if serving.is_in_process:
+        return descriptors.Use("threads", serving.worker_threads(), descriptors.PER_THREAD)
+    return descriptors.Use("execution environments", most, descriptors.PER_ENVIRONMENT)
 
 
 @contextmanager
@@ -210,7 +234,7 @@ async def _serve(stage: Stage, secured: Secured | None) -> None:
         # signal that comes meanwhile finds them.
         await stack.enter_async_context(_reloading(on_hangup, stage))
         seen_as = compose.listener(serving, serving.scheme, port_of(stage.listening))
-        said = [isolation, secured.hint] if secured else [isolation]
+        said = [isolation, stage.room, secured.hint if secured else ""]
         on_ready = partial(_say_ready, stage, "\n".join(filter(None, said)))
         if serving.server == "uvicorn":
             portable = compose.portable_front(serving, seen_as, invoker, sink)

@@ -1,0 +1,88 @@
+"""How many descriptors this process may have, and how many connections they leave room for.
+
+Each process divides its own limit: what its environments, threads or upstreams need is set aside,
+and connections get the rest. So a crowd of idle clients never keeps an environment from starting,
+and never takes what another address needs.
+"""
+
+import resource
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from gateway.core.errors import InvalidSetting
+from gateway.core.limits import Limits
+
+OWN = 96
+"""For sockets, logs, certificates that are read and code that is loaded: 15 to 80 measured."""
+
+PER_ENVIRONMENT = 12
+"""Two pipes, two sockets and three namespaces are 9; a start needs up to 3 more."""
+
+PER_THREAD = 4
+"""An event loop for handlers that are coroutine functions has 3."""
+
+PER_UPSTREAM = 2
+"""The connection, and a look-up of its name."""
+
+LEAST_CONNECTIONS = 32
+"""With less room than this the gateway does not start."""
+
+ADDRESS_SHARE = 4
+"""One address gets no more than this part of the connections that there is room for."""
+
+MACOS_MOST = 10_240
+"""OPEN_MAX of macOS, over which setrlimit(2) fails though the hard limit is infinite."""
+
+DEFAULT = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What is set aside, besides the process's own."""
+
+    name: str
+    """In the plural, for people."""
+    count: int
+    each: int
+
+    def __str__(self) -> str:
+        return f"{self.count:,} {self.name} x {self.each}"
+
+
+def raise_limit() -> int:
+    """Raise the soft limit to the hard one and return it; what a function starts gets Lambda's
+    1,024 all the same (`Plan.open_files`)."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    is_endless = hard == resource.RLIM_INFINITY
+    soft = MACOS_MOST if sys.platform == "darwin" and (is_endless or hard > MACOS_MOST) else hard
+    with suppress(ValueError, OSError):  # a sandbox may forbid it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def fit(limits: Limits, allowed: int, use: Use, *, is_one_address: bool) -> tuple[Limits, str]:
+    """Return the limits that so many descriptors allow, and a line where they are lower than the
+    defaults; raises InvalidSetting, with the numbers, for what was asked for and does not fit.
+
+    `is_one_address` says that all clients seem to have the same one, as on a Unix socket.
+    """
+    if allowed == resource.RLIM_INFINITY:
+        return limits, ""
+    room = allowed - OWN - use.count * use.each
+    least = limits.connections if limits.connections != DEFAULT.connections else LEAST_CONNECTIONS
+    if room < least:
+        raise InvalidSetting(
+            f"{allowed:,} descriptors (ulimit -n) are too few: {OWN} of its own, {use} and "
+            f"{least:,} connections are {allowed - room + least:,}; raise the limit, or lower "
+            "--concurrency or --limit connections"
+        )
+    if room >= limits.connections:
+        return limits, ""
+    share = room if is_one_address else room // ADDRESS_SHARE
+    of_one = min(limits.connections_per_address, room)
+    if limits.connections_per_address == DEFAULT.connections_per_address:
+        of_one = min(of_one, share)
+    fitted = replace(limits, connections=room, connections_per_address=of_one)
+    line = f"connections: {room:,}, {of_one:,} of one address; {allowed:,} descriptors (ulimit -n)"
+    return fitted, line
