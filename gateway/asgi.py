@@ -30,6 +30,7 @@ from gateway.core.listener import DEFAULT_PORTS, listener_from_url
 from gateway.invokers.code import HandlerCode
 from gateway.invokers.in_process import InProcess
 from gateway.web.asgi import AsgiFront, Receive, Scope, Send, plain_scheme
+from gateway.web.server_headers import ServerHeaders
 
 
 class Application:
@@ -40,8 +41,11 @@ class Application:
     every test its own.
     """
 
-    def __init__(self, serving: Serving, sink: Sink | None) -> None:
+    def __init__(
+        self, serving: Serving, sink: Sink | None, server_headers: ServerHeaders = "auto"
+    ) -> None:
         self._serving = serving
+        self._server_headers = server_headers
         self._sink = sink
         self._stack = AsyncExitStack()
         self._invoker: InProcess | None = None
@@ -97,7 +101,9 @@ class Application:
         key = scheme, port or DEFAULT_PORTS[scheme]
         if key not in self._fronts:
             seen_as = compose.listener(self._serving, *key)
-            front = compose.portable_front(self._serving, seen_as, invoker, self._sink)
+            front = compose.portable_front(
+                self._serving, seen_as, invoker, self._sink, self._server_headers
+            )
             self._fronts[key] = front
         return self._fronts[key]
 
@@ -111,9 +117,12 @@ def application(  # noqa: PLR0913 - one parameter per setting
     concurrency: int = 16,
     timeout_seconds: float = 3.0,
     sink: Sink | None = None,
+    server_headers: ServerHeaders = "auto",
 ) -> Application:
     """Return an ASGI application around a handler; `attributes` are AWS's `KEY=VALUE`s.
 
+    `server_headers` says whether Server and Date are sent: "auto" leaves out what uvicorn and
+    hypercorn add, "send" and "omit" decide for other servers, and where middleware hides them.
     Raises InvalidSetting. The process's environment variables and streams are left as they are.
     """
     if as_url:
@@ -124,7 +133,7 @@ def application(  # noqa: PLR0913 - one parameter per setting
         listener_url=as_url,
         concurrency=concurrency,
     )
-    return Application(serving, sink)
+    return Application(serving, sink, server_headers)
 
 
 def from_environment() -> Application:

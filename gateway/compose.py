@@ -30,6 +30,7 @@ from gateway.telemetry.fanout import Fanout
 from gateway.telemetry.system import HexDraws, SystemClock
 from gateway.web.asgi import AsgiFront
 from gateway.web.front import Front
+from gateway.web.server_headers import ServerHeaders
 
 CLOCK = SystemClock()
 
@@ -85,11 +86,15 @@ def listener_front(
 
 
 def portable_front(
-    serving: Serving, seen_as: Listener, invoker: Invoker, sink: Sink | None
+    serving: Serving,
+    seen_as: Listener,
+    invoker: Invoker,
+    sink: Sink | None,
+    server_headers: ServerHeaders = "send",
 ) -> AsgiFront:
     """Return the ASGI application of one listener."""
-    responder = balancer(serving, seen_as, invoker)
-    return AsgiFront(responder, pages=Pages(serving.attributes), sink=sink, clock=CLOCK)
+    responder, pages = balancer(serving, seen_as, invoker), Pages(serving.attributes)
+    return AsgiFront(responder, pages=pages, sink=sink, clock=CLOCK, server_headers=server_headers)
 
 
 def variables(function: Function) -> dict[str, str]:

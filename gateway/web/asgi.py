@@ -34,6 +34,7 @@ from gateway.core.notices import RequestServed
 from gateway.core.outcomes import outcome
 from gateway.core.pages import Pages
 from gateway.core.tracing import header_bytes
+from gateway.web.server_headers import ServerHeaders, added_headers
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -73,8 +74,16 @@ class AsgiFront:
     """Answers ASGI `http` scopes through a Responder; `websocket` scopes are refused."""
 
     def __init__(
-        self, responder: Responder, *, pages: Pages, sink: Sink | None, clock: Clock
+        self,
+        responder: Responder,
+        *,
+        pages: Pages,
+        sink: Sink | None,
+        clock: Clock,
+        server_headers: ServerHeaders = "send",
     ) -> None:
+        """Take what answers, and whether Server and Date are sent."""
+        self._server_headers = server_headers
         self._responder = responder
         self._pages = pages
         self._sink = sink
@@ -134,7 +143,9 @@ class AsgiFront:
             connection = b"close" if is_last else b"keep-alive"
         date = http_date(int(self._now()))
         given = wire_headers(response, date=date, connection=connection)
-        headers = [(name.lower(), value) for name, value in given]  # ASGI wants lower case
+        omitted = added_headers(send, self._server_headers)
+        lower = ((name.lower(), value) for name, value in given)  # ASGI wants lower case
+        headers = [(name, value) for name, value in lower if name not in omitted]
         self._note(request, response, response.status, headers)
         start = {"type": f"{kind}.start", "status": response.status, "headers": headers}
         try:
