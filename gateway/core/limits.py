@@ -5,7 +5,7 @@ strangers needs them and ALB does not say what it does (reliability.md 2.6).
 """
 
 from dataclasses import dataclass, fields, replace
-from enum import Enum, auto
+from enum import Enum, IntEnum, auto
 from typing import Literal
 
 from gateway.core.errors import InvalidSetting
@@ -37,10 +37,19 @@ class Limits:
     """The least average speed of a body after its grace: 408. Ours."""
     stalled_write_seconds: float = 60.0
     """A client that takes nothing of its response for this long is cut off. Ours."""
-    linger_seconds: float = 2.0
-    """How long a refused client's further bytes are dropped before the connection closes. Ours."""
-    linger_bytes: int = 2 * 1024 * 1024
-    """How many of them. Ours."""
+    linger_seconds: float = 30.0
+    """How long a refused client may send at any speed and is not cut off; nginx's lingering_time.
+    Ours."""
+    linger_bytes_per_second: float = 64 * 1024
+    """The least average speed of what it sends after that. Ours."""
+    linger_bytes: int = 1024 * 1024 * 1024
+    """How much of it is read and dropped. Ours."""
+    linger_silence_seconds: float = 10.0
+    """How long it may send nothing; nginx's lingering_timeout is 5 seconds. Ours."""
+    lingering: int = 1_000
+    """Connections that linger so at one time; more linger for BRIEF_LINGER_SECONDS. Ours."""
+    lingering_per_address: int = 20
+    """Those of one client address. Ours."""
     connections: int = 10_000
     """Connections in all; more are closed at once. Ours."""
     connections_per_address: int = 1_000
@@ -64,6 +73,15 @@ FIELD_BYTES = len(b"a:\n")
 FIELDS_STEP = 1024
 """How often the fields of a head that comes in pieces are counted."""
 
+UPLOAD_SECONDS = 2.0
+UPLOAD_BYTES = 2 * 1024 * 1024
+"""How long, and how much, an HTTP/2 stream may send on after it was answered; its client reads at
+the same time."""
+
+BRIEF_LINGER_SECONDS = 2.0
+"""How long connections above `lingering` or `lingering_per_address` linger, and those whose last
+request was read to its end."""
+
 SWEEP_SECONDS = 0.25
 """How often deadlines are looked at; a limit is enforced at most this late."""
 
@@ -78,8 +96,8 @@ ATTRIBUTES = {
 """Limits that ALB has attributes for."""
 
 
-class Phase(Enum):
-    """Where a connection stands."""
+class Phase(IntEnum):
+    """How far a connection is with a request; integers are hashed fast (http1_states.py)."""
 
     IDLE = auto()
     HEAD = auto()
@@ -110,7 +128,9 @@ class Progress:
     began_at: float = 0.0
     """When the head, the body, or the linger began."""
     body_bytes: int = 0
-    """Raw bytes of the body so far."""
+    """Raw bytes of the body so far, or of what came in the linger."""
+    is_brief: bool = False
+    """The linger is a brief one."""
     stalled_at: float | None = None
     """Since when the client has taken nothing of what waits to be written."""
 
@@ -135,7 +155,7 @@ def overdue(progress: Progress, limits: Limits, now: float) -> Overdue | None:
             is_late = is_too_slow(progress, limits, now)
             return Overdue.TIME_OUT if is_late or silence >= limits.idle_seconds else None
         case Phase.LINGERING if progress.stalled_at is None:
-            return Overdue.ABORT if now - progress.began_at >= limits.linger_seconds else None
+            return Overdue.ABORT if has_lingered(progress, limits, now) else None
         case _:
             return None
 
@@ -144,6 +164,17 @@ def is_too_slow(progress: Progress, limits: Limits, now: float) -> bool:
     """Say whether a body comes slower than it must after its grace."""
     seconds = now - progress.began_at - limits.body_grace_seconds
     return seconds > 0 and progress.body_bytes < seconds * limits.body_bytes_per_second
+
+
+def has_lingered(progress: Progress, limits: Limits, now: float) -> bool:
+    """Say whether a refused client has had its time: it is silent, too slow, or one of too many."""
+    seconds = now - progress.began_at
+    if progress.is_brief and seconds >= BRIEF_LINGER_SECONDS:
+        return True
+    if now - progress.active_at >= limits.linger_silence_seconds:
+        return True
+    seconds -= limits.linger_seconds
+    return seconds > 0 and progress.body_bytes < seconds * limits.linger_bytes_per_second
 
 
 def is_inflated(raw: int, decoded: int) -> bool:

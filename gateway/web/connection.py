@@ -2,19 +2,14 @@
 
 Bytes are collected until a head is complete, the head is judged, the body is read to its end, and
 only then does the Responder get the request: one at a time, answers in order, further bytes held
-back. Whatever is refused is answered with the load balancer's page; then the connection half-closes
-and drops what still comes for a while, so that the client sees the status and not a reset.
+back. Whatever is refused is answered with the load balancer's page; then the connection lingers
+(lingering.py). Which phase may follow which is a table (core/http1_states.py).
 """
 
 import asyncio
-import re
-import socket
-import struct
 from typing import cast
 
-from gateway.core.alb import REQUEST_BODY_LIMIT
 from gateway.core.desync import (
-    CHUNKED,
     REFUSAL_STATUS,
     Judgement,
     Ruling,
@@ -24,35 +19,30 @@ from gateway.core.desync import (
     ruling,
 )
 from gateway.core.errors import GatewayError, IncompleteRequest, RequestTooLarge
-from gateway.core.http import Headers, HttpRequest, HttpResponse, Tls, has_token, header
-from gateway.core.limits import (
-    CHUNKED_STEP,
-    Overdue,
-    Phase,
-    Progress,
-    is_inflated,
-    overdue,
-)
+from gateway.core.http import Headers, HttpRequest, HttpResponse, Tls
+from gateway.core.http1_states import MOVES, Step
+from gateway.core.limits import Overdue, Phase, Progress, overdue
+from gateway.web.client_address import address, is_unknown
+from gateway.web.h1_body import Body
+from gateway.web.h1_head import without_empty_lines
+from gateway.web.h1_request import Origin, declared_length, expects_continue
+from gateway.web.lingering import Lingering
 from gateway.web.shared import Shared
+from gateway.web.stall import Stall
 from gateway.wire.h1 import HEAD_END, RequestParser, Unparsable, response_head
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 TLS_HANDSHAKE = b"\x16"
 SPACE = 0x20
-EMPTY_LINES = re.compile(rb"(?:\r?\n)*")
-BARE_LF = re.compile(rb"(?<!\r)\n")
 CLIENT_LEFT = 460
 INCOMPLETE = "the client left in the middle of a request"
-UNREADABLE = frozenset({"", "0.9"})
-"""Versions of a request line that cannot be trusted; the access log has dashes for it."""
-RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER: a close that drops what the kernel still holds for the client."""
 
 
 class Connection(asyncio.Protocol):
     """Reads requests, asks the Responder and writes responses, within the front's limits."""
 
     __slots__ = (
+        "_body",
         "_buffer",
         "_classification",
         "_closes",
@@ -60,45 +50,40 @@ class Connection(asyncio.Protocol):
         "_has_left",
         "_is_lost",
         "_keeps_alive",
-        "_length",
+        "_origin",
         "_parser",
         "_reading_paused",
         "_request",
         "_scanned",
-        "_scheme",
+        "_stall",
         "_task",
         "_tls",
         "_transport",
-        "_written_waiting",
         "client",
-        "connection_id",
         "progress",
-        "server",
     )
 
     _transport: asyncio.Transport
+    _origin: Origin
+    _stall: Stall
     _request: HttpRequest
+    _body: Body
     client: tuple[str, int]
-    server: tuple[str, int]
 
     def __init__(self, front: Shared, tls: Tls | None = None) -> None:
         self._front = front
         self._tls = tls
-        self._scheme = "https" if tls else "http"
         self._parser = RequestParser(self._front.limits.header_fields)
         self._buffer: bytes | bytearray = b""
         self._scanned = 0
-        self._length = CHUNKED
         self._classification = ""
         self._closes = False
         self._keeps_alive = True
         self._has_left = False
         self._is_lost = False
         self._reading_paused = False
-        self._written_waiting = -1
         self._task: asyncio.Task[None] | None = None
         self.progress = Progress()
-        self.connection_id = front.draw(32)
 
     # What the event loop tells.
 
@@ -106,9 +91,10 @@ class Connection(asyncio.Protocol):
         """Take the transport, or end at once what is too much."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
         self.client = address(transport.get_extra_info("peername"))
-        self.server = address(transport.get_extra_info("sockname"))
+        server = address(transport.get_extra_info("sockname"))
+        self._origin = Origin(self.client, server, self._tls, self._front.draw(32))
         self.progress.opened_at = self.progress.active_at = self._front.monotonic()
-        self._transport.set_write_buffer_limits(0)  # one unsent byte is a client that may stall
+        self._stall = Stall(self._transport, self.progress)
         if is_unknown(transport) or not self._front.admit(self):
             self._is_lost = True
             self._transport.abort()
@@ -145,18 +131,13 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Note that the client takes less than is written."""
-        self.progress.stalled_at = self._front.monotonic()
-        self._written_waiting = self._transport.get_write_buffer_size()
+        self._stall.begin(self._front.monotonic())
 
     def resume_writing(self) -> None:
-        """Go on with the next request; only now does the client's silence, or the linger, count."""
-        progress = self.progress
-        progress.stalled_at = None
-        progress.active_at = self._front.monotonic()
-        if progress.phase is Phase.WRITING:
+        """Go on with the next request."""
+        self._stall.end(self._front.monotonic())
+        if self.progress.phase is Phase.WRITING:
             self._next()
-        elif progress.phase is Phase.LINGERING:
-            progress.began_at = progress.active_at
 
     def data_received(self, data: bytes) -> None:
         """Take bytes as they come."""
@@ -168,10 +149,12 @@ class Connection(asyncio.Protocol):
             self._read_head()
         elif phase is Phase.BODY:
             self._read_body(data)
-        elif phase is Phase.LINGERING:
-            self._drop(data)
         else:
             self._hold(data)
+
+    def _move(self, step: Step) -> None:
+        """Go on to the phase that the table has for this step."""
+        self.progress.phase = MOVES[self.progress.phase, step]
 
     # Reading.
 
@@ -195,16 +178,11 @@ class Connection(asyncio.Protocol):
             self._reading_paused = True
             self._transport.pause_reading()
 
-    def _drop(self, data: bytes) -> None:
-        self.progress.body_bytes += len(data)
-        if self.progress.body_bytes > self._front.limits.linger_bytes:
-            self._transport.abort()
-
     def _read_head(self) -> None:
         """Start on the first complete head of the buffer, if there is one."""
         progress = self.progress
         if progress.phase is Phase.IDLE:
-            progress.phase = Phase.HEAD
+            self._move(Step.HEAD_BEGUN)
             progress.began_at = progress.active_at
         buffer = self._buffer
         if buffer[0] < SPACE:
@@ -226,20 +204,16 @@ class Connection(asyncio.Protocol):
             self._judge(head)
 
     def _without_empty_lines(self, buffer: bytes | bytearray) -> bytes | bytearray:
-        """Return what stands behind empty lines, or nothing where no head has begun.
-
-        One is kept for the judgement, a bare LF if there was one.
-        """
-        end = cast("re.Match[bytes]", EMPTY_LINES.match(buffer)).end()
-        if buffer[end : end + 1] == TLS_HANDSHAKE:
+        """Return the buffer without empty lines but one, or nothing where no head has begun."""
+        kept, rest = without_empty_lines(buffer)
+        if rest.startswith(TLS_HANDSHAKE):
             self._refuse(400, "a TLS handshake on a plain HTTP port: use http:// in the URL")
             return b""
-        kept = b"\n" if BARE_LF.search(buffer, 0, end) else bytes(buffer[:end][:2])
-        if end > len(kept):
-            self._buffer = kept + bytes(buffer[end:])
+        if len(kept) + len(rest) < len(buffer):
+            self._buffer = kept + bytes(rest)
             self._scanned = 0
-        if not self._buffer[len(kept) :].removeprefix(b"\r"):
-            self.progress.phase = Phase.IDLE
+        if not rest.removeprefix(b"\r"):
+            self._move(Step.LINES_EMPTY)
             return b""
         return self._buffer
 
@@ -289,31 +263,15 @@ class Connection(asyncio.Protocol):
         self, head: bytes, method: str, target: bytes, version: str, headers: Headers
     ) -> None:
         """Take a judged head as the request at hand and read its body, if it has one."""
-        parser = self._parser
-        raw_path, _, query = path_of(target).partition(b"?")
-        request = HttpRequest(
-            method,
-            target,
-            raw_path,
-            query,
-            headers,
-            b"",
-            self.client,
-            self.server,
-            self._scheme,
-            version,
-            self._front.now(),
-            len(head),
-            self.connection_id,
-            self._classification,
-            tls=self._tls,
-        )
-        self._keeps_alive = parser.keeps_alive
-        if version != "1.0" and has_token(headers, b"expect", b"100-continue"):
+        request = self._origin.request(method, target, version, headers, self._front.now())
+        request.received_bytes = len(head)
+        request.classification = self._classification
+        self._keeps_alive = self._parser.keeps_alive
+        if expects_continue(version, headers):
             # At once and whatever the length, as ALB does (alb.md 1.6); some clients wait for it
-            # even where there is no body. HTTP/1.0 knows no 100 (RFC 9110 section 10.1.1).
+            # even where there is no body.
             self._transport.write(CONTINUE)
-        if parser.is_complete:
+        if self._parser.is_complete:
             self._run(request)
         else:
             self._expect_body(request)
@@ -321,16 +279,14 @@ class Connection(asyncio.Protocol):
     def _expect_body(self, request: HttpRequest) -> None:
         """Get ready for the body, or refuse one that says that it is too large."""
         self._request = request
-        headers = request.headers
         progress = self.progress
-        progress.phase = Phase.BODY
+        self._move(Step.HEAD_READ)
         progress.began_at = progress.active_at
         progress.body_bytes = 0
-        declared = header(headers, b"content-length")
-        # int() takes no more than 4300 digits, and zeros may lead.
-        self._length = CHUNKED if declared is None else int(declared.lstrip(b"0") or b"0")
-        if self._length > REQUEST_BODY_LIMIT:
-            self._refuse_error(too_large(self._length))
+        try:
+            self._body = Body(self._parser, declared_length(request.headers), progress)
+        except RequestTooLarge as error:
+            self._refuse_error(error)
             return
         data, self._buffer = self._buffer, b""
         if data:
@@ -338,50 +294,25 @@ class Connection(asyncio.Protocol):
 
     def _read_body(self, data: bytes) -> None:
         """Read on in the body; what stands behind its end waits in the buffer."""
-        parser = self._parser
-        start = 0
         try:
-            while start < len(data) and not parser.is_complete:
-                start += self._feed(data, start)
-        except Unparsable as error:
-            if parser.body_bytes > REQUEST_BODY_LIMIT:
-                self._refuse_error(too_large(parser.body_bytes))
-            else:
-                self._refuse(400, f"body that cannot be framed: {error}")
+            self._buffer = self._body.read(data)
+        except RequestTooLarge as error:
+            self._refuse_error(error)
             return
-        self._buffer = data[start:]
-        if parser.is_complete:
+        except Unparsable as error:
+            self._refuse(400, f"body that cannot be framed: {error}")
+            return
+        if self._parser.is_complete:
             request = self._request
             del self._request  # or an idle connection keeps its last body
-            request.body = parser.take_body()
+            request.body = self._parser.take_body()
             request.received_bytes += self.progress.body_bytes
             self._run(request)
-
-    def _feed(self, data: bytes, start: int) -> int:
-        """Give the parser the next piece of the body and return its size; raises Unparsable.
-
-        A chunked body is looked at in steps, so that it does not matter in which pieces it comes.
-        """
-        parser, progress = self._parser, self.progress
-        if self._length != CHUNKED:
-            piece = data[start : start + self._length - progress.body_bytes]
-            parser.feed_sized(piece)
-            progress.body_bytes += len(piece)
-            return len(piece)
-        piece = data[start : start + CHUNKED_STEP - progress.body_bytes % CHUNKED_STEP]
-        taken = len(piece) - len(parser.feed_chunked(piece))
-        progress.body_bytes += taken
-        if parser.body_bytes > REQUEST_BODY_LIMIT:
-            raise Unparsable("more than is allowed")
-        is_step = parser.is_complete or not progress.body_bytes % CHUNKED_STEP
-        if is_step and is_inflated(progress.body_bytes, parser.body_bytes):
-            raise Unparsable("chunk extensions or trailers out of all proportion")
-        return taken
 
     # Answering.
 
     def _run(self, request: HttpRequest) -> None:
-        self.progress.phase = Phase.RUNNING
+        self._move(Step.REQUEST_READ)
         self._task = self._front.start(self._respond(request))
         if self._buffer:
             self._pause_if_full()
@@ -411,7 +342,7 @@ class Connection(asyncio.Protocol):
         """Write the response and decide whether the connection goes on after it."""
         front = self._front
         progress = self.progress
-        progress.phase = Phase.WRITING
+        self._move(Step.ANSWERED)
         progress.active_at = front.monotonic()
         self._closes = (
             self._closes or response.close or not self._keeps_alive or front.is_closing(progress)
@@ -427,13 +358,12 @@ class Connection(asyncio.Protocol):
         if self._closes:
             self._close()
             return
-        progress = self.progress
-        progress.phase = Phase.IDLE
+        self._move(Step.TAKEN)
         if self._buffer:
             self._read_head()
             if self._has_left:
                 self._end_input()
-        if self._reading_paused and progress.phase is not Phase.RUNNING:
+        if self._reading_paused and self.progress.phase is not Phase.RUNNING:
             self._read_on()
 
     def _read_on(self) -> None:
@@ -457,46 +387,33 @@ class Connection(asyncio.Protocol):
         """Return the request at hand, or what can be said of one whose head was refused."""
         if self.progress.phase is Phase.BODY:
             return self._request
-        request = HttpRequest("", b"", b"", b"", [], client=self.client, server=self.server)
-        request.scheme, request.tls, request.http_version = self._scheme, self._tls, ""
-        request.connection_id = self.connection_id
-        request.arrived_at = self._front.now()
-        if judgement is not None:
-            request.headers = judgement.headers
-            request.classification = judgement.classification
-            if judgement.version not in UNREADABLE:
-                request.method, request.http_version = judgement.method, judgement.version
-                request.target = judgement.target
-                request.raw_path, _, request.query_string = path_of(request.target).partition(b"?")
-        return request
+        return self._origin.unread(judgement, self._front.now())
 
     def _end_with(self, request: HttpRequest, response: HttpResponse) -> None:
-        """Write a last response, half-close, and drop what still comes."""
+        """Write a last response before the request was read, and linger."""
         head = response_head(response, date=self._front.date, connection=b"close")
         self._transport.write(head + response.body)
         self._front.note(request, response, response.status, len(head) + len(response.body))
-        self._linger()
+        self._linger(Step.REFUSED)
 
     def _close(self) -> None:
-        """End the connection after a regular response, in stages where more may come: a byte that
-        comes after the close turns it into a reset (RFC 9112 section 9.6)."""
+        """End the connection after a regular response, in stages where more may come."""
         if self._buffer or self._keeps_alive:
-            self._linger()
+            self._linger(Step.ENDED)
         else:
             self._transport.close()
 
-    def _linger(self) -> None:
-        """Half-close and drop what still comes."""
-        progress = self.progress
-        progress.phase = Phase.LINGERING
-        progress.began_at = self._front.monotonic()
-        progress.body_bytes = 0
+    def _linger(self, step: Step) -> None:
+        """Leave the connection to a protocol that drops what still comes, if it can."""
+        self._move(step)
         self._buffer = b""
         self._parser.release()
         if self._has_left:
             self._transport.close()
-        elif self._transport.can_write_eof():
-            self._transport.write_eof()
+            return
+        self._is_lost = True
+        lingering = Lingering(self._front, self._transport, self.client, self.progress, self._stall)
+        lingering.begin(self, is_brief=step is Step.ENDED)
         self._read_on()
 
     # What the front asks for.
@@ -505,32 +422,14 @@ class Connection(asyncio.Protocol):
         """Act on a broken deadline; called by the front's sweep."""
         if self._is_lost:
             return
-        progress = self.progress
-        if progress.stalled_at is not None:
-            self._look_for_progress(now)
-        match overdue(progress, self._front.limits, now):
+        self._stall.look(now)
+        match overdue(self.progress, self._front.limits, now):
             case Overdue.CLOSE:
                 self._transport.close()
-            case Overdue.ABORT if progress.stalled_at is not None:
-                self._reset()
             case Overdue.ABORT:
-                self._transport.abort()
+                self._stall.abort()
             case Overdue.TIME_OUT:
-                self._refuse(408, f"the client was too slow: {progress.phase.name.lower()}")
-
-    def _look_for_progress(self, now: float) -> None:
-        """A client that took something of its response since the last look is not stalled."""
-        waiting = self._transport.get_write_buffer_size()
-        if waiting < self._written_waiting:
-            self.progress.stalled_at = now
-        self._written_waiting = waiting
-
-    def _reset(self) -> None:
-        """Cut off a client that does not read: a regular close would leave the kernel trying."""
-        client = self._transport.get_extra_info("socket")
-        if client is not None:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        self._transport.abort()
+                self._refuse(408, f"the client was too slow: {self.progress.phase.name.lower()}")
 
     def close_if_idle(self) -> None:
         """Close a connection between requests, and refuse a head that is not complete."""
@@ -544,49 +443,3 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
         if self._task is not None:  # which must have begun, or it cannot clean up
             self._task.get_loop().call_soon(self._task.cancel)
-
-
-def too_large(size: int) -> RequestTooLarge:
-    """Return the refusal of a body of this size or more."""
-    return RequestTooLarge(f"body of {size} bytes or more, {REQUEST_BODY_LIMIT} allowed")
-
-
-def address(name: tuple[str, int] | str | None) -> tuple[str, int]:
-    """Return host and port of a socket name; a Unix socket has none.
-
-    An IPv4 client of a socket for both families keeps its own address, IPv6 loses its zone.
-    """
-    if not isinstance(name, tuple):
-        return "127.0.0.1", 0
-    host = name[0].partition("%")[0]
-    return host.removeprefix("::ffff:") if "." in host else host, name[1]
-
-
-def is_unknown(transport: asyncio.BaseTransport) -> bool:
-    """Say whether a client has gone before it was accepted: the system has forgotten its address,
-    and no other one may stand for it, least of all our own.
-
-    On a Unix socket, whose name is a path, clients have no address.
-    """
-    is_named = bool(transport.get_extra_info("peername"))
-    return not is_named and isinstance(transport.get_extra_info("sockname"), tuple)
-
-
-def path_of(target: bytes) -> bytes:
-    """Return path and query of a target: absolute-form loses scheme and authority, `#` ends it.
-
-    A path in an event begins with `/` whatever was sent; `*` asks for no path (RFC 9112 section
-    3.2.4).
-    """
-    if b"#" in target:
-        target = target.partition(b"#")[0]
-    if target.startswith(b"/"):
-        return target
-    if target == b"*":
-        return b"/"
-    _, is_absolute, rest = target.partition(b"://")
-    if not is_absolute:
-        return b"/" + target
-    start = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
-    path = rest[start:]
-    return path if path.startswith(b"/") else b"/" + path

@@ -28,6 +28,7 @@ from gateway.core.notices import OperatorWarning, RequestServed
 from gateway.core.outcomes import outcome
 from gateway.core.pages import Pages
 from gateway.web.connection import Connection
+from gateway.web.members import Member, Members
 
 SLICE_SECONDS = 0.001
 """How long a sweep holds up clients at a stretch: to look at 5,000 connections takes 5 ms, and to
@@ -76,15 +77,18 @@ class Front:
         """Requests per desync class and reason: the metric of alb.md 4.9."""
         self._pages = pages
         self._sink = sink
-        self._connections: set[Connection] = set()
-        self._per_address: Counter[str] = Counter()
+        self.members = Members(limits)
+        self._connections = self.members.connections
+        self.admit = self.members.admit
+        self.replace = self.members.replace
+        self.linger = self.members.linger
+        self.forget = self.members.forget
         self._timer: asyncio.Handle
-        self._unchecked: list[Connection] = []
+        self._unchecked: list[Member] = []
         self._steps = self._later = 0
         self._period = SWEEP_SECONDS
         self._is_draining = False
         self._second = -1
-        self._emptied = asyncio.Event()
 
     def __call__(self) -> Connection:
         """Return the protocol of a new connection."""
@@ -103,6 +107,7 @@ class Front:
         if second != self._second:
             self._second = second
             self.date = http_date(second)
+            self._warn_of_limits()
         self._unchecked = list(self._connections)
         self._steps = 1 + min(len(self._unchecked) // STEP_CONNECTIONS, SWEEP_STEPS - 1)
         self._period = SWEEP_SECONDS / self._steps
@@ -153,8 +158,8 @@ class Front:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self._connections:
-                    self._emptied.clear()
-                    await self._emptied.wait()
+                    self.members.emptied.clear()
+                    await self.members.emptied.wait()
 
     def abort(self) -> None:
         """End every connection at once."""
@@ -164,31 +169,15 @@ class Front:
     def stop(self) -> None:
         """End the sweep."""
         self._timer.cancel()
+        self._warn_of_limits()
+
+    def _warn_of_limits(self) -> None:
+        """Say which limits have turned connections away in the last second."""
+        line = self.members.line()
+        if line and self._sink is not None:
+            self._sink.emit(OperatorWarning(line))
 
     # What connections ask for.
-
-    def admit(self, connection: Connection) -> bool:
-        """Count a connection in, or say that there is no room for it."""
-        host = connection.client[0]
-        if len(self._connections) >= self.limits.connections:
-            return False
-        if self._per_address[host] >= self.limits.connections_per_address:
-            return False
-        self._connections.add(connection)
-        self._per_address[host] += 1
-        return True
-
-    def forget(self, connection: Connection) -> None:
-        """Count a connection out."""
-        if connection not in self._connections:
-            return
-        self._connections.discard(connection)
-        host = connection.client[0]
-        self._per_address[host] -= 1
-        if not self._per_address[host]:
-            del self._per_address[host]
-        if not self._connections:
-            self._emptied.set()
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a request's coroutine: the one place where a task is made (architecture, decision

@@ -26,8 +26,10 @@ from gateway.core.floods import (
     Held,
 )
 from gateway.core.http import HttpResponse, Tls
-from gateway.core.limits import Overdue, Phase, Progress, overdue
-from gateway.web.connection import CLIENT_LEFT, INCOMPLETE, address, too_large
+from gateway.core.limits import UPLOAD_BYTES, UPLOAD_SECONDS, Overdue, Phase, Progress, overdue
+from gateway.web.client_address import address
+from gateway.web.connection import CLIENT_LEFT, INCOMPLETE
+from gateway.web.h1_body import too_large
 from gateway.web.h2_request import fault, oversized, request_of
 from gateway.web.h2_stream import Step, Stream
 from gateway.web.h2_writer import Writer, cut_off
@@ -258,7 +260,7 @@ class Http2Connection(asyncio.Protocol):
         size = len(event.data)
         if stream.step is not Step.BODY:
             stream.dropped += size
-            if stream.dropped > self._front.limits.linger_bytes:
+            if stream.dropped > UPLOAD_BYTES:
                 self._cut_upload(stream, now)
         elif not self._writer.hold(size):
             self._overflow(stream, now)
@@ -505,7 +507,7 @@ class Http2Connection(asyncio.Protocol):
             if overdue(stream.progress, limits, now) is Overdue.TIME_OUT:
                 response = self._front.page(408, stream.request, "the client was too slow: body")
                 self._answer_early(stream, response, now)
-        elif stream.step is Step.ANSWERED and now - stream.moved_at >= limits.linger_seconds:
+        elif stream.step is Step.ANSWERED and now - stream.moved_at >= UPLOAD_SECONDS:
             self._cut_upload(stream, now)
 
     def _is_idle(self) -> bool:

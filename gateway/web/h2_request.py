@@ -10,7 +10,7 @@ from gateway.core.desync_head import TOKEN
 from gateway.core.desync_rules import is_host
 from gateway.core.http import Headers, HttpRequest
 from gateway.core.limits import Limits
-from gateway.web.connection import path_of
+from gateway.web.h1_request import path_of
 from gateway.web.shared import Shared
 from gateway.wire.h2 import Request
 

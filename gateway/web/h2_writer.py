@@ -8,8 +8,8 @@ import asyncio
 import socket
 
 from gateway.core.floods import Held
-from gateway.web.connection import RESET
 from gateway.web.h2_stream import Stream
+from gateway.web.stall import RESET
 from gateway.wire.h2 import Session
 
 TURN_BYTES = 16 * 1024

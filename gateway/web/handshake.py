@@ -14,8 +14,11 @@ from typing import cast
 
 from gateway.core.handshake_pace import HandshakePace
 from gateway.core.http import HttpRequest, Tls
-from gateway.web.connection import address, is_unknown
+from gateway.core.limits import Progress
+from gateway.web.client_address import address, is_unknown
+from gateway.web.lingering import Lingering
 from gateway.web.shared import Shared
+from gateway.web.stall import Stall
 from gateway.wire.h1 import response_head
 from gateway.wire.tls import Certificates, tls_of
 from gateway.wire.tls_transport import TlsTransport, feed
@@ -33,6 +36,9 @@ TOO_MANY = "TOO_MANY"
 
 PLAIN_HTTP = "HTTP_REQUEST"
 """OpenSSL's own word."""
+
+GOODBYE_SECONDS = 2.0
+"""How long a connection that closes waits for the client's goodbye."""
 
 LATER_SECONDS = 1.0
 """How much later than the sweep the event loop ends a handshake: never first, so that a limit is
@@ -69,7 +75,6 @@ class Handshake(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._is_waiting = False
         self._early: list[bytes] = []
-        self._dropped = -1
         self._began_at = 0.0
         self._is_over = False
 
@@ -90,12 +95,10 @@ class Handshake(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Begin with the first bytes, or keep those that come with the end of the handshake: one
         read of the TLS layer at most."""
-        if self._dropped >= 0:
-            self._drop(data)
-        elif self._task is not None or self._is_waiting:
+        if self._task is not None or self._is_waiting:
             self._early.append(data)
         elif data[:1].isalpha():
-            self._refuse_plain(data)
+            self._refuse_plain()
         else:
             self._transport.pause_reading()
             self._begin(data)
@@ -151,7 +154,7 @@ class Handshake(asyncio.Protocol):
                 self._all.certificates.context,
                 server_side=True,
                 ssl_handshake_timeout=limits.handshake_seconds + LATER_SECONDS,
-                ssl_shutdown_timeout=limits.linger_seconds,
+                ssl_shutdown_timeout=GOODBYE_SECONDS,
             )
         finally:
             feeding.cancel()  # there may be no layer
@@ -169,34 +172,34 @@ class Handshake(asyncio.Protocol):
         connection.connection_made(cast("asyncio.Transport", transport))
         for data in self._early:
             if not tls.is_closing():
-                connection.data_received(data)
+                transport.get_protocol().data_received(data)
 
     # Plain HTTP.
 
-    def _refuse_plain(self, data: bytes) -> None:
-        """Answer plain HTTP with 400, as nginx does, then drop what still comes for a while."""
+    def _refuse_plain(self) -> None:
+        """Answer plain HTTP with 400, as nginx does, and linger."""
         self._all.failures[PLAIN_HTTP] += 1
-        self._dropped = len(data)
-        self._began_at = self._front.monotonic()
+        self._is_over = True
+        front = self._front
         request = HttpRequest("", b"", b"", b"", [], client=self.client)
         request.http_version = ""
-        request.arrived_at = self._front.now()
-        response = self._front.page(400, request, "plain HTTP on an HTTPS port: use https://")
-        head = response_head(response, date=self._front.date, connection=b"close")
+        request.arrived_at = front.now()
+        response = front.page(400, request, "plain HTTP on an HTTPS port: use https://")
+        head = response_head(response, date=front.date, connection=b"close")
+        progress = Progress()
+        lingering = Lingering(
+            front, self._transport, self.client, progress, Stall(self._transport, progress)
+        )
+        self._transport.set_protocol(lingering)  # which hears whether the client takes it
         self._transport.write(head + response.body)
-        self._front.note(request, response, 400, len(head) + len(response.body))
-        self._transport.write_eof()
-
-    def _drop(self, data: bytes) -> None:
-        self._dropped += len(data)
-        if self._dropped > self._front.limits.linger_bytes:
-            self.abort()
+        front.note(request, response, 400, len(head) + len(response.body))
+        lingering.begin(self)
 
     # Ending.
 
     def _fail(self, reason: str) -> None:
         """Count a handshake that came to nothing, once."""
-        if not self._is_over and self._dropped < 0:
+        if not self._is_over:
             self._all.failures[reason] += 1
             if self._task is not None and not self._is_waiting:  # a wait has been counted
                 self._all.pace.failed(self.client[0], self._front.monotonic())
@@ -210,13 +213,9 @@ class Handshake(asyncio.Protocol):
     # What the front asks for.
 
     def check_deadlines(self, now: float) -> None:
-        """End a handshake that takes too long, or a refused client that stays; the sweep may ask
-        for one that has just given way."""
-        if self._is_over:
-            return
-        limits = self._front.limits
-        allowed = limits.handshake_seconds if self._dropped < 0 else limits.linger_seconds
-        if now - self._began_at >= allowed:
+        """End a handshake that takes too long; the sweep may ask for one that has just given
+        way."""
+        if not self._is_over and now - self._began_at >= self._front.limits.handshake_seconds:
             self._fail(TIME_OUT)
             self._transport.abort()
 

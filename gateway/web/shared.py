@@ -36,6 +36,14 @@ class Shared(Protocol):
         """Count a connection in, or say that there is no room for it."""
         ...
 
+    def replace(self, connection: Any, other: Any, /) -> None:
+        """Count another protocol of the same connection in its place."""
+        ...
+
+    def linger(self, lingering: Any, /) -> bool:
+        """Count a connection among those that linger, or say that there is no room for it."""
+        ...
+
     def forget(self, connection: Any, /) -> None:
         """Count a connection out."""
         ...

@@ -9,6 +9,7 @@ import pytest
 from gateway.core.errors import InvalidSetting
 from gateway.core.limits import (
     ATTRIBUTES,
+    BRIEF_LINGER_SECONDS,
     CHUNKED_OVERHEAD_BYTES,
     CHUNKED_STEP,
     Limits,
@@ -57,7 +58,7 @@ def test_fresh_connection_is_never_overdue(phase: Phase) -> None:
         (Phase.HEAD, "active_at", LIMITS.idle_seconds, TIME_OUT),
         (Phase.HEAD, "began_at", LIMITS.head_seconds, TIME_OUT),
         (Phase.BODY, "active_at", LIMITS.idle_seconds, TIME_OUT),
-        (Phase.LINGERING, "began_at", LIMITS.linger_seconds, ABORT),
+        (Phase.LINGERING, "active_at", LIMITS.linger_silence_seconds, ABORT),
     ],
 )
 def test_deadline_is_broken_at_its_moment_and_not_before(
@@ -83,6 +84,39 @@ def test_nothing_but_a_stalled_client_ends_a_request_at_work(phase: Phase) -> No
     ages = {"opened_at": 9999, "active_at": 9999, "began_at": 9999}
 
     assert overdue(progress(phase, **ages), LIMITS, NOW) is None
+
+
+def test_linger_at_any_speed_has_its_moment() -> None:
+    """The first byte per second that is missing is missed as soon as the time is over."""
+    for seconds, expected in ((LIMITS.linger_seconds, None), (LIMITS.linger_seconds + 1, ABORT)):
+        assert overdue(progress(Phase.LINGERING, began_at=seconds), LIMITS, NOW) is expected
+
+
+@pytest.mark.parametrize(("more", "expected"), [(-1, ABORT), (0, None), (1, None)])
+def test_linger_must_be_fast_enough_after_its_time(more: int, expected: Overdue | None) -> None:
+    enough = int(10 * LIMITS.linger_bytes_per_second)
+    lingering = progress(
+        Phase.LINGERING, began_at=LIMITS.linger_seconds + 10, body_bytes=enough + more
+    )
+
+    assert overdue(lingering, LIMITS, NOW) is expected
+
+
+def test_linger_lasts_as_long_as_nginx_allows_and_as_promised() -> None:
+    assert LIMITS.linger_seconds >= 30
+    assert LIMITS.linger_bytes >= 64 * 1024 * 1024
+    assert LIMITS.linger_bytes_per_second <= 64 * 1024
+    assert LIMITS.linger_silence_seconds >= 5
+
+
+@pytest.mark.parametrize(
+    ("ago", "expected"), [(BRIEF_LINGER_SECONDS - 1, None), (BRIEF_LINGER_SECONDS, ABORT)]
+)
+def test_brief_linger_has_its_moment(ago: float, expected: Overdue | None) -> None:
+    lingering = progress(Phase.LINGERING, began_at=ago, body_bytes=10**9)
+    lingering.is_brief = True
+
+    assert overdue(lingering, LIMITS, NOW) is expected
 
 
 def test_linger_waits_for_what_is_still_to_be_written() -> None:

@@ -18,7 +18,7 @@ from gateway.core.errors import BadRequestContent
 from gateway.core.http import HttpRequest
 from gateway.core.listener import Listener
 from gateway.core.tracing import trace_header
-from gateway.web.connection import path_of
+from gateway.web.h1_request import path_of
 from tests.fuzz.harness import checked, fuzz, mutated, searching, seeds
 from tests.web.peer import ARN
 

@@ -121,7 +121,7 @@ class Https:
             assert self.defects == []
             assert self._heard.lines == []
             assert self.front._connections == set()
-            assert self.front._per_address == {}
+            assert self.front.members.per_address == {}
 
     async def _close(self) -> list[str]:
         """Stop, and return the tasks that are left."""

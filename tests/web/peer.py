@@ -11,7 +11,7 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from gateway.balancer.balancer import Balancer, TargetGroup
 from gateway.core.alb import AlbCodec
@@ -83,6 +83,7 @@ class Peer(asyncio.Transport):
         super().__init__(names | ({"socket": self} if has_socket else {}))
         self._loop = loop
         self.connection = connection
+        self._protocol: asyncio.Protocol = connection
         self.received = b""
         self.room = room
         self.options: list[tuple[int, int]] = []
@@ -128,6 +129,9 @@ class Peer(asyncio.Transport):
 
     # What the connection does.
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._protocol = cast("asyncio.Protocol", protocol)
+
     def setsockopt(self, level: int, option: int, _value: bytes) -> None:
         self.options.append((level, option))
 
@@ -152,7 +156,7 @@ class Peer(asyncio.Transport):
         self._flush()
         if len(self._unsent) > self._high and not self._is_writing_paused:
             self._is_writing_paused = True
-            self.connection.pause_writing()
+            self._protocol.pause_writing()
 
     def can_write_eof(self) -> bool:
         return self._can_half_close
@@ -189,8 +193,8 @@ class Peer(asyncio.Transport):
         while self._inbox and not (self.is_reading_paused or self._is_closing or self.is_closed):
             data = self._inbox.pop(0)
             if data is not None:
-                self.connection.data_received(data)
-            elif not self.connection.eof_received():
+                self._protocol.data_received(data)
+            elif not self._protocol.eof_received():
                 self.close()
 
     def _flush(self) -> None:
@@ -201,7 +205,7 @@ class Peer(asyncio.Transport):
             self.room -= size
         if self._is_writing_paused and len(self._unsent) <= self._low:
             self._is_writing_paused = False
-            self.connection.resume_writing()
+            self._protocol.resume_writing()
         if not self._unsent:
             self.is_half_closed |= self._is_eof_written
             if self._is_closing:
@@ -211,7 +215,7 @@ class Peer(asyncio.Transport):
         if not self.is_closed:
             self.is_closed = self._is_closing = True
             self._unsent = b""
-            self._loop.call_soon(self.connection.connection_lost, error)
+            self._loop.call_soon(self._protocol.connection_lost, error)
 
 
 @dataclass
@@ -358,7 +362,8 @@ class World:
             assert not left, "a task was left"
             assert self.defects == []
             assert self.front._connections == set()
-            assert self.front._per_address == {}
+            assert self.front.members.per_address == {}
+            assert self.front.members.lingering == set()
 
     def run(self, coroutine: Awaitable[Any]) -> Any:
         """Run to the end; time passes only if there is nothing else to do."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.core import limits
 from gateway.core.desync import Mode
 from gateway.core.limits import Limits
-from gateway.web import connection
+from gateway.web import h1_body
 from tests.web.peer import Peer, World
 
 SMALL = Limits(
@@ -30,8 +30,8 @@ STEP = 16
 def small_bodies() -> Iterator[None]:
     """Have the limits of bodies, which nobody can set, within the reach of short streams."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connection, "REQUEST_BODY_LIMIT", BODY_LIMIT)
-        patch.setattr(connection, "CHUNKED_STEP", STEP)
+        patch.setattr(h1_body, "REQUEST_BODY_LIMIT", BODY_LIMIT)
+        patch.setattr(h1_body, "CHUNKED_STEP", STEP)
         patch.setattr(limits, "CHUNKED_OVERHEAD_BYTES", OVERHEAD)
         yield
 

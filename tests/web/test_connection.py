@@ -12,7 +12,8 @@ import pytest
 from gateway.core.http import HttpRequest
 from gateway.core.limits import Phase
 from gateway.core.pages import Pages
-from gateway.web.connection import address, path_of
+from gateway.web.client_address import address
+from gateway.web.h1_request import path_of
 from tests.web.peer import (
     CANARY,
     CLIENT,

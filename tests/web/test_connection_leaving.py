@@ -187,7 +187,7 @@ def test_transport_that_cannot_half_close_lingers_all_the_same(serve: Serve) -> 
     world.turn()
 
     assert (peer.statuses, peer.is_half_closed, peer.is_closed) == ([400], False, False)
-    world.wait(LIMITS.linger_seconds)
+    world.wait(LIMITS.linger_silence_seconds)
     assert peer.is_closed
 
 
@@ -357,7 +357,7 @@ def test_large_response_to_a_client_that_closes_is_not_lost(serve: Serve) -> Non
     world.turn()
 
     for _ in range(5):
-        world.wait(10 * LIMITS.linger_seconds)
+        world.wait(LIMITS.stalled_write_seconds / 2)
         peer.take(10_000)
     peer.take()
     world.turn()

@@ -8,7 +8,7 @@ import pytest
 from gateway.core.attributes import Attributes
 from gateway.core.errors import RequestTooLarge
 from gateway.core.http import HttpRequest
-from gateway.core.limits import SWEEP_SECONDS, Limits, Phase
+from gateway.core.limits import BRIEF_LINGER_SECONDS, SWEEP_SECONDS, Limits, Phase
 from gateway.core.pages import Pages
 from gateway.web.front import ABORT_SECONDS, LAST_SECONDS, SLICE_SECONDS
 from tests.web.peer import CANARY, DATE, GET, START, Held, Peer, Serve, World, phase, post
@@ -60,7 +60,7 @@ def test_connection_that_was_not_admitted_takes_no_room_away(serve: Serve) -> No
     for _ in range(3):
         assert world.connect().is_closed
 
-    assert world.front._per_address == {"198.51.100.7": 1}
+    assert world.front.members.per_address == {"198.51.100.7": 1}
     assert len(world.front._connections) == 1
 
 
@@ -280,7 +280,7 @@ def test_drain_answers_bodies_that_are_still_coming(serve: Serve) -> None:
     assert peer.statuses == [200]
     assert phase(peer) is Phase.LINGERING
     world.run(task)
-    assert seconds(world) == LIMITS.linger_seconds
+    assert seconds(world) == BRIEF_LINGER_SECONDS
 
 
 def test_drain_answers_connections_that_were_accepted_just_before(serve: Serve) -> None:

@@ -12,7 +12,7 @@ from gateway.core.floods import (
     CONCURRENT_STREAMS,
 )
 from gateway.core.http import HttpRequest, HttpResponse
-from gateway.core.limits import SWEEP_SECONDS, Limits
+from gateway.core.limits import SWEEP_SECONDS, UPLOAD_BYTES, UPLOAD_SECONDS, Limits
 from tests.web.h2_peer import GET, POST, H2Client, frame, head, statuses
 from tests.web.peer import DATE, Held, Serve, Telling, answer, balancer
 
@@ -165,7 +165,7 @@ def test_refused_body_that_goes_on_is_dropped_and_then_cut(serve: Serve) -> None
     stream = client.ask(head(("content-length", str(2**30)), of=POST), ends=False)
     assert client.status(stream) == 413
 
-    client.send(stream, bytes(LIMITS.linger_bytes), ends=False)
+    client.send(stream, bytes(UPLOAD_BYTES), ends=False)
     assert client.reset(stream) is None
     client.send(stream, b"x", ends=False)
 
@@ -179,7 +179,7 @@ def test_refused_body_that_does_not_end_is_cut(serve: Serve) -> None:
     client = H2Client(world)
     stream = client.ask(head(of=POST, path="/a b"), ends=False)
 
-    world.wait(LIMITS.linger_seconds - SWEEP_SECONDS)
+    world.wait(UPLOAD_SECONDS - SWEEP_SECONDS)
     client.read()
     assert client.reset(stream) is None
     world.wait(2 * SWEEP_SECONDS)

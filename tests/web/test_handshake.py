@@ -132,7 +132,7 @@ def test_connection_is_counted_once_after_its_handshake(serve: Serve) -> None:
         kinds = https.ask(lambda: [type(item) for item in https.front._connections])
 
         assert kinds == [Connection]
-        assert https.ask(lambda: dict(https.front._per_address)) == {"127.0.0.1": 1}
+        assert https.ask(lambda: dict(https.front.members.per_address)) == {"127.0.0.1": 1}
     https.wait_until(lambda: not https.front._connections)
 
 

@@ -97,7 +97,7 @@ def test_plain_http_is_refused_and_lingers(serve: Serve, tmp_path: Path) -> None
     peer.send(GET)
     assert peer.statuses == [400]
     assert peer.is_half_closed
-    world.wait(LIMITS.linger_seconds - SWEEP_SECONDS)
+    world.wait(LIMITS.linger_silence_seconds - SWEEP_SECONDS)
     assert not peer.is_aborted
     world.wait(SWEEP_SECONDS)
     assert peer.is_aborted

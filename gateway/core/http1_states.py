@@ -1,0 +1,45 @@
+"""The life of an HTTP/1 connection as a table: what may follow what (RFC 9112 section 9.3).
+
+One request at a time: a head is read, then its body, then it runs and its response is written.
+Whatever is refused, and every last response, is followed by lingering. A step that the table does
+not have raises and changes nothing.
+"""
+
+from enum import IntEnum, auto
+
+from gateway.core.limits import Phase
+
+
+class Step(IntEnum):
+    """What has happened to a connection."""
+
+    HEAD_BEGUN = auto()
+    LINES_EMPTY = auto()
+    """What came were empty lines, and no head has begun."""
+    HEAD_READ = auto()
+    """A head is complete and a body is to come."""
+    REQUEST_READ = auto()
+    ANSWERED = auto()
+    """The response was written."""
+    TAKEN = auto()
+    """The client has taken the response, as far as the process can see, and may go on."""
+    REFUSED = auto()
+    """A page was written, and the connection ends."""
+    ENDED = auto()
+    """The client has taken the last response."""
+
+
+IDLE, HEAD, BODY, RUNNING, WRITING, LINGERING = Phase
+
+MOVES: dict[tuple[Phase, Step], Phase] = {
+    (IDLE, Step.HEAD_BEGUN): HEAD,
+    (HEAD, Step.LINES_EMPTY): IDLE,
+    (HEAD, Step.HEAD_READ): BODY,
+    (HEAD, Step.REQUEST_READ): RUNNING,
+    (BODY, Step.REQUEST_READ): RUNNING,
+    (RUNNING, Step.ANSWERED): WRITING,
+    (WRITING, Step.TAKEN): IDLE,
+    (WRITING, Step.ENDED): LINGERING,
+    (HEAD, Step.REFUSED): LINGERING,
+    (BODY, Step.REFUSED): LINGERING,
+}
