@@ -82,7 +82,8 @@ class Lingering(asyncio.Protocol):
             self._stall.abort()
 
     def close_if_idle(self) -> None:
-        """Do nothing: the client may still be reading."""
+        """Be brief: the process ends, and the client may still be reading."""
+        self.progress.is_brief = True
 
     def abort(self) -> None:
         """End the connection at once."""

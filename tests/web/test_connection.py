@@ -12,8 +12,6 @@ import pytest
 from gateway.core.http import HttpRequest
 from gateway.core.limits import Phase
 from gateway.core.pages import Pages
-from gateway.web.client_address import address
-from gateway.web.h1_request import path_of
 from tests.web.peer import (
     CANARY,
     CLIENT,
@@ -189,40 +187,6 @@ def test_later_minor_version_is_served_as_1_1_and_kept(serve: Serve) -> None:
 
 
 # Targets
-
-
-@pytest.mark.parametrize(
-    ("target", "path", "query"),
-    [
-        (b"/", b"/", b""),
-        (b"//a//", b"//a//", b""),
-        (b"/a?b?c", b"/a", b"b?c"),
-        (b"/a?", b"/a", b""),
-        (b"/a#b?c", b"/a", b""),
-        (b"/a?b#c", b"/a", b"b"),
-        (b"/a?u=http://b/c", b"/a", b"u=http://b/c"),
-        (b"/%2E./\xc3\xa4", b"/%2E./\xc3\xa4", b""),
-        (b"*", b"/", b""),
-        (b"no/slash", b"/no/slash", b""),
-        (b"no?b", b"/no", b"b"),
-        (b"?b", b"/", b"b"),
-        (b"#b", b"/", b""),
-        (b"", b"/", b""),
-        (b"http://b", b"/", b""),
-        (b"http://b/", b"/", b""),
-        (b"HTTP://b/c?d", b"/c", b"d"),
-        (b"http://b?d", b"/", b"d"),
-        (b"http://b?d/e", b"/", b"d/e"),
-        (b"http://b#c/d", b"/", b""),
-        (b"http://b//c", b"//c", b""),
-        (b"http://u:p@[::1]:80/c", b"/c", b""),
-        (b"http:/b", b"/http:/b", b""),
-    ],
-)
-def test_path_of_an_event_begins_with_a_slash(target: bytes, path: bytes, query: bytes) -> None:
-    found, _, rest = path_of(target).partition(b"?")
-
-    assert (found, rest) == (path, query)
 
 
 @pytest.mark.parametrize(
@@ -468,23 +432,6 @@ def test_request_behind_one_that_closes_is_never_answered(serve: Serve) -> None:
 
 
 # Addresses
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        (("198.51.100.7", 40111), ("198.51.100.7", 40111)),
-        (("2001:db8::1", 40111, 0, 0), ("2001:db8::1", 40111)),
-        (("fe80::1%eth0", 40111, 0, 2), ("fe80::1", 40111)),
-        (("::ffff:198.51.100.7", 40111, 0, 0), ("198.51.100.7", 40111)),
-        (("::ffff:0:1", 40111, 0, 0), ("::ffff:0:1", 40111)),
-        ("", ("127.0.0.1", 0)),
-        ("/run/gateway.sock", ("127.0.0.1", 0)),
-        (None, ("127.0.0.1", 0)),
-    ],
-)
-def test_address_is_one_that_an_event_can_show(name: Any, expected: tuple[str, int]) -> None:
-    assert address(name) == expected
 
 
 def test_request_tells_client_and_server(serve: Serve) -> None:
