@@ -150,6 +150,7 @@ class Front:
         """In a drain: close what has no request under way after a last second, which may reset a
         request that comes then."""
         await self._wait_empty(LAST_SECONDS)
+        self.members.is_ending = True
         for connection in list(self._connections):
             connection.close_if_idle()
 

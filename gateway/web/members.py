@@ -37,6 +37,8 @@ class Members:
         self.connections: set[Member] = set()
         self.lingering: set[Member] = set()
         """Those that linger for the full time."""
+        self.is_ending = False
+        """The process ends: no connection lingers for the full time any more."""
         self.turned_away = TurnedAway()
         self.emptied = asyncio.Event()
         """Set whenever no connection is left."""
@@ -68,7 +70,7 @@ class Members:
     def linger(self, lingering: Member) -> bool:
         """Count a connection among those that linger, or say that there is no room for it."""
         host = lingering.client[0]
-        if self._lingering.is_full() or self._lingering.is_full_for(host):
+        if self.is_ending or self._lingering.is_full() or self._lingering.is_full_for(host):
             return False
         self.lingering.add(lingering)
         self._lingering.enter(host)

@@ -235,7 +235,7 @@ def until_admitted(server: Server) -> int:
 @pytest.mark.parametrize("excess", [-1, 0, 1])
 def test_bytes_dropped_after_a_refusal_are_bounded(serve: Serve, excess: int) -> None:
     limit = 300_000
-    linger = ("--limit", f"linger_bytes={limit}", "--limit", "linger_seconds=1000")
+    linger = ("--limit", f"linger_bytes={limit}", "--limit", "linger_silence_seconds=1000")
     server = serve("echo.handler", *linger)
 
     with Wire(server) as wire:

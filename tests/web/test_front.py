@@ -428,7 +428,7 @@ def test_hasty_drain_refuses_a_head_that_has_no_end_after_the_last_second(serve:
     assert (late.statuses, reading.statuses) == ([200], [503])
     assert reading.replies[0].headers["Connection"] == "close"
     world.run(task)
-    assert seconds(world) <= LAST_SECONDS + LIMITS.linger_seconds
+    assert seconds(world) <= LAST_SECONDS + BRIEF_LINGER_SECONDS
 
 
 def test_abort_in_the_middle_of_a_drain_ends_it(serve: Serve) -> None:

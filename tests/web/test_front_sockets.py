@@ -25,7 +25,7 @@ PATIENCE_SECONDS = 10.0
 NewLoop = Callable[[], asyncio.AbstractEventLoop]
 LOOPS: list[NewLoop] = [asyncio.SelectorEventLoop, uvloop.new_event_loop]
 
-QUICK = replace(Limits(), linger_seconds=1.0, stalled_write_seconds=1.0, drain_seconds=5.0)
+QUICK = replace(Limits(), linger_silence_seconds=1.0, stalled_write_seconds=1.0, drain_seconds=5.0)
 
 
 class Server:

@@ -1,6 +1,7 @@
 """Between a TLS layer and its socket: who is told of a client that takes nothing, and when."""
 
 import asyncio
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
@@ -17,6 +18,23 @@ class Transport(asyncio.Transport):
         self.written = b""
         self.limits: dict[str, int | None] = {}
         self.protocol: Any = None
+        self.is_gone = False
+        self.acts: list[str] = []
+
+    def close(self) -> None:
+        self.acts.append("close")
+
+    def abort(self) -> None:
+        self.acts.append("abort")
+
+    def write_eof(self) -> None:
+        self.acts.append("eof")
+
+    def pause_reading(self) -> None:
+        self.acts.append("pause")
+
+    def resume_reading(self) -> None:
+        self.acts.append("resume")
 
     def get_write_buffer_size(self) -> int:
         return self.waiting
@@ -34,7 +52,7 @@ class Transport(asyncio.Transport):
         self.written += data
 
     def is_closing(self) -> bool:
-        return False
+        return self.is_gone
 
 
 class Layer(asyncio.BufferedProtocol):
@@ -45,6 +63,7 @@ class Layer(asyncio.BufferedProtocol):
         self.taken = b""
         self.told: list[str] = []
         self.more = 0
+        self.above: Any = None
         self._room = bytearray(4)
 
     def get_buffer(self, sizehint: int) -> bytearray:
@@ -52,6 +71,11 @@ class Layer(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         self.taken += self._room[:nbytes]
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """Tell what is above, as a layer does."""
+        self.told.append("lost")
+        self.above.connection_lost(None)
 
     def pause_writing(self) -> None:
         self.told.append("pause")
@@ -94,6 +118,7 @@ class Joined:
         self.raw.protocol = self.layer
         self.application = Application()
         self.transport = TlsTransport(self.tls, self.raw, self.application)
+        self.layer.above = self.tls.protocol
 
 
 def test_connection_pauses_and_goes_on_with_the_socket() -> None:
@@ -157,7 +182,107 @@ def test_writes_go_to_the_layer_and_reads_come_from_the_socket() -> None:
 
     assert joined.tls.written == b"data"
     assert joined.layer.taken == b"record"
-    assert not joined.transport.can_write_eof()
+
+
+class Turns:
+    """An event loop that turns when told to."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+
+    def do(self, *acts: Callable[[], None]) -> None:
+        """Do this, and what was put off until this turn."""
+        for act in acts:
+            self.loop.call_soon(act)
+        self.loop.call_soon(self.loop.stop)
+        self.loop.run_forever()
+
+
+@pytest.fixture
+def turns() -> Iterator[Turns]:
+    made = Turns()
+    yield made
+    made.loop.close()
+
+
+def test_half_close_says_goodbye_and_takes_the_layer_out(turns: Turns) -> None:
+    joined = Joined()
+    assert joined.transport.can_write_eof()
+
+    turns.do(joined.transport.write_eof)
+    assert joined.tls.acts == []  # the layer may be at work
+    turns.do()
+
+    assert joined.tls.acts == ["close"]
+    assert joined.layer.told == ["lost"]
+    assert joined.application.told == []
+    assert joined.raw.acts == ["pause", "eof", "resume"]
+    assert joined.raw.protocol is joined.application
+
+
+def test_what_is_done_after_the_goodbye_is_done_to_the_socket(turns: Turns) -> None:
+    joined = Joined()
+    turns.do(joined.transport.write_eof)
+    turns.do()
+    joined.raw.acts.clear()
+    joined.raw.waiting, joined.tls.waiting = 9, 5
+
+    joined.transport.abort()
+    joined.transport.close()
+    joined.raw.is_gone = True
+
+    assert joined.raw.acts == ["abort", "close"]
+    assert joined.transport.get_write_buffer_size() == 9
+    assert joined.transport.is_closing()
+
+
+def test_goodbye_is_said_once(turns: Turns) -> None:
+    joined = Joined()
+    for _ in range(2):
+        turns.do(joined.transport.write_eof)
+        turns.do()
+
+    assert joined.tls.acts == ["close"]
+
+
+def test_goodbye_waits_until_the_socket_has_taken_what_was_written(turns: Turns) -> None:
+    joined = Joined()
+    joined.raw.waiting = 9
+    joined.raw.protocol.pause_writing()
+    turns.do(joined.transport.write_eof)
+    turns.do()
+    assert joined.tls.acts == []
+
+    joined.raw.waiting = 0
+    turns.do(joined.raw.protocol.resume_writing)
+    turns.do()
+
+    assert joined.application.told == ["pause", "resume"]
+    assert joined.tls.acts == ["close"]
+
+
+def test_goodbye_is_not_said_to_a_client_that_has_gone(turns: Turns) -> None:
+    joined = Joined()
+    turns.do(joined.transport.write_eof)
+    joined.raw.is_gone = True
+    turns.do()
+
+    assert (joined.tls.acts, joined.raw.acts) == ([], [])
+
+
+def test_another_protocol_gets_data_and_pauses() -> None:
+    joined, other = Joined(), Application()
+
+    joined.transport.set_protocol(other)
+    joined.tls.protocol.data_received(b"data")
+    joined.raw.protocol.pause_writing()
+    joined.raw.protocol.resume_writing()
+    joined.tls.protocol.eof_received()
+    joined.tls.protocol.connection_lost(None)
+
+    assert joined.transport.get_protocol() is other
+    assert other.told == [b"data", "pause", "resume", "eof", "lost"]
+    assert joined.application.told == []
 
 
 @pytest.mark.parametrize("data", [b"", b"abc", b"abcd", b"abcdefghi"])
