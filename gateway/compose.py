@@ -1,12 +1,14 @@
 """Settings to running objects: the only file where the concrete classes meet."""
 
 import os
+import sys
 import time
 from asyncio import TaskGroup, sleep  # noqa: TID251 - one turn of the loop, no time passes
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from gateway import environments
 from gateway.balancer.balancer import Balancer, TargetGroup
@@ -18,14 +20,17 @@ from gateway.core.http import HttpRequest
 from gateway.core.interfaces import Invoker, Sink
 from gateway.core.invocation import Invocation, InvocationResult, LogType, request_id
 from gateway.core.listener import Listener, listener_from_url
-from gateway.core.notices import FunctionReloaded
+from gateway.core.notices import FunctionReloaded, OperatorWarning
 from gateway.core.pages import Pages
 from gateway.core.tracing import trace_header
 from gateway.invokers.capture import captured_streams, current_request_id
 from gateway.invokers.code import HandlerCode
 from gateway.invokers.in_process import InProcess, InProcessSettings
 from gateway.invokers.reload import error_lines, on_change, reload_on_change, reloaded
-from gateway.runtime.bootstrap import FunctionSettings, InitError, configure_logging
+from gateway.runtime.child.bootstrap import InitError
+from gateway.runtime.child.lambda_context import FunctionSettings
+from gateway.runtime.child.logs import configure_logging
+from gateway.runtime.interpreter import named, own_runtime, unused_environment
 from gateway.telemetry.fanout import Fanout
 from gateway.telemetry.system import HexDraws, SystemClock
 from gateway.web.asgi import AsgiFront
@@ -114,6 +119,46 @@ def function_process(function: Function) -> Iterator[None]:
         yield
 
 
+def code_of(function: Function, sink: Sink | None) -> HandlerCode:
+    """Return the code of a function that shares this process, and tell the sink what it shares;
+    raises InvalidSetting for another interpreter, which only an environment can have."""
+    check_shared(function)
+    code = HandlerCode(function.handler, function.code, function.layers)
+    if sink is not None:
+        for note in sharing(code, unused_environment(function.code)):
+            sink.emit(OperatorWarning(note))
+    return code
+
+
+def sharing(code: HandlerCode, unused: Path | None) -> Iterator[str]:
+    """Yield what an in-process handler finds that it may not expect."""
+    if shared := ", ".join(code.shared_modules()):
+        yield (
+            f"in-process: the gateway has loaded {shared}, so the function's own copy is not used; "
+            "serve without --in-process to have it used"
+        )
+    if unused:
+        yield (
+            f"in-process: the handler runs under {sys.executable}, not in {unused}; install the "
+            "gateway there, or serve without --in-process"
+        )
+
+
+def check_shared(function: Function) -> None:
+    """Raise InvalidSetting for options that a function in this process cannot have."""
+    is_other = function.python and named(function.python) != sys.executable
+    options = {
+        "--python": is_other,
+        f"--runtime {function.runtime}": function.runtime not in {"", own_runtime()},
+        "--strict-packages": function.strict_packages,
+    }
+    for option in (name for name, value in options.items() if value):
+        raise InvalidSetting(
+            f"{option} is for execution environments: an in-process handler runs under "
+            f"{sys.executable}; leave out --in-process"
+        )
+
+
 def in_process(serving: Serving, code: HandlerCode) -> InProcess:
     """Return the invoker that runs the handler in this process."""
     settings = InProcessSettings(
@@ -134,7 +179,7 @@ async def running_function(
     serving: Serving, sink: Sink | None, on_hangup: list[Reload] | None = None
 ) -> AsyncIterator[InProcess]:
     """Load the function, start its workers and, if asked, the watch over its files."""
-    code = HandlerCode(serving.function.handler, serving.function.code)
+    code = code_of(serving.function, sink)
     async with in_process(serving, code) as invoker:
         if on_hangup is not None:
             on_hangup.append(reported(partial(swap, code, invoker), code.handler, sink))
@@ -236,7 +281,7 @@ async def invoke_once(
         async with environments.running(serving, sink, CLOCK, HexDraws()) as running:
             return await running.pool.invoke(invocation)
     with function_process(function):
-        invoker = in_process(serving, HandlerCode(function.handler, function.code))
+        invoker = in_process(serving, code_of(function, sink))
         check_callable(invoker)
         async with invoker:
             return await invoker.invoke(invocation)

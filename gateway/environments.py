@@ -2,9 +2,7 @@
 
 import asyncio
 import os
-import shutil
-import subprocess
-import sys
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -16,24 +14,26 @@ from gateway.config.variables import environment_variables
 from gateway.core.errors import InvalidSetting
 from gateway.core.interfaces import Clock, Sink
 from gateway.core.log_names import group_name, stream_name
-from gateway.core.notices import LogStream
+from gateway.core.notices import LogStream, OperatorWarning
 from gateway.invokers.code import readable
-from gateway.runtime import bootstrap_loop
+from gateway.runtime import child
 from gateway.runtime.blueprint import TASK_ROOT, Blueprint
+from gateway.runtime.child.packages import SHIPPED, STRICT
+from gateway.runtime.child.search import LAYERS, loaded_on_lambda
 from gateway.runtime.confinement import Abilities, find_abilities
 from gateway.runtime.environment import Environment
 from gateway.runtime.fork_client import ForkServer, can_fork
-from gateway.runtime.launch import Launcher, LaunchFailed, Plan
+from gateway.runtime.interpreter import Interpreter, check_version, chosen, own
+from gateway.runtime.launch import Launcher, Plan
 from gateway.runtime.leftovers import sweep
 from gateway.runtime.pool import InitFailed, Pool, PoolSettings
-from gateway.runtime.process import ProcessLauncher, interpreter_directories
+from gateway.runtime.process import ProcessLauncher
 from gateway.runtime.visible import HiddenPathHints, bound, needed
 from gateway.telemetry.fanout import Fanout
 
-LOOP = Path(bootstrap_loop.__file__)
-PACKAGE = LOOP.parent.parent
-OWN_RUNTIME = f"python{sys.version_info.major}.{sys.version_info.minor}"
-VERSION_OF = "import sys; print('python%d.%d' % sys.version_info[:2])"
+MAIN = Path(child.__file__).with_name("__main__.py")
+PACKAGE = MAIN.parents[2]
+NO_MODULE = re.compile(r"No module named '(\w+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,29 +45,37 @@ class Runtime:
     execution_env: str
     """AWS_EXECUTION_ENV, empty for `provided`."""
     keep: tuple[str, ...] = ()
-    """Directories that the interpreter needs."""
+    """Directories that have to stay visible."""
+    interpreter: Interpreter | None = None
+    """None where no Python of this machine runs the handler."""
 
 
 def runtime_of(function: Function) -> Runtime:
     """Return what runs a function; blocks, and raises InvalidSetting for what is not here."""
     if function.runtime.startswith("provided"):
+        refuse_python_options(function)
         return Runtime(bootstrap_executable(function), "")
-    python = interpreter(function)
-    name = OWN_RUNTIME if python == sys.executable else version_of(python)
+    interpreter = chosen(function.python, function.runtime, function.code)
+    python, executed = interpreter.path, (interpreter.path, str(MAIN))
     if function.runtime_client == "awslambdaric":
         command: tuple[str, ...] = (python, "-m", "awslambdaric", function.handler)
-    elif is_forked(function, python):
-        command = ()
     else:
-        command = (python, str(LOOP))
+        check_version(interpreter)
+        command = () if is_forked(function, python) else executed
     wrapper = function.environment.get("AWS_LAMBDA_EXEC_WRAPPER")
     if wrapper:
-        command = (wrapper, *(command or (python, str(LOOP))))
-    try:
-        keep = (*interpreter_directories(python), str(PACKAGE.parent))
-    except LaunchFailed as error:
-        raise InvalidSetting(f"--python {error}") from error
-    return Runtime(command, f"AWS_Lambda_{name}", keep)
+        command = (wrapper, *(command or executed))
+    keep = (*interpreter.keep, str(PACKAGE.parent))
+    return Runtime(command, f"AWS_Lambda_{interpreter.runtime}", keep, interpreter)
+
+
+def refuse_python_options(function: Function) -> None:
+    """Raise InvalidSetting for options that mean nothing where no Python is chosen."""
+    given = {"--python": function.python, "--strict-packages": function.strict_packages}
+    for option in (name for name, value in given.items() if value):
+        raise InvalidSetting(
+            f"{option} is for Python runtimes; --runtime {function.runtime} executes a bootstrap"
+        )
 
 
 def is_forked(function: Function, python: str) -> bool:
@@ -87,34 +95,29 @@ def bootstrap_executable(function: Function) -> tuple[str, ...]:
     return (f"{TASK_ROOT}/bootstrap",)
 
 
-def interpreter(function: Function) -> str:
-    """Return the path of the Python interpreter; raises InvalidSetting when there is none."""
-    if function.python:
-        found = shutil.which(function.python)
-        if found is None:
-            raise InvalidSetting(f"--python {function.python}: there is no such interpreter")
-        return str(Path(found).absolute())
-    if function.runtime in {"", OWN_RUNTIME}:
-        return sys.executable
-    found = shutil.which(function.runtime) if function.runtime.startswith("python3.") else None
-    if found is None:
-        raise InvalidSetting(
-            f"--runtime {function.runtime}: no {function.runtime} on the PATH; name an interpreter "
-            "with --python, or put an executable called bootstrap into the code and use "
-            "--runtime provided.al2023"
+def explained(failure: str, function: Function, interpreter: Interpreter | None) -> str:
+    """Return why an init failed, with what helps against modules that are missing or hidden."""
+    if interpreter is None or "--strict-packages" in failure:
+        return failure
+    if missing := NO_MODULE.search(failure):
+        return f"{failure} ({searched(missing[1], function, interpreter)})"
+    top = function.handler.replace("/", ".").partition(".")[0]
+    if "missing on module" in failure and top in loaded_on_lambda(interpreter.version[:2]):
+        return (
+            f"{failure} ({top} is a module of Python's that Lambda's runtime has loaded before: "
+            f"rename {top}.py)"
         )
-    return found
+    return failure
 
 
-def version_of(python: str) -> str:
-    """Return the runtime's name of an interpreter; raises InvalidSetting when it does not run."""
-    try:
-        done = subprocess.run(  # noqa: S603 - the operator named it
-            [python, "-c", VERSION_OF], capture_output=True, check=True, text=True
-        )
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise InvalidSetting(f"--python {python}: {error}") from error
-    return done.stdout.strip()
+def searched(name: str, function: Function, interpreter: Interpreter) -> str:
+    """Say where a module was looked for, and how it is found."""
+    installed = (path for path in interpreter.search_path if path.endswith("-packages"))
+    layers = (str(layer / "python") for layer in function.layers)
+    places = ", ".join((str(function.code.resolve()), *layers, *installed))
+    shipped = name in SHIPPED.get(interpreter.version[:2], ())
+    advice = f"AWS's runtime has {name}, install it here" if shipped else "see --python and --code"
+    return f"{interpreter}; searched {places}; {advice}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,8 @@ class Running:
     pool: Pool
     make: Callable[[Callable[[Environment], None]], Environment]
     isolation: str
-    """What is isolated on this machine, in a line."""
+    """What is isolated on this machine, in a line, and in another which Python that is not the
+    gateway's runs the function."""
 
     async def replace(self) -> str:
         """Move to new environments; returns what went wrong with the new code, or nothing."""
@@ -146,8 +150,8 @@ async def running(
     function = serving.function
     await asyncio.to_thread(readable, function.code)
     runtime = await asyncio.to_thread(runtime_of, function)
-    keep = await asyncio.to_thread(interpreter_directories)
-    abilities = await asyncio.to_thread(find_abilities, keep)
+    gateways = await asyncio.to_thread(own)
+    abilities = await asyncio.to_thread(find_abilities, gateways.keep)
     await asyncio.to_thread(sweep, abilities)
     async with AsyncExitStack() as stack:
         launcher: Launcher = ProcessLauncher()
@@ -156,7 +160,12 @@ async def running(
         blueprint = blueprint_of(function, runtime, abilities, launcher, sink, clock, draw)
         make = partial(Environment, blueprint)
         pool = Pool(make, pool_settings(serving), clock=clock, sink=sink or Fanout([]))
-        found = Running(await stack.enter_async_context(pool), make, str(abilities))
+        said = [str(abilities)]
+        if runtime.interpreter is not None and runtime.interpreter.source:
+            said.append(str(runtime.interpreter))
+        if runtime.interpreter is not None and runtime.interpreter.note and sink is not None:
+            sink.emit(OperatorWarning(runtime.interpreter.note))
+        found = Running(await stack.enter_async_context(pool), make, "\n".join(said))
         failure = await found.replace()
         if failure and not serving.is_reloading:
             raise InvalidSetting(failure)
@@ -185,7 +194,13 @@ def blueprint_of(  # noqa: PLR0913, PLR0917 - what compose brings together
     """Return what all environments of a function share."""
     name = function.completed_name()
     arn = function.reference().arn
+    is_awss = function.runtime_client == "awslambdaric"
+    if is_awss and function.strict_packages:
+        raise InvalidSetting("--strict-packages needs the gateway's own --runtime-client")
     variables = environment_variables(function, os.environ, execution_env=runtime.execution_env)
+    if function.strict_packages:
+        variables[STRICT] = "1"
+    layers_variable = "PYTHONPATH" if is_awss else LAYERS
     config = function.logging
     group = group_name(name, config.log_group)
     is_custom = bool(config.log_group)
@@ -215,5 +230,7 @@ def blueprint_of(  # noqa: PLR0913, PLR0917 - what compose brings together
         function.timeout_seconds,
         memory_mb=function.memory_mb,
         ephemeral_storage_mb=function.ephemeral_storage_mb,
+        layers_variable=layers_variable if runtime.interpreter else "",
+        explain=partial(explained, function=function, interpreter=runtime.interpreter),
         logging=config,
     )

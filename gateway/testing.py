@@ -34,7 +34,7 @@ from gateway.core.invocation import Invocation, InvocationResult
 from gateway.core.listener import Listener, listener_from_url
 from gateway.core.notices import Notice
 from gateway.invokers.in_process import InProcess, InProcessSettings
-from gateway.runtime.bootstrap import FunctionSettings
+from gateway.runtime.child.lambda_context import FunctionSettings
 from gateway.telemetry.system import SystemClock
 
 Handler = Callable[[Any, Any], Any]

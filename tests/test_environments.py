@@ -1,8 +1,8 @@
 """Settings into running environments: which runtime, which refusals, new code beside the old."""
 
 import json
-import shutil
 import sys
+import venv
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,16 +16,14 @@ from gateway.config.settings import Function, Serving
 from gateway.core.errors import InvalidSetting
 from gateway.core.invocation import Invocation, request_id
 from gateway.environments import (
-    OWN_RUNTIME,
     Running,
     bootstrap_executable,
-    interpreter,
+    explained,
     is_forked,
     pool_settings,
     runtime_of,
-    version_of,
 )
-from gateway.runtime import bootstrap_loop
+from gateway.runtime.interpreter import Interpreter, own_runtime
 from gateway.telemetry.system import HexDraws, SystemClock
 from gateway.testing import FakeSink
 from tests.runtime.environments import descriptor_count
@@ -35,7 +33,7 @@ import os
 def handler(event, context):
     return ["version 1", event, os.environ.get("STAGE"), context.memory_limit_in_mb]
 """
-LOOP = bootstrap_loop.__file__
+LOOP = str(environments.MAIN)
 
 
 @pytest.fixture
@@ -52,7 +50,7 @@ def shop(tmp_path: Path) -> Function:
 def test_own_interpreter_is_forked(shop: Function) -> None:
     found = runtime_of(shop)
 
-    assert (found.command, found.execution_env) == ((), f"AWS_Lambda_{OWN_RUNTIME}")
+    assert (found.command, found.execution_env) == ((), f"AWS_Lambda_{own_runtime()}")
     assert str(Path(environments.__file__).parents[1]) in found.keep
 
 
@@ -95,7 +93,7 @@ def test_other_interpreter_is_executed_under_its_own_name(shop: Function, tmp_pa
     found = runtime_of(replace(shop, python=str(python)))
 
     assert found.command == (str(python), LOOP)
-    assert found.execution_env == f"AWS_Lambda_{OWN_RUNTIME}"
+    assert found.execution_env == f"AWS_Lambda_{own_runtime()}"
 
 
 def test_provided_runtime_is_the_bootstrap_of_the_code(shop: Function) -> None:
@@ -119,28 +117,59 @@ def test_bootstrap_of_the_last_layer_counts_where_the_code_has_none(
     assert bootstrap_executable(layered) == ("/var/task/bootstrap",)
 
 
-@pytest.mark.parametrize(
-    ("settings", "line"),
-    [
-        ({"python": "/nowhere"}, "--python /nowhere: there is no such interpreter"),
-        ({"runtime": "python3.99"}, "--runtime python3.99: no python3.99 on the PATH; name"),
-        ({"runtime": "nodejs22.x"}, "--runtime nodejs22.x: no nodejs22.x on the PATH; name"),
-    ],
-)
-def test_interpreter_that_is_not_here_is_refused(
-    shop: Function, settings: dict[str, str], line: str
+@pytest.mark.parametrize("settings", [{"python": "python3"}, {"strict_packages": True}])
+def test_options_of_python_are_refused_for_an_executable(
+    shop: Function, settings: dict[str, Any]
 ) -> None:
+    with pytest.raises(InvalidSetting, match="is for Python runtimes; --runtime provided"):
+        runtime_of(replace(shop, runtime="provided.al2023", **settings))
+
+
+def test_a_python_that_is_too_old_is_refused_but_for_awss_client(
+    shop: Function, tmp_path: Path
+) -> None:
+    old = tmp_path / "old"
+    facts = json.dumps([[3, 8, 18], str(old), ["/lib"], ["/usr"]])
+    old.write_text(f"#!/bin/sh\necho '{facts}'\n")
+    old.chmod(0o755)
+    shop = replace(shop, python=str(old))
+
     with pytest.raises(InvalidSetting) as caught:
-        interpreter(replace(shop, **settings))
+        runtime_of(shop)
 
-    assert str(caught.value).startswith(line)
+    assert str(caught.value).startswith(f"python 3.8.18: {old} (--python) is too old: ")
+    assert runtime_of(replace(shop, runtime_client="awslambdaric")).execution_env.endswith("3.8")
 
 
-def test_program_that_is_no_interpreter_is_refused() -> None:
-    false = shutil.which("false")
-    assert false
-    with pytest.raises(InvalidSetting, match=r"^--python .*false: "):
-        version_of(false)
+# --- what helps when an init fails ---
+
+PYTHON = Interpreter("/v/bin/python", (3, 12, 1), ("/l", "/v/site-packages"), (), "--python /v")
+
+
+def test_a_missing_module_says_who_looked_where(shop: Function, tmp_path: Path) -> None:
+    layered = replace(shop, layers=(tmp_path,))
+    failure = "Runtime.ImportModuleError: Unable to import module 'app': No module named 'x'"
+
+    assert explained(failure, layered, PYTHON) == (
+        f"{failure} (python 3.12.1: /v/bin/python (--python /v); searched {shop.code.resolve()}, "
+        f"{tmp_path}/python, /v/site-packages; see --python and --code)"
+    )
+    assert explained(failure.replace("'x'", "'boto3.s3'"), shop, PYTHON).endswith(
+        "AWS's runtime has boto3, install it here)"
+    )
+    assert explained(failure, shop, None) == failure
+
+
+def test_a_hidden_module_says_by_what(shop: Function) -> None:
+    failure = "Runtime.HandlerNotFound: Handler 'handler' missing on module 'queue'"
+
+    said = explained(failure, replace(shop, handler="queue.handler"), PYTHON)
+
+    assert said == (
+        f"{failure} (queue is a module of Python's that Lambda's runtime has loaded before: rename "
+        "queue.py)"
+    )
+    assert explained(failure, shop, PYTHON) == failure
 
 
 # --- settings ---
@@ -185,6 +214,7 @@ async def test_function_runs_with_its_settings(shop: Function) -> None:
     assert reply[:3] == ["version 1", {"a": 1}, "test"]
     assert int(reply[3]) == 256
     assert found.isolation.startswith("isolation: ")
+    assert "python" not in found.isolation
 
 
 @pytest.mark.slow
@@ -213,6 +243,36 @@ async def test_code_that_cannot_be_loaded_is_refused(
             raise AssertionError("it runs")
 
     assert str(caught.value) == line
+
+
+@pytest.mark.slow
+async def test_another_python_is_said_at_the_start_and_runs_the_function(
+    shop: Function, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    venv.create(tmp_path / "active", with_pip=False)
+    monkeypatch.setenv("VIRTUAL_ENV", str(tmp_path / "active"))
+    (shop.code / "app.py").write_text("import sys\ndef handler(*_):\n    return sys.prefix\n")
+    async with running(shop) as found:
+        prefix = await ask(found, shop)
+
+    version = ".".join(map(str, sys.version_info[:3]))
+    python = f"{tmp_path}/active/bin/python (VIRTUAL_ENV {tmp_path}/active)"
+    assert found.isolation.splitlines()[1:] == [f"python {version}: {python}"]
+    assert prefix == str(tmp_path / "active")
+
+
+@pytest.mark.slow
+async def test_a_missing_module_is_refused_with_the_places_that_were_searched(
+    shop: Function,
+) -> None:
+    (shop.code / "app.py").write_text("import no_such_module\n")
+    with pytest.raises(InvalidSetting) as caught:
+        async with running(shop):
+            raise AssertionError("it runs")
+
+    installed = next(path for path in sys.path if path.endswith("site-packages"))
+    assert "No module named 'no_such_module' (python 3." in str(caught.value)
+    assert f"{sys.executable}; searched {shop.code}, {installed}; see --py" in str(caught.value)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import functools
 import math
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from gateway.core.logging_config import (
 
 Command = Callable[..., Any]
 
+HANDLER = re.compile(r"\S{1,128}")
 MULTI_VALUE = "lambda.multi_value_headers.enabled=true"
 
 
@@ -42,17 +44,29 @@ class Seconds(click.FloatRange):
         return seconds
 
 
-def handler_name(_context: click.Context, _param: click.Parameter, value: str) -> str:
-    """Return a handler in AWS's notation, where dots and slashes may stand in the module part."""
+def handler_name(value: str, runtime: str) -> str:
+    """Return a handler in AWS's notation, where dots and slashes may stand in the module part.
+
+    An executable of an OS-only runtime may read it as it likes; AWS allows whatever has no blank.
+    """
+    if runtime.startswith("provided"):
+        if not HANDLER.fullmatch(value):
+            raise bad_handler(f"{value!r} is not 1 to 128 characters without a blank")
+        return value
     module, _, function = value.rpartition(".")
     if not module.strip("./") or not function or function == "py":
         example = f"{module or 'app'}.handler" if function == "py" else "app.handler"
-        raise click.BadParameter(f"{value!r} is not module.function, such as {example}")
+        raise bad_handler(f"{value!r} is not module.function, such as {example}")
     return value
 
 
+def bad_handler(text: str) -> click.BadParameter:
+    """Return the refusal of a handler."""
+    return click.BadParameter(text, click.get_current_context(), param_hint="'HANDLER'")
+
+
 FUNCTION_OPTIONS = (
-    click.argument("handler", callback=handler_name),
+    click.argument("handler"),
     click.option(
         "--code",
         default=".",
@@ -104,9 +118,21 @@ FUNCTION_OPTIONS = (
         default="",
         metavar="NAME",
         help="python3.x, found on the PATH, or provided.al2023, which runs the executable "
-        "called bootstrap.  [default: this Python]",
+        "called bootstrap.  [default: that of --python]",
     ),
-    click.option("--python", default="", metavar="PATH", help="Interpreter for the handler."),
+    click.option(
+        "--python",
+        default="",
+        metavar="PATH",
+        help="Interpreter for the handler, or the directory of its virtual environment.  [default: "
+        "$VIRTUAL_ENV, .venv in the code or this Python]",
+    ),
+    click.option(
+        "--strict-packages",
+        is_flag=True,
+        help="Refuse imports of packages that are neither in the code nor in a layer nor part of "
+        "AWS's runtime.",
+    ),
     click.option(
         "--runtime-client",
         default="bootstrap",
@@ -211,8 +237,9 @@ def with_options(command: Command, options: Sequence[Callable[[Command], Command
 
 def function_of(options: dict[str, Any]) -> Function:
     """Take the function's options out of all options; no handler is an empty one."""
+    handler = options.pop("handler")
     return Function(
-        handler=options.pop("handler") or "",
+        handler="" if handler is None else handler_name(handler, options["runtime"]),
         code=options.pop("code"),
         name=options.pop("function_name"),
         region=options.pop("region"),
@@ -227,6 +254,7 @@ def function_of(options: dict[str, Any]) -> Function:
         runtime=options.pop("runtime"),
         python=options.pop("python"),
         runtime_client=options.pop("runtime_client"),
+        strict_packages=options.pop("strict_packages"),
         logging=logging_config(
             options.pop("function_log_format"),
             options.pop("application_log_level"),

@@ -17,7 +17,6 @@ from gateway.cli.options import (
     Command,
     Seconds,
     function_of,
-    handler_name,
     with_options,
 )
 from gateway.config.remote import (
@@ -51,7 +50,7 @@ LOCAL = (
     *("code", "memory_size", "ephemeral_storage", "layer", "runtime", "python", "runtime_client"),
     *("function_log_format", "application_log_level", "system_log_level", "log_group"),
     *("env", "env_file", "min_environments", "idle_environment_seconds", "is_in_process"),
-    *("threads", "function_logs", "reload"),
+    *("strict_packages", "threads", "function_logs", "reload"),
 )
 """Parameters that only a function has that runs here."""
 
@@ -62,15 +61,10 @@ ELSEWHERE = ("allow_host", "connect_timeout")
 """Parameters that only a function has that runs elsewhere."""
 
 
-def maybe_handler(context: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Return a handler in AWS's notation, or None."""
-    return None if value is None else handler_name(context, param, value)
-
-
 _, *HANDLER_OPTIONS = FUNCTION_OPTIONS
 
 CHOICE = (
-    click.argument("handler", required=False, metavar="HANDLER", callback=maybe_handler),
+    click.argument("handler", required=False, metavar="HANDLER"),
     click.option(
         "--rie",
         multiple=True,
@@ -184,8 +178,12 @@ def served_function_options(command: Command) -> Command:
 def check_choice(context: click.Context, options: dict[str, Any]) -> str:
     """Return what was chosen to be served; raises UsageError unless it is one thing, and nothing
     that makes no sense with it was given."""
-    by_name = {"HANDLER": "handler", "--rie": "rie", "--function": "remote_function"}
-    choices = [shown for shown, name in by_name.items() if options[name]]
+    is_chosen = {
+        "HANDLER": options["handler"] is not None,
+        "--rie": bool(options["rie"]),
+        "--function": bool(options["remote_function"]),
+    }
+    choices = [shown for shown, chosen in is_chosen.items() if chosen]
     if not choices:
         raise click.UsageError(NEEDED, context)
     if len(choices) > 1:

@@ -64,6 +64,8 @@ class Function:
     python: str = ""
     """Path of another interpreter."""
     runtime_client: Literal["bootstrap", "awslambdaric"] = "bootstrap"
+    strict_packages: bool = False
+    """Refuse to import what is neither in code nor layers nor shipped by AWS's runtime."""
     layers: tuple[Path, ...] = ()
     """Directories; later ones win."""
     binds: tuple[Path, ...] = ()

@@ -5,29 +5,33 @@ invocation and then answers with the error of the init phase (lambda.md 1.10).
 """
 
 import importlib
+import os
 import sys
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from gateway.core.errors import InvalidSetting
-from gateway.runtime.bootstrap import InitError, load_handler
+from gateway.runtime.child.bootstrap import InitError, load_handler
 
 Handler = Callable[[Any, Any], Any]
 OWN_PACKAGE = __name__.partition(".")[0]
+INSTALLED = f"{os.sep}site-packages{os.sep}"
 STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib")).resolve()
 
 
 class HandlerCode:
     """One handler string in one code directory, which stands first on `sys.path` as /var/task
-    does."""
+    does, with the layers behind it."""
 
-    def __init__(self, handler: str, directory: Path) -> None:
+    def __init__(self, handler: str, directory: Path, layers: Iterable[Path] = ()) -> None:
         self.handler = handler
         self.directory = readable(directory)
+        self._path = [str(self.directory), *layer_path(layers)]
         self._refuse_own_name()
+        self._refuse_hidden_name()
 
     def _refuse_own_name(self) -> None:
         module = self.handler.rpartition(".")[0].replace("/", ".")
@@ -37,11 +41,32 @@ class HandlerCode:
                 "rename your file, for example to app.py, and serve app.handler"
             )
 
+    def _refuse_hidden_name(self) -> None:
+        """Raise InvalidSetting for a file that an import would not find: what is loaded wins."""
+        name = self.handler.replace("/", ".").partition(".")[0]
+        if name in self.shared_modules():
+            raise InvalidSetting(
+                f"in this process {name!r} is a module that the gateway has loaded, and not the "
+                f"one in {self.directory}; rename it, or serve it without --in-process"
+            )
+
+    def shared_modules(self) -> list[str]:
+        """Return the modules that the function has a file of but gets from the gateway."""
+        names = {name for directory in self._path for name in modules_in(Path(directory))}
+        return sorted(name for name in names & set(sys.modules) if self._is_gateways(name))
+
+    def _is_gateways(self, name: str) -> bool:
+        if name in sys.stdlib_module_names:
+            return not self._is_ours(name, sys.modules[name])
+        file = getattr(sys.modules[name], "__dict__", {}).get("__file__")
+        return (
+            isinstance(file, str) and INSTALLED in file and not file.startswith(tuple(self._path))
+        )
+
     def load(self) -> Handler | InitError:
         """Import the module and return its handler, or why there is none."""
-        path = str(self.directory)
         # In one assignment: a handler may be importing on another thread.
-        sys.path[:] = [path, *(other for other in sys.path if other != path)]
+        sys.path[:] = [*self._path, *(other for other in sys.path if other not in self._path)]
         try:
             return load_handler(self.handler)
         except InitError as error:
@@ -72,6 +97,23 @@ class HandlerCode:
         if not place.is_relative_to(self.directory) or place.is_relative_to(STANDARD_LIBRARY):
             return False
         return "site-packages" not in place.relative_to(self.directory).parts
+
+
+def layer_path(layers: Iterable[Path]) -> list[str]:
+    """Return where Python finds modules in layers, later ones first (lambda.md 8)."""
+    roots = [layer.resolve() / "python" for layer in layers][::-1]
+    name = f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
+    return [*(str(root / name) for root in roots), *map(str, roots)]
+
+
+def modules_in(directory: Path) -> Iterator[str]:
+    """Yield the names of modules and packages in a directory; none when it cannot be read."""
+    with suppress(OSError):
+        for entry in os.scandir(directory):
+            name, dot, suffix = entry.name.partition(".")
+            is_package = not dot and Path(entry.path, "__init__.py").exists()
+            if is_package or suffix == "py" or suffix.endswith("so"):
+                yield name
 
 
 def readable(directory: Path) -> Path:

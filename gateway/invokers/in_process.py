@@ -24,13 +24,8 @@ from gateway.core.interfaces import Clock
 from gateway.core.invocation import Invocation, InvocationResult
 from gateway.invokers.capture import CURRENT, Output
 from gateway.invokers.code import Handler
-from gateway.runtime.bootstrap import (
-    FunctionSettings,
-    InitError,
-    LambdaContext,
-    error_payload,
-    invoke,
-)
+from gateway.runtime.child.bootstrap import InitError, error_payload, invoke
+from gateway.runtime.child.lambda_context import FunctionSettings, LambdaContext
 
 ABANDONED_LIMIT = 32
 """Threads that may be stuck in a handler before further requests are refused."""

@@ -18,7 +18,7 @@ from gateway.core.interfaces import Sink
 from gateway.core.notices import FunctionReloaded, OperatorWarning
 from gateway.invokers.code import Handler, HandlerCode
 from gateway.invokers.in_process import InProcess
-from gateway.runtime.bootstrap import InitError
+from gateway.runtime.child.bootstrap import InitError
 
 WATCHED = PythonFilter(extra_extensions=(".json", ".yaml", ".yml", ".toml", ".html", ".txt"))
 

@@ -24,6 +24,7 @@ from gateway.runtime.api_routes import (
     answer_of,
     error_message,
     foreign_head,
+    imported_names,
     refusal,
     said_at_once,
     taken,
@@ -283,6 +284,8 @@ class ApiConnection(asyncio.Protocol):
     def _begin(self, answer: Answer | None) -> None:
         parser = self._parser
         if answer is None:
+            if names := imported_names(parser.target):
+                self._platform.imported(names)
             self._say(said_at_once(parser.target, parser.method))
         elif parser.method != b"POST":
             self._say(NOT_ALLOWED)

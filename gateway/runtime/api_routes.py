@@ -20,6 +20,10 @@ VERSION = b"/2018-06-01/"
 NEXT = VERSION + b"runtime/invocation/next"
 INVOCATION = re.compile(VERSION + rb"runtime/invocation/([^/]+)/(response|error)")
 INIT_ERROR = VERSION + b"runtime/init/error"
+IMPORTED = VERSION + b"runtime/packages?"
+"""Ours: AWS's engine has no such path. Behind it are names, separated by commas."""
+
+NAMES_BYTES = 16 * 1024
 PING = VERSION + b"ping"
 SUBSCRIPTIONS = {b"/2020-08-15/logs": "Logs", b"/2022-07-01/telemetry": "Telemetry"}
 
@@ -119,6 +123,10 @@ class Platform(Protocol):
         """Take note that a response ended in the middle."""
         ...
 
+    def imported(self, names: list[str], /) -> None:
+        """Take note of packages of this machine that AWS's runtime does not have."""
+        ...
+
 
 def foreign_head(headers: Headers, authority: bytes) -> str:
     """Say why a head is not that of a runtime; empty for a runtime's.
@@ -150,11 +158,21 @@ def unescaped(request_id: bytes) -> str:
     return unquote_to_bytes(request_id).decode("latin-1")
 
 
+def imported_names(target: bytes) -> list[str]:
+    """Return the names of modules that our own bootstrap posts, and nothing else that is there."""
+    if not target.startswith(IMPORTED):
+        return []
+    names = target[len(IMPORTED) : NAMES_BYTES].decode("latin-1").split(",")
+    return [name for name in names if name.isascii() and name.isidentifier()]
+
+
 def said_at_once(target: bytes, method: bytes) -> bytes:
     """Return the answer to a request that is neither a poll nor an answer."""
     path = target.partition(b"?")[0]
     if path == PING:
         return PONG if method == b"GET" else NOT_ALLOWED
+    if target.startswith(IMPORTED):
+        return ACCEPTED if method == b"POST" else NOT_ALLOWED
     name = SUBSCRIPTIONS.get(path)
     if name is None:
         return NOT_FOUND

@@ -48,6 +48,13 @@ class Blueprint:
     memory_mb: int = 128
     ephemeral_storage_mb: int = 512
     version: str = "$LATEST"
+    layers_variable: str = ""
+    """The variable that names the directories of modules in layers; empty where Python does not
+    run the function."""
+    explain: Callable[[str], str] = str
+    """Adds to the reason of a failed init what helps."""
+    told_packages: set[str] = field(default_factory=set)
+    """Packages that the operator has been told of."""
     logging: LoggingConfig = TEXT
     """The format of log tails; sinks have their own."""
     watch: Watch = field(default_factory=Watch)
@@ -67,7 +74,6 @@ class Blueprint:
         """Return how a process of an environment starts (lambda.md 1.7, 1.8)."""
         has_room = self.abilities.can_unshare
         root = TASK_ROOT if has_room else str(self.code)
-        layers = ("/opt",) if has_room and self.layers else tuple(map(str, self.layers[::-1]))
         variables = {
             **self.variables,
             "AWS_LAMBDA_RUNTIME_API": address,
@@ -77,8 +83,9 @@ class Blueprint:
             "PWD": root,
             "_LAMBDA_TELEMETRY_LOG_FD": str(log),
         }
-        if layers:
-            variables["PYTHONPATH"] = ":".join(f"{layer}/python" for layer in layers)
+        if self.layers_variable and self.layers_variable not in variables:
+            roots = ["/opt"] if has_room else list(map(str, self.layers[::-1]))
+            variables[self.layers_variable] = ":".join(self._search_path(roots))
         if not has_room:
             variables["TMPDIR"] = holding.tmp
         limits_memory = self.abilities.limits_memory
@@ -92,6 +99,12 @@ class Blueprint:
             data_bytes + DATA_SPARE_BYTES if data_bytes else 0,
             call_filter=self.abilities.call_filter,
         )
+
+    def _search_path(self, roots: list[str]) -> list[str]:
+        """Return where Python finds modules in layers (lambda.md 8)."""
+        python = self.variables.get("AWS_EXECUTION_ENV", "").removeprefix("AWS_Lambda_")
+        versioned = [f"{root}/python/lib/{python}/site-packages" for root in roots]
+        return [*versioned, *(f"{root}/python" for root in roots)]
 
     def _room(self) -> Room:
         layers = tuple(map(str, self.layers))

@@ -24,6 +24,8 @@ from gateway.core.notices import (
     InitStarted,
     InvocationReported,
     LogEntry,
+    Notice,
+    OperatorWarning,
 )
 from gateway.core.report import billed_ms, log_tail
 from gateway.runtime.api import RuntimeApiServer
@@ -37,6 +39,9 @@ from gateway.runtime.pool import InitFailed
 from gateway.runtime.process import Members, open_namespaces
 
 SMALLEST_WAIT_SECONDS = 0.0005
+PACKAGES = 200
+"""Of how many packages a function's operator is told in all: a function may make names up."""
+
 
 STREAMING = ("", "streaming")
 """What a runtime may say of its response mode."""
@@ -186,6 +191,15 @@ class Environment:
         with suppress(Refused):
             payload = function_errors.truncated(request_id)
             self._receive(life.Errored(request_id, payload, kind, resets=True))
+
+    def imported(self, names: list[str], /) -> None:
+        """Tell the operator once of each package that has to be brought along to AWS."""
+        told = self._blueprint.told_packages
+        new = [name for name in names if name not in told][: PACKAGES - len(told)]
+        if new:
+            told.update(new)
+            text = f"on AWS these must be in the package or a layer: {', '.join(new)}"
+            self._emit(OperatorWarning(text))
 
     def _check_echo(self, echo: bytes | None) -> None:
         if echo and (self._run is None or echo.decode("latin-1") != self._run.invocation_id):
@@ -392,9 +406,10 @@ class Environment:
         if effect.status == "timeout":
             return f"the init phase took more than {self._blueprint.init_seconds:g} s"
         told = function_errors.told_failure(entries)
-        return told or f"{effect.error_type}: {self._why}".rstrip(": ")
+        failure = told or f"{effect.error_type}: {self._why}".rstrip(": ")
+        return self._blueprint.explain(failure)
 
-    def _emit(self, notice: InitStarted | InitReported | InvocationReported) -> None:
+    def _emit(self, notice: Notice) -> None:
         if self._blueprint.sink is not None:
             self._blueprint.sink.emit(notice)
 

@@ -40,7 +40,10 @@ _KEPT = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "__PYVENV_LAUNCHER__")
 
 _SIGKILL_STATUS = -signal.SIGKILL
 
-_AT_EXEC = ("LD_", "DYLD_", "PYTHON", "MALLOC_", "GLIBC_TUNABLES", "OPENSSL_")
+LANG = "en_US.UTF-8"
+"""What AWS sets, and what therefore decides on the interpreter's UTF-8 mode (PEP 540)."""
+
+_AT_EXEC = ("LD_", "DYLD_", "PYTHON", "MALLOC_", "GLIBC_TUNABLES", "OPENSSL_", "LANG", "LC_")
 """How variables begin that act when an interpreter or a library is loaded, and never again."""
 
 
@@ -220,9 +223,9 @@ def _fail(started: asyncio.Future[ForkedProcess], error: LaunchFailed) -> None:
 
 def _start(command: list[str], theirs: socket.socket) -> subprocess.Popen[bytes]:
     environ = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    shown = {"LC_CTYPE": "C.UTF-8", "_SHOWN": _SHOWN_ENVIRON}
+    shown = {"LANG": LANG, "_SHOWN": _SHOWN_ENVIRON}
     return subprocess.Popen(  # noqa: S603 - our own file
-        [*command[:3], str(theirs.fileno()), *command[3:]],
+        [*command[:2], str(theirs.fileno()), *command[2:]],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         env=environ | shown,
@@ -250,8 +253,8 @@ class ForkServer:
     kill: Callable[[int], None] = kill_group
     """Kills a process and all that it started; called while the process is not known to be gone."""
     sandbox: Path = HERE / "sandbox.py"
-    bootstrap: Path = HERE
-    """The directory of bootstrap.py and bootstrap_loop.py."""
+    child: Path = HERE / "child"
+    """The directory of what runs in children."""
     _numbers: Iterator[int] = field(default_factory=count, init=False)
     _connection: _Connection | None = field(default=None, init=False)
     _is_closed: bool = field(default=False, init=False)
@@ -290,6 +293,6 @@ class ForkServer:
             raise LaunchFailed("the fork server is closed")
         if self._connection is None or self._connection.ended.done():
             file = str(HERE / "fork_server.py")
-            command = [sys.executable, "-I", file, str(self.sandbox), str(self.bootstrap)]
+            command = [sys.executable, file, str(self.sandbox), str(self.child)]
             self._connection = _Connection(command, self.kill)
         return self._connection

@@ -1,7 +1,8 @@
 """Keeps an interpreter ready and forks it into execution environments.
 
-Executed by path, with `-I`, as `fork_server.py SOCKET SANDBOX_FILE BOOTSTRAP_DIRECTORY`. It stands
-alone like bootstrap.py: one thread, no event loop, no code of users, nothing of ours on `sys.path`.
+Executed by path as `fork_server.py SOCKET SANDBOX_FILE CHILD_DIRECTORY`; not with `-I`, because its
+flags are those of its children. It stands alone: one thread, no event loop, no code of users,
+nothing of ours on `sys.path`.
 Requests and replies are lines of JSON on a stream socket to the gateway; with the first byte of a
 request come its descriptors: output, log, and zero or three namespaces.
 
@@ -20,13 +21,10 @@ import fcntl
 import gc
 import importlib
 import importlib.util
-import io
 import json
-import locale
 import os
 import select
 import signal
-import site
 import socket
 import sys
 import time
@@ -35,8 +33,6 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 LOG_VARIABLE = "_LAMBDA_TELEMETRY_LOG_FD"
-MARKER = "AWS_LAMBDA_LOG_STREAM_NAME"
-"""The variable that tells the processes of one environment from those of another."""
 
 # What handlers import most: shared by all children, so that nobody waits or pays for it.
 PRELOADED = (  # noqa: SIM905 - a list of these is three times as long
@@ -51,16 +47,11 @@ END_SECONDS = 1.5
 """How long the end waits for killed processes to be gone."""
 
 _ROUND_MS = 5
-_STREAMS = ("stdin", "stdout", "stderr")
 _LINUX = sys.platform == "linux"
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 # More than any request has: output, log, three namespaces.
 _MAX_DESCRIPTORS = 16
-# What this file has imported and bootstrap_loop.py would not; orjson, because a function that comes
-# with its own gets that.
-_OWN_MODULES = {"ctypes", "fcntl", "locale", "orjson"}
-
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -68,10 +59,8 @@ class Runtime(NamedTuple):
     """What is loaded once and used by every child."""
 
     sandbox: ModuleType
+    main: ModuleType
     loop: ModuleType
-    sys_path: list[str]
-    loaded_by_bootstrap: frozenset[str]
-    """Modules that a freshly executed bootstrap has loaded before any code of the user, too."""
     shown_environ: tuple[int, int]
     """Address and size of what /proc/PID/environ shows."""
 
@@ -102,22 +91,26 @@ def prctl(option: int, value: int) -> None:
         raise OSError(ctypes.get_errno(), f"prctl {option}")
 
 
-def load(name: str, path: str) -> ModuleType:
-    """Execute the file as the module of that name; raises what it raises."""
-    spec = importlib.util.spec_from_file_location(name, path)
+def load(path: str) -> ModuleType:
+    """Execute a file as a module that cannot be imported; raises what it raises."""
+    spec = importlib.util.spec_from_file_location(f"_{Path(path).stem}", path)
     if spec is None or spec.loader is None:
         raise ImportError(f"cannot load {path}")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
 
-def prepare(sandbox_path: str, bootstrap_directory: str) -> Runtime:
+processes: Any = load(str(Path(__file__).with_name("fork_processes.py")))
+interpreter: Any = load(str(Path(__file__).with_name("fork_interpreter.py")))
+
+
+def prepare(sandbox_path: str, child_directory: str) -> Runtime:
     """Load what children need, and leave it out of all garbage collections."""
-    loop = load("_gateway_bootstrap_loop", f"{bootstrap_directory}/bootstrap_loop.py")
-    loaded_by_bootstrap = frozenset(sys.modules) - _OWN_MODULES
-    sandbox = load("_gateway_sandbox", sandbox_path)
+    main = interpreter.main_module(f"{child_directory}/__main__.py")
+    loop = importlib.import_module("awslambdaric.bootstrap_loop")
+    loop.preload()
+    sandbox = load(sandbox_path)
     for name in PRELOADED:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
@@ -125,7 +118,7 @@ def prepare(sandbox_path: str, bootstrap_directory: str) -> Runtime:
     gc.collect()
     gc.disable()
     gc.freeze()
-    return Runtime(sandbox, loop, list(sys.path), loaded_by_bootstrap, area)
+    return Runtime(sandbox, main, loop, area)
 
 
 def _environ_area() -> tuple[int, int]:
@@ -230,7 +223,7 @@ class Server:
         for descriptor in (reporter, *descriptors, *([report] if pid < 0 else [])):
             os.close(descriptor)
         if pid > 0:
-            self._children[pid] = Child(number, plan["environ"].get(MARKER), report)
+            self._children[pid] = Child(number, plan["environ"].get(processes.MARKER), report)
             self._starting[report] = pid
             self._poll.register(report, select.POLLIN)
         return None
@@ -262,7 +255,7 @@ class Server:
         return has_reaped
 
     def _report_exit(self, pid: int, status: int) -> None:
-        kill_group(pid)
+        processes.kill_group(pid)
         child = self._children[pid]
         if child.report >= 0:
             self._report_start(pid)
@@ -275,9 +268,9 @@ class Server:
 
         Whatever dies hands its own children on to us and wakes us again.
         """
-        for pid in _own_children() - self._children.keys():
+        for pid in processes.own_children() - self._children.keys():
             if not self._is_wanted(pid):
-                _kill(pid)
+                processes.kill(pid)
 
     def _is_wanted(self, pid: int) -> bool:
         """Say whether an orphan's environment lives, or may be one of those that live."""
@@ -287,7 +280,7 @@ class Server:
             return True
         if session in self._children:
             return True
-        marker = _marker(pid)
+        marker = processes.marker_of(pid)
         living = {child.marker for child in self._children.values()}
         return bool(living) if marker is None else marker in living
 
@@ -295,11 +288,11 @@ class Server:
         """Kill all that is left, children of children too, and report who exited."""
         self._poll.unregister(self._channel)
         deadline = time.monotonic() + END_SECONDS  # noqa: TID251 - stands alone, has no Clock
-        while _has_children() and time.monotonic() < deadline:  # noqa: TID251
+        while processes.has_children() and time.monotonic() < deadline:  # noqa: TID251
             for pid in list(self._children):
-                kill_group(pid)
-            for pid in _descendants():
-                _kill(pid)
+                processes.kill_group(pid)
+            for pid in processes.descendants():
+                processes.kill(pid)
             self._poll.poll(_ROUND_MS)
             self._sleep_again()
             self._reap()
@@ -309,75 +302,19 @@ def _take_note(*_: object) -> None:
     """Do nothing: the wake-up descriptor has it."""
 
 
-def _kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.kill(pid, signal.SIGKILL)
-
-
-def kill_group(pid: int) -> None:
-    """Send SIGKILL to a process and to its group."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
-    _kill(pid)
-
-
-def _has_children() -> bool:
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return False
-    return True
-
-
-def _own_children() -> set[int]:
-    pid = os.getpid()
-    try:
-        return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_bytes().split()))
-    except OSError:  # a kernel without CONFIG_PROC_CHILDREN, or no Linux
-        return {child for child, parent in _parents().items() if parent == pid}
-
-
-def _parents() -> dict[int, int]:
-    """Return the parent of every process that can be seen; on Linux only."""
-    found = {}
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            stat = (process / "stat").read_bytes()
-            found[int(process.name)] = int(stat.rpartition(b")")[2].split()[1])
-    return found
-
-
-def _descendants() -> set[int]:
-    parents = _parents()
-    found = new = {os.getpid()}
-    while new:
-        new = {pid for pid, parent in parents.items() if parent in new} - found
-        found = found | new
-    return found - {os.getpid()}
-
-
-def _marker(pid: int) -> str | None:
-    try:
-        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:
-        return None
-    prefix = f"{MARKER}=".encode()
-    return next((os.fsdecode(v[len(prefix) :]) for v in variables if v.startswith(prefix)), None)
-
-
 def become(job: Job, runtime: Runtime) -> None:
     """Make the forked process what the plan says; ends it, with a report, when that fails."""
     report = job.report
     try:
         kept, namespaces, report = take_descriptors(job)
-        restore_signals()
+        interpreter.restore_signals()
         os.setsid()
         _die_with(job.server_pid)
         replace_environ(job.plan["environ"], runtime.shown_environ)
         runtime.sandbox.enter(job.plan, tuple(namespaces))
         # A change of credentials, or of the user namespace, has taken it away: PR_SET_PDEATHSIG(2).
         _die_with(job.server_pid)
-        renew_interpreter(job.plan, runtime)
+        interpreter.renew(runtime.main)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the gateway must be told
         os.write(report, (str(error) or repr(error)).encode(errors="replace")[:4096])
         os._exit(127)
@@ -412,18 +349,6 @@ def close_all_but(kept: list[int]) -> None:
             os.closerange(before + 1, after)
 
 
-def restore_signals() -> None:
-    """Give every signal the disposition that it has in a fresh interpreter, and block none."""
-    signal.set_wakeup_fd(-1)
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        if signal.getsignal(number) not in {signal.SIG_DFL, None}:
-            signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
-
-
 def _die_with(parent: int) -> None:
     prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -439,94 +364,31 @@ def replace_environ(environ: dict[str, str], area: tuple[int, int]) -> None:
     os.environ.clear()
     os.environ.update(environ)
     address, size = area
-    shown = f"{MARKER}={environ[MARKER]}".encode() if MARKER in environ else b""
+    marker = processes.MARKER
+    shown = f"{marker}={environ[marker]}".encode() if marker in environ else b""
     if size:
         # Nothing points there any more: every variable is in memory of its own.
         ctypes.memset(address, 0, size)
         ctypes.memmove(address, shown, len(shown) if len(shown) < size else 0)
 
 
-def renew_interpreter(plan: dict[str, Any], runtime: Runtime) -> None:
-    """Make the interpreter look as if it had been executed with the plan's variables."""
-    time.tzset()
-    errors = "surrogateescape" if is_plain_locale() else "strict"
-    for number, mode in enumerate("rww"):
-        stream = _stream(number, mode, "backslashreplace" if number == 2 else errors)
-        setattr(sys, _STREAMS[number], stream)
-        setattr(sys, f"__{_STREAMS[number]}__", stream)
-    sys.argv = [runtime.loop.__file__ or ""]
-    sys.modules["__main__"] = runtime.loop
-    own = own_path(plan)
-    sys.path[:] = [*own, *(entry for entry in runtime.sys_path if entry not in own)]
-    sys.path_importer_cache.clear()
-    add_user_site()
-    uncover(own, runtime.loaded_by_bootstrap)
-    gc.enable()
-
-
-def is_plain_locale() -> bool:
-    """Set the locale for characters, and say whether it is none in particular (PEP 538)."""
-    name = "C"
-    with contextlib.suppress(locale.Error):
-        name = locale.setlocale(locale.LC_CTYPE, "")
-    if name in {"C", "POSIX"}:
-        with contextlib.suppress(locale.Error):
-            locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
-    return name in {"C", "POSIX", "C.UTF-8", "C.utf8"}
-
-
-def _stream(descriptor: int, mode: str, errors: str) -> io.TextIOWrapper:
-    binary: Any = open(descriptor, f"{mode}b", closefd=False)  # noqa: SIM115 - stays open
-    binary.raw.name = f"<{_STREAMS[descriptor]}>"
-    stream = io.TextIOWrapper(binary, "utf-8", errors, "\n", line_buffering=descriptor == 2)
-    stream.mode = mode  # type: ignore[misc]
-    return stream
-
-
-def own_path(plan: dict[str, Any]) -> list[str]:
-    """Return the entries of `sys.path` that come from the plan: the code, then PYTHONPATH."""
-    environ = plan["environ"]
-    entries = environ.get("PYTHONPATH", "").split(os.pathsep)
-    code = environ.get("LAMBDA_TASK_ROOT") or plan["directory"]
-    return list(dict.fromkeys([code, *(str(Path(entry).absolute()) for entry in entries if entry)]))
-
-
-def add_user_site() -> None:
-    """Add the user's site-packages as an interpreter without `-I` does; a virtual environment has
-    none."""
-    if sys.prefix == sys.base_prefix and Path(site.getusersitepackages()).is_dir():
-        site.addsitedir(site.getusersitepackages())
-
-
-def uncover(own: list[str], loaded_by_bootstrap: frozenset[str]) -> None:
-    """Forget preloaded modules that the user's code has another of, under the same name."""
-    names = set()
-    for directory in own:
-        with contextlib.suppress(OSError):
-            names |= {name.partition(".")[0] for name in os.listdir(directory)}  # noqa: PTH208
-    hidden = names & set(sys.modules) - loaded_by_bootstrap - {"__main__"}
-    for name in [name for name in sys.modules if name.partition(".")[0] in hidden]:
-        del sys.modules[name]
-
-
 def main() -> None:
     """Serve; returns at the end of the server, and in a child when the runtime loop returns."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    descriptor, sandbox_path, bootstrap_directory = sys.argv[1:]
+    descriptor, sandbox_path, child_directory = sys.argv[1:]
     os.chdir("/")
+    del sys.path[0]  # the directory of this file
     server = Server(socket.socket(fileno=int(descriptor)))
     # Not SIGKILL: the end has work to do. What the socket shows may be kept open by others.
     prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    runtime = prepare(sandbox_path, bootstrap_directory)
+    runtime = prepare(sandbox_path, child_directory)
     job = server.serve()
     if job is None:
         server.end()
     else:
         become(job, runtime)
-        # The gateway is gone, as bootstrap_loop.py has it.
-        with contextlib.suppress(ConnectionError):
-            runtime.loop.main()
+        runtime.loop.main()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ exits, whatever it left behind is killed before its exit is reported, as a reset
 """
 
 import asyncio
-import json
 import marshal
 import os
 import select
@@ -39,30 +38,6 @@ import sandbox
 sandbox.main(sys.argv[1:])
 """
 """Runs sandbox.py as a module, whose compiled form Python keeps: 5 ms less than as a script."""
-
-DIRECTORIES = """\
-import json, os, sys
-paths = [sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix]
-link = sys.executable
-while link:
-    paths.append(os.path.dirname(link))
-    link = os.path.islink(link) and os.path.join(paths[-1], os.readlink(link))
-print(json.dumps(paths + sys.path))
-"""
-
-
-def interpreter_directories(python: str = sys.executable) -> tuple[str, ...]:
-    """Ask an interpreter which directories it needs, for `Room.keep`; blocks for about 50 ms.
-
-    Raises LaunchFailed when it is no interpreter.
-    """
-    command = [python, "-c", DIRECTORIES]
-    try:
-        paths = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)  # noqa: S603
-    except (OSError, subprocess.CalledProcessError, ValueError) as error:
-        raise LaunchFailed(f"{python}: {error}") from error
-    found = {form for path in paths if path for form in (str(Path(path)), os.path.realpath(path))}
-    return tuple(sorted(path for path in found if Path(path).is_dir()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """Options that several commands share: what they refuse, and with which words."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.cli.commands import refusal, run
@@ -25,6 +27,20 @@ def test_handler_has_awss_notation(handler: str, line: str) -> None:
     said = refusal(run("serve", handler))
 
     assert said == f"invalid value for 'HANDLER': {line} (see gateway serve --help)"
+
+
+@pytest.mark.parametrize("handler", ["bootstrap", "main", "My::Mod::Fn", "app.handler", "a/b"])
+def test_executable_may_have_any_handler(handler: str, tmp_path: Path) -> None:
+    said = refusal(run("invoke", handler, "--runtime", "provided.al2023", "--code", str(tmp_path)))
+
+    assert "no such file" in said.lower()  # there is no bootstrap to read it
+
+
+@pytest.mark.parametrize("handler", ["", "two words", "x" * 129])
+def test_executable_has_a_handler_all_the_same(handler: str) -> None:
+    said = refusal(run("serve", handler, "--runtime", "provided.al2023"))
+
+    assert said.startswith(f"invalid value for 'HANDLER': {handler!r} is not 1 to 128 characters")
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "900.5", "inf", "soon"])

@@ -14,7 +14,8 @@ from gateway.core.interfaces import Clock
 from gateway.core.invocation import FunctionRef, Invocation, InvocationResult
 from gateway.invokers.code import Handler
 from gateway.invokers.in_process import InProcess, InProcessSettings
-from gateway.runtime.bootstrap import FunctionSettings, InitError
+from gateway.runtime.child.bootstrap import InitError
+from gateway.runtime.child.lambda_context import FunctionSettings
 from gateway.telemetry.system import SystemClock
 from gateway.testing import FakeClock
 

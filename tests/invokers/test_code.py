@@ -10,7 +10,7 @@ import pytest
 
 from gateway.core.errors import InvalidSetting
 from gateway.invokers.code import Handler, HandlerCode
-from gateway.runtime.bootstrap import InitError
+from gateway.runtime.child.bootstrap import InitError
 
 
 @pytest.fixture(autouse=True)
@@ -251,3 +251,48 @@ def test_installed_package_can_be_the_code_directory(tmp_path: Path) -> None:
     write(directory / "gw_app.py", "new one")
 
     assert loaded(code.reload())(None, None) == "new one"
+
+
+@pytest.mark.parametrize("file", ["queue.py", "email/__init__.py", "click.py", "time.py"])
+def test_file_that_a_loaded_module_hides_is_refused(file: str, directory: Path) -> None:
+    write(directory / file, 1)
+    name = Path(file).parts[0].removesuffix(".py")
+
+    with pytest.raises(InvalidSetting) as caught:
+        HandlerCode(f"{name}.handler", directory)
+
+    assert str(caught.value) == (
+        f"in this process {name!r} is a module that the gateway has loaded, and not the one in "
+        f"{directory}; rename it, or serve it without --in-process"
+    )
+
+
+def test_modules_that_the_gateway_has_loaded_are_shared_and_said(directory: Path) -> None:
+    for file in ("gw_app.py", "click.py", "queue.py", "orjson/__init__.py", "gw_other.py"):
+        write(directory / file, 1)
+    (directory / "email").mkdir()
+    (directory / "json.txt").touch()
+    layer = directory.parent / "layer"
+    write(layer / "python/httptools/__init__.py", 1)
+    import httptools  # noqa: F401, PLC0415 - as a gateway has
+
+    found = HandlerCode("gw_app.handler", directory, [layer])
+
+    assert found.shared_modules() == ["click", "httptools", "orjson", "queue"]
+
+
+def test_code_and_layers_come_before_what_is_installed(directory: Path) -> None:
+    base, extra = directory.parent / "base", directory.parent / "extra"
+    versioned = f"python/lib/python3.{sys.version_info.minor}/site-packages"
+    for layer, answer in ((base, "base"), (extra, "extra")):
+        write(layer / "python/gw_layered.py", answer)
+    write(base / versioned / "mangum/__init__.py", "its own")
+    write(directory / "gw_app.py", 1)
+
+    HandlerCode("gw_app.handler", directory, [base, extra]).load()
+    import gw_layered  # noqa: PLC0415
+    import mangum  # noqa: PLC0415
+
+    assert gw_layered.handler(None, None) == "extra"  # later ones win
+    assert mangum.__file__ == str(base / versioned / "mangum/__init__.py")
+    assert sys.path[:3] == [str(directory), str(extra / versioned), str(base / versioned)]

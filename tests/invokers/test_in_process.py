@@ -12,8 +12,9 @@ import pytest
 
 from gateway.core.invocation import FunctionRef, Invocation
 from gateway.invokers.capture import captured_streams, current_request_id
-from gateway.runtime import bootstrap
-from gateway.runtime.bootstrap import InitError, LambdaContext
+from gateway.runtime.child import bootstrap
+from gateway.runtime.child.bootstrap import InitError
+from gateway.runtime.child.lambda_context import LambdaContext
 from gateway.testing import FakeClock
 from tests.invokers.gate import (
     ARN,

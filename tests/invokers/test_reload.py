@@ -17,7 +17,8 @@ from gateway.core.notices import FunctionReloaded, Notice, OperatorWarning
 from gateway.invokers.code import HandlerCode
 from gateway.invokers.in_process import InProcess, InProcessSettings
 from gateway.invokers.reload import reload_on_change
-from gateway.runtime.bootstrap import FunctionSettings, InitError
+from gateway.runtime.child.bootstrap import InitError
+from gateway.runtime.child.lambda_context import FunctionSettings
 from gateway.telemetry.system import SystemClock
 
 PATIENCE_SECONDS = 10.0

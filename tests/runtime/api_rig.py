@@ -27,6 +27,7 @@ class Fake:
         self.errors: list[tuple[str, Posted]] = []
         self.init_errors: list[Posted] = []
         self.truncations: list[str] = []
+        self.imports: list[list[str]] = []
         self.checked: list[Answer] = []
         self.refusal: Refused | None = None
 
@@ -54,6 +55,9 @@ class Fake:
 
     def truncated(self, request_id: str, /) -> None:
         self.truncations.append(request_id)
+
+    def imported(self, names: list[str], /) -> None:
+        self.imports.append(names)
 
     @property
     def told(self) -> list[object]:

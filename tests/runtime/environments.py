@@ -26,7 +26,7 @@ from gateway.core.notices import (
     LogStream,
     Notice,
 )
-from gateway.runtime import bootstrap_loop
+from gateway.runtime import child
 from gateway.runtime.blueprint import Blueprint
 from gateway.runtime.confinement import Abilities
 from gateway.runtime.environment import Environment
@@ -35,7 +35,7 @@ from gateway.telemetry.system import HexDraws, SystemClock
 from tests.runtime.api_client import PATIENCE_SECONDS
 
 ARN = "arn:aws:lambda:eu-west-1:111122223333:function:shop"
-OURS = (sys.executable, bootstrap_loop.__file__)
+OURS = (sys.executable, str(Path(child.__file__).with_name("__main__.py")))
 AWSS = (sys.executable, "-m", "awslambdaric", "app.handler")
 
 

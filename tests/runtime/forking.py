@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import textwrap
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from gateway.runtime import child
 from gateway.runtime.fork_client import ForkedProcess, ForkServer
 from gateway.runtime.launch import Outlets, Plan
 
@@ -16,9 +18,16 @@ PATIENCE_SECONDS = 20.0
 
 LOOP = """
 import os
+from . import search
+
+def preload():
+    pass
 
 def main():
-    exec(os.environ["SCRIPT"], {})
+    script = os.environ.pop("SCRIPT")
+    if "LAMBDA_TASK_ROOT" in os.environ:
+        search.arrange()
+    exec(script, {})
 """
 
 SANDBOX = """
@@ -101,7 +110,7 @@ class Forks:
 
 def stub_files(directory: Path) -> tuple[Path, Path]:
     """Write a runtime loop and a sandbox that do what the scripts of tests need."""
-    directory.mkdir()
+    shutil.copytree(Path(child.__file__).parent, directory)
     (directory / "bootstrap_loop.py").write_text(LOOP)
     (directory / "sandbox.py").write_text(SANDBOX)
     return directory, directory / "sandbox.py"
@@ -110,10 +119,10 @@ def stub_files(directory: Path) -> tuple[Path, Path]:
 @asynccontextmanager
 async def forking(directory: Path, **options: Any) -> AsyncIterator[Forks]:
     """Provide a server, end it, and see that everything it has forked is gone."""
-    bootstrap, sandbox = stub_files(directory / "stubs")
+    stubs, sandbox = stub_files(directory / "stubs")
     code = directory / "code"
     code.mkdir()
-    async with ForkServer(sandbox=sandbox, bootstrap=bootstrap, **options) as server:
+    async with ForkServer(sandbox=sandbox, child=stubs, **options) as server:
         forks = Forks(server, code)
         try:
             yield forks

@@ -14,12 +14,16 @@ from typing import IO
 import pytest
 
 from gateway.runtime.confinement import Abilities, find_abilities
+from gateway.runtime.interpreter import own
 from gateway.runtime.launch import Outlets, Plan, Room
-from gateway.runtime.process import ChildProcess, ProcessLauncher, interpreter_directories
+from gateway.runtime.process import ChildProcess, ProcessLauncher
 
 PATIENCE_SECONDS = 10.0
 
-keep = cache(interpreter_directories)
+
+@cache
+def keep() -> tuple[str, ...]:
+    return own().keep
 
 
 @cache

@@ -80,6 +80,27 @@ async def test_a_refusal_is_an_error_in_json(request_bytes: bytes) -> None:
     assert json.loads(answer.body) == expected
 
 
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("click,fast_api", [["click", "fast_api"]]),
+        ("a-b,,1a,x%20,ok", [["ok"]]),
+        ("%1b[2J", []),
+        ("", []),
+        ("x" * 20_000, [["x" * (16 * 1024 - len("/2018-06-01/runtime/packages?"))]]),
+    ],
+)
+async def test_imported_packages_are_names_and_nothing_else(
+    query: str, names: list[list[str]]
+) -> None:
+    platform = Fake()
+    async with talking(platform) as client:
+        answer = await client.ask(post(f"packages?{query}", b""))
+
+    assert answer.status == 202
+    assert platform.imports == names
+
+
 async def test_an_escaped_request_id_is_unescaped() -> None:
     platform = Fake()
     async with talking(platform) as client:

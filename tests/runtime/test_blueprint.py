@@ -4,8 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from gateway.core.notices import LogStream
 from gateway.runtime.blueprint import Blueprint
 from gateway.runtime.confinement import Abilities, Hierarchy
@@ -65,7 +63,6 @@ def test_room_has_code_layers_and_a_limited_tmp() -> None:
         "/srv/shop", ("/srv/base", "/srv/extra"), 64 * MEGABYTE, ("/usr/python",)
     )
     assert (found.command, found.directory) == (("/var/task/bootstrap", "x"), "/var/task")
-    assert found.environ["PYTHONPATH"] == "/opt/python"
     assert "TMPDIR" not in found.environ
 
 
@@ -80,12 +77,31 @@ def test_without_a_room_the_variables_say_where_everything_is() -> None:
     assert (found.command, found.directory) == (("/srv/shop/bootstrap", "x"), "/srv/shop")
     assert found.environ["LAMBDA_TASK_ROOT"] == found.environ["PWD"] == "/srv/shop"
     assert found.environ["TMPDIR"] == "/tmp/gateway-1"
-    assert found.environ["PYTHONPATH"] == "/srv/extra/python:/srv/base/python"  # later ones win
 
 
-@pytest.mark.parametrize("found", [ROOM, Abilities()])
-def test_without_layers_there_is_no_path_to_them(found: Abilities) -> None:
-    assert "PYTHONPATH" not in plan(found).environ
+def layer_paths(found: Abilities, variable: str = "_LAYERS", **variables: str) -> str | None:
+    blueprint = a_blueprint(
+        found,
+        layers=(BASE, EXTRA),
+        layers_variable=variable,
+        variables={"AWS_EXECUTION_ENV": "AWS_Lambda_python3.12", **variables},
+    )
+    made = blueprint.plan(STREAM, "127.0.0.1:9001", 7, blueprint.holding(STREAM))
+    return made.environ.get(variable)
+
+
+def test_modules_of_layers_are_found_where_lambda_finds_them() -> None:
+    inner = "python/lib/python3.12/site-packages"
+
+    assert layer_paths(ROOM) == f"/opt/{inner}:/opt/python"
+    assert layer_paths(Abilities()) == (  # later ones win
+        f"/srv/extra/{inner}:/srv/base/{inner}:/srv/extra/python:/srv/base/python"
+    )
+    assert layer_paths(ROOM, "") is None
+
+
+def test_a_path_of_the_functions_own_stays() -> None:
+    assert layer_paths(ROOM, "PYTHONPATH", PYTHONPATH="mine") == "mine"
 
 
 def test_data_is_limited_only_where_no_group_limits_memory() -> None:

@@ -32,7 +32,7 @@ real_processes = [
 ]
 
 
-@pytest.mark.parametrize("name", ["HOME", "LANG", "LDAP", "MALLOCATE", "MY_PYTHONPATH"])
+@pytest.mark.parametrize("name", ["HOME", "LOCALE", "LDAP", "MALLOCATE", "MY_PYTHONPATH"])
 def test_plan_of_the_gateways_interpreter_is_forked(name: str) -> None:
     assert can_fork(FORKED, sys.executable, [name], platform="linux")
 
@@ -46,6 +46,8 @@ def test_plan_of_the_gateways_interpreter_is_forked(name: str) -> None:
         "MALLOC_ARENA_MAX",
         "GLIBC_TUNABLES",
         "OPENSSL_CONF",
+        "LANG",
+        "LC_ALL",
     ],
 )
 def test_variable_of_the_function_that_acts_at_exec_prevents_a_fork(name: str) -> None:
@@ -116,7 +118,7 @@ class TestServer:
         self, tmp_path: Path, outlet: int
     ) -> None:
         _, sandbox = stub_files(tmp_path / "stubs")
-        async with ForkServer(sandbox=sandbox, bootstrap=tmp_path) as server:
+        async with ForkServer(sandbox=sandbox, child=tmp_path) as server:
             with pytest.raises(LaunchFailed, match="the fork server has ended"):
                 await server.start(plan_of(""), Outlets(outlet, outlet))
 

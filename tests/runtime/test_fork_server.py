@@ -79,9 +79,9 @@ async def test_variables_are_exactly_those_of_the_plan(
 
     seen, inherited = await forks.answer(script, **variables)
 
-    assert {name: seen[name] for name in seen.keys() - {"SCRIPT"}} == variables
+    assert seen == {**variables, "LC_CTYPE": "C.UTF-8"}  # PEP 538
     names = {line.partition(b"=")[0].decode() for line in inherited.split(b"\0") if line}
-    assert names == {*variables, "SCRIPT"}
+    assert names == seen.keys()
 
 
 async def test_what_a_process_shows_is_its_environment_and_nothing_of_the_gateway(
@@ -183,7 +183,7 @@ async def test_modules_of_the_function_come_first(forks: Forks, tmp_path: Path) 
     """
 
     path, *found = await forks.answer(
-        script, LAMBDA_TASK_ROOT=str(forks.code), PYTHONPATH=str(layer)
+        script, LAMBDA_TASK_ROOT=str(forks.code), _GATEWAY_LAYERS=str(layer)
     )
 
     assert found == ["mine", "mine too", "of the layer", "1", 1]
@@ -207,7 +207,7 @@ async def test_main_module_and_arguments_are_those_of_the_bootstrap(forks: Forks
     arguments, file = await forks.answer(script)
 
     assert arguments == [file]
-    assert file.endswith("stubs/bootstrap_loop.py")
+    assert file.endswith("stubs/__main__.py")
 
 
 async def test_signals_have_the_dispositions_of_a_fresh_interpreter(forks: Forks) -> None:
@@ -351,8 +351,8 @@ from gateway.runtime.fork_client import ForkServer
 from gateway.runtime.launch import Outlets, Plan
 
 async def main():
-    bootstrap = pathlib.Path(sys.argv[1])
-    server = ForkServer(sandbox=bootstrap / 'sandbox.py', bootstrap=bootstrap)
+    child = pathlib.Path(sys.argv[1])
+    server = ForkServer(sandbox=child / 'sandbox.py', child=child)
     await server.__aenter__()
     plan = Plan((), {'SCRIPT': sys.argv[2]}, '/')
     await server.start(plan, Outlets(1, 1))

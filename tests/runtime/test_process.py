@@ -18,7 +18,6 @@ from gateway.runtime.process import (
     ChildProcess,
     Members,
     ProcessLauncher,
-    interpreter_directories,
 )
 from tests.runtime.launching import (
     PATIENCE_SECONDS,
@@ -421,17 +420,3 @@ async def test_cancelled_waiter_does_not_stop_the_reaping() -> None:
         it.process.exited = asyncio.get_running_loop().create_future()
         it.process.exited.set_result(0)
     assert isinstance(it.process, ChildProcess)
-
-
-def test_interpreter_says_which_directories_it_needs() -> None:
-    found = interpreter_directories()
-
-    assert {sys.prefix, sys.base_prefix, str(Path(sys.executable).parent)} <= set(found)
-    assert str(Path(sys.executable).resolve().parent) in found
-    assert all(Path(path).is_dir() for path in found)
-
-
-@pytest.mark.parametrize("python", ["/no/such/python", "/bin/false", "/bin/echo"])
-def test_interpreter_that_is_none_is_named(python: str) -> None:
-    with pytest.raises(LaunchFailed, match=python):
-        interpreter_directories(python)

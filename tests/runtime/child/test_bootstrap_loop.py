@@ -4,7 +4,6 @@ import json
 import re
 import socket
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import pytest
 from gateway.core.function_errors import MAX_RESPONSE_BYTES
 from gateway.core.invocation import InvocationResult
 from gateway.core.notices import LogEntry
-from gateway.runtime import bootstrap_loop
 from tests.runtime.api_client import PATIENCE_SECONDS
 from tests.runtime.environments import AWSS, OURS, Launcher, World, world, write
 
@@ -37,7 +35,7 @@ async def test_only_the_functions_directories_are_importable(tmp_path: Path) -> 
     path = await result_of(tmp_path, handler("return sys.path"))
 
     assert path[0] == str(tmp_path)
-    assert not [entry for entry in path if entry.endswith("gateway/runtime")]
+    assert not [entry for entry in path if "gateway/runtime" in entry]
 
 
 @pytest.mark.parametrize("name", ["bootstrap", "api", "environment", "queue", "output", "pool"])
@@ -185,7 +183,7 @@ async def test_orjson_comes_after_the_first_answer(tmp_path: Path) -> None:
 
     assert replies == [
         b'{"statusCode": 200, "body": "False"}',
-        b'{"statusCode":200,"body":"True"}',
+        b'{"statusCode":200,"body":"False"}',  # and the function does not see it
     ]
 
 
@@ -210,9 +208,7 @@ def test_a_bootstrap_without_a_gateway_ends(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = "{}:{}".format(*server.getsockname())
         environ = {"AWS_LAMBDA_RUNTIME_API": address, "_HANDLER": "app.handler"}
-        child = subprocess.Popen(
-            [sys.executable, bootstrap_loop.__file__], env=environ, cwd=tmp_path
-        )
+        child = subprocess.Popen(OURS, env=environ, cwd=tmp_path)
         server.settimeout(PATIENCE_SECONDS)
         server.accept()[0].close()
 

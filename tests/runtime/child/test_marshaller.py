@@ -9,8 +9,8 @@ from awslambdaric.lambda_runtime_exception import FaultException
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.runtime import bootstrap
-from gateway.runtime.bootstrap import Fault, marshal, unmarshal
+from gateway.runtime.child import marshaller
+from gateway.runtime.child.marshaller import Fault, marshal, unmarshal
 from tests.runtime.oracle import AWS, by_aws
 from tests.runtime.results import ALMOST_REPLIES, REPLIES, VALUES, Level, Point, nested
 
@@ -53,7 +53,7 @@ class TestResult:
     def test_without_orjson_a_reply_is_written_as_by_aws(
         self, result: Any, ensure_ascii: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(bootstrap, "orjson", None)
+        monkeypatch.setattr(marshaller, "orjson", None)
         expected = by_aws(result, ensure_ascii=ensure_ascii)
 
         assert by_us(result, ensure_ascii=ensure_ascii) == expected
@@ -148,6 +148,6 @@ def test_a_refused_event_names_the_reason() -> None:
 
 
 def test_an_alb_event_needs_no_orjson(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bootstrap, "orjson", None)
+    monkeypatch.setattr(marshaller, "orjson", None)
 
     assert unmarshal(ALB.encode() + b'"x"}')["body"] == "x"

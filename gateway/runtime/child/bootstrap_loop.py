@@ -1,18 +1,16 @@
 """The Runtime API loop of our own bootstrap: loads the handler and serves one invocation after the
 other.
 
-It stands alone like bootstrap.py beside it, which it loads by path under a name that no function
-uses: nothing of ours is on `sys.path`. It answers an invocation and asks for the next one in one
-write, which the Runtime API server answers in one: two system calls per invocation on each side.
-The socket is spoken to directly because http.client takes 100 microseconds per request (lambda.md
-1.2; the server at the other end is always the gateway's own).
+It answers an invocation and asks for the next one in one write, which the Runtime API server
+answers in one: two system calls per invocation on each side. The socket is spoken to directly
+because http.client takes 100 microseconds per request (lambda.md 1.2; the server at the other end
+is always the gateway's own).
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.util
 import json
 import logging
 import os
@@ -21,8 +19,12 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from types import ModuleType
+from functools import partial
 from typing import Any, NamedTuple, NoReturn
+
+from . import bootstrap, marshaller, packages, search
+from .lambda_context import FunctionSettings, LambdaContext
+from .logs import configure_logging
 
 API = "/2018-06-01/runtime"
 READ_BYTES = 65_536
@@ -37,35 +39,27 @@ FRAME_TYPE = 0xA55A0003
 
 JSON_FRAME_TYPE = 0xA55A0002
 LEVEL_BITS = {"TRACE": 4, "DEBUG": 8, "INFO": 12, "WARNING": 16, "ERROR": 20, "CRITICAL": 24}
+OWN_MODULES = ("bootstrap_loop", "logs", "marshaller", "packages", "search")
+"""Those that AWS's package does not have."""
+
 TRACE_ID_KEY = os.environ.encodekey("_X_AMZN_TRACE_ID")
 
 
-def _sibling(name: str) -> ModuleType:
-    """Load a file of this directory without making it importable for user code."""
-    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{name}.py")
-    spec = importlib.util.spec_from_file_location(f"_gateway_{name}", path)
-    assert spec is not None and spec.loader is not None  # noqa: S101, PT018 - it is a file
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def preload() -> None:
+    """Load what a process of this runtime loads later; the fork server does so once for all."""
+    load_orjson(importlib.import_module)
+    search.forget("orjson")
 
 
-bootstrap: Any = _sibling("bootstrap")
-
-
-def load_orjson() -> None:
+def load_orjson(load: Callable[[str], Any]) -> None:
     """Read and write JSON fast from now on, if the function or the interpreter has orjson.
 
     It takes 10 ms. A function's own may be anything.
     """
     with contextlib.suppress(Exception):
-        found = importlib.import_module("orjson")
+        found = load("orjson")
         if callable(found.loads) and callable(found.dumps):
-            bootstrap.orjson = found
-
-
-if __name__ != "__main__":  # the fork server loads this ahead of all functions
-    load_orjson()
+            marshaller.orjson = found
 
 
 class Message(NamedTuple):
@@ -104,6 +98,12 @@ class RuntimeApi:
         if answered.status != ALL_ANSWERED:
             sys.stderr.write(f"{path}: {answered.status} {answered.body!r}\n")
         return self._read()
+
+    def tell_packages(self, names: list[str]) -> None:
+        """Say which packages the function has taken from this machine; any answer will do."""
+        listed = ",".join(name for name in names if name.isascii())
+        self._socket.sendall(self._post(f"packages?{listed}", b"", ""))
+        self._read()
 
     def give_up(self, payload: bytes, headers: str) -> None:
         """Post an error of the init phase."""
@@ -194,31 +194,60 @@ class State:
     request_id = ""
 
 
-def main() -> NoReturn:
-    """Serve until the environment ends; raises SystemExit when the handler cannot be loaded."""
+def main() -> None:
+    """Serve until the gateway is gone; raises SystemExit when the handler cannot be loaded."""
+    with contextlib.suppress(ConnectionError):
+        serve()
+
+
+def serve() -> NoReturn:
+    """Load the handler and serve one invocation after the other."""
+    imports = packages.watched(search.arrange())
+    hide_own_modules()
     sys.stdout, sys.stderr = Unbuffered(sys.stdout), Unbuffered(sys.stderr)
     log = Log()
-    settings = bootstrap.FunctionSettings.from_environ(os.environ)
+    settings = FunctionSettings.from_environ(os.environ)
     is_json = settings.json_log
     names_level = is_json or bool(os.environ.get("AWS_LAMBDA_LOG_LEVEL"))
     set_up_logging(log, is_json=is_json, names_level=names_level)
     api = RuntimeApi(os.environ["AWS_LAMBDA_RUNTIME_API"])
     handler = load(api, log, settings)
-    meanwhile = load_orjson if bootstrap.orjson is None else None
-    message = api.answer(*handle(handler, api.first(), settings, log), meanwhile)
+    tell_news(api, imports)
+    answer = handle(handler, api.first(), settings, log)
+    tell_news(api, imports)
+    meanwhile = None if marshaller.orjson else partial(load_orjson, imports.load_unseen)
+    message = api.answer(*answer, meanwhile)
     while True:
-        message = api.answer(*handle(handler, message, settings, log))
+        answer = handle(handler, message, settings, log)
+        if imports.pending:
+            tell_news(api, imports)
+        message = api.answer(*answer)
+
+
+def hide_own_modules() -> None:
+    """Leave of this runtime what can be imported on Lambda, too."""
+    package = sys.modules["awslambdaric"]
+    package.__path__ = []
+    for name in OWN_MODULES:
+        del sys.modules[f"awslambdaric.{name}"]
+        delattr(package, name)
+
+
+def tell_news(api: RuntimeApi, imports: packages.Packages) -> None:
+    """Tell the gateway which packages were imported since the last time, if there are any."""
+    if names := imports.news():
+        api.tell_packages(names)
 
 
 def set_up_logging(log: Log, *, is_json: bool, names_level: bool) -> None:
     """Give the root logger AWS's format; its entries go through the log pipe."""
-    output = bootstrap.configure_logging(lambda: State.request_id)
+    output = configure_logging(lambda: State.request_id)
 
     def emit(record: logging.LogRecord) -> None:
         level = record.levelname if names_level else ""  # text names its level itself
         log.write(output.format(record).rstrip("\n"), level, is_json=is_json)
 
-    output.emit = emit
+    output.emit = emit  # type: ignore[method-assign]
 
 
 def load(api: RuntimeApi, log: Log, settings: Any) -> Any:
@@ -252,7 +281,7 @@ def handle(handler: Any, message: Message, settings: Any, log: Log) -> tuple[str
     echoed = f"Lambda-Runtime-Invocation-Id: {echo}\r\n" if echo else ""
     try:
         context = context_of(headers, settings)
-    except bootstrap.Fault as fault:
+    except marshaller.Fault as fault:
         outcome = bootstrap.failed(fault, request_id, settings)
     else:
         outcome = bootstrap.answer(handler, message.body, context, settings)
@@ -273,7 +302,7 @@ def error_type_header(error_type: str) -> str:
 
 def context_of(headers: dict[str, str], settings: Any) -> Any:
     """Return the handler's context; raises Fault for what is no JSON."""
-    return bootstrap.LambdaContext(
+    return LambdaContext(
         settings,
         headers.get("lambda-runtime-aws-request-id", ""),
         int(headers.get("lambda-runtime-deadline-ms", 0)),
@@ -292,7 +321,7 @@ def parsed(headers: dict[str, str], name: str, said: str) -> Any:
         return json.loads(headers[name].encode("latin-1"))
     except ValueError as error:
         kind = "Runtime.LambdaContextUnmarshalError"
-        raise bootstrap.Fault(kind, f"Unable to parse {said} JSON: {error}") from error
+        raise marshaller.Fault(kind, f"Unable to parse {said} JSON: {error}") from error
 
 
 def set_trace_id(trace_id: str | None) -> None:
@@ -302,16 +331,3 @@ def set_trace_id(trace_id: str | None) -> None:
         variables[TRACE_ID_KEY] = os.environ.encodevalue(trace_id)
     else:
         variables.pop(TRACE_ID_KEY, None)
-
-
-def task_root_first() -> None:
-    """Put the function's code first on `sys.path`, in the place of this file's directory."""
-    here = os.path.dirname(os.path.abspath(__file__))
-    root = os.environ.get("LAMBDA_TASK_ROOT", os.getcwd())
-    sys.path[:] = [root, *(path for path in sys.path if os.path.abspath(path) != here)]
-
-
-if __name__ == "__main__":
-    task_root_first()
-    with contextlib.suppress(BrokenPipeError, ConnectionError):
-        main()

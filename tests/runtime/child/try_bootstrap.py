@@ -1,16 +1,17 @@
-"""Executed by other interpreters: try_bootstrap.py <bootstrap.py>. Prints "works" and the minor."""
+"""Executed by other interpreters: try_bootstrap.py DIRECTORY. Prints "works" and the minor."""
 
-import importlib.util
+import importlib
 import json
 import sys
 import uuid
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-spec = importlib.util.spec_from_file_location("bootstrap", sys.argv[1])
-bootstrap = importlib.util.module_from_spec(spec)
-sys.modules["bootstrap"] = bootstrap
-spec.loader.exec_module(bootstrap)
+package = sys.modules["awslambdaric"] = type(sys)("awslambdaric")
+package.__path__ = [sys.argv[1]]
+bootstrap = importlib.import_module("awslambdaric.bootstrap")
+lambda_context = importlib.import_module("awslambdaric.lambda_context")
+importlib.import_module("awslambdaric.bootstrap_loop")
 
 
 class Point(NamedTuple):
@@ -20,12 +21,12 @@ class Point(NamedTuple):
     y: Any
 
 
-SETTINGS = bootstrap.FunctionSettings(function_name="f")
+SETTINGS = lambda_context.FunctionSettings(function_name="f")
 EVENT = b'{"requestContext":{"elb":{"targetGroupArn":"arn"}},"path":"/caf\xc3\xa9","body":""}'
 
 
 def outcome(handler, payload=b"{}"):
-    context = bootstrap.LambdaContext(SETTINGS, "id", 0)
+    context = lambda_context.LambdaContext(SETTINGS, "id", 0)
     return bootstrap.invoke(handler, payload, context, SETTINGS)
 
 
@@ -60,5 +61,6 @@ for name in ("nothing", "sys.x", "no_such_module.x", "json.nothing", "try_bootst
     except bootstrap.InitError as error:
         refusal = error.error_type
     assert str(refusal).startswith("Runtime."), name
-bootstrap.configure_logging(lambda: "id", {"AWS_LAMBDA_LOG_FORMAT": "JSON"})
+logs = importlib.import_module("awslambdaric.logs")
+logs.configure_logging(lambda: "id", {"AWS_LAMBDA_LOG_FORMAT": "JSON"})
 print("works", sys.version_info.minor)

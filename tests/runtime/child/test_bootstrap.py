@@ -1,36 +1,29 @@
 """Loading, context, errors, invocations and logs, each held against AWS's client, awslambdaric."""
 
-import datetime as dt
-import io
 import json
-import logging
 import os
 import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import awslambdaric.bootstrap as aws
 import pytest
-from awslambdaric.lambda_context import LambdaContext as AwsContext
 
-from gateway.runtime import bootstrap
-from gateway.runtime.bootstrap import (
-    FunctionSettings,
+from gateway.runtime.child import bootstrap
+from gateway.runtime.child.bootstrap import (
     InitError,
-    LambdaContext,
-    configure_logging,
     error_log_lines,
     error_payload,
     failed,
     invoke,
     load_handler,
 )
-from tests.runtime.oracle import AWS, Posted, aws_marshaller, init_error_by_aws, json_client, posted
+from gateway.runtime.child.lambda_context import FunctionSettings, LambdaContext
+from tests.runtime.oracle import AWS, Posted, init_error_by_aws, json_client, posted
 
 HERE = Path(__file__).parent
 SETTINGS = FunctionSettings()
@@ -115,87 +108,6 @@ def test_a_module_that_exits_fails_the_init(code: Path, statement: str, message:
 
     assert refusal.value.error_type == "Runtime.ExitError"
     assert refusal.value.message == message
-
-
-FUNCTION_VARIABLES = {
-    "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/hello",
-    "AWS_LAMBDA_LOG_STREAM_NAME": "2026/11/22/[$LATEST]0123456789abcdef0123456789abcdef",
-    "AWS_LAMBDA_FUNCTION_NAME": "hello",
-    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128",
-    "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-}
-CLIENT = {"installation_id": "i", "app_title": "t", "app_package_name": "p", "other": "o"}
-W3C = {"traceparent": "00-1", "tracestate": 7, "baggage": "b", "other": "o"}
-
-
-def contexts(
-    variables: dict[str, str], client: str, identity: str, monkeypatch: pytest.MonkeyPatch
-) -> tuple[Any, Any]:
-    """Return AWS's context and ours; each gets objects of its own, for it changes them."""
-    for name in FUNCTION_VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    deadline = int(time.time() * 1000) + 60_000  # noqa: TID251 - so does AWS's context
-    settings = FunctionSettings.from_environ(variables)
-    theirs = AwsContext("id", json.loads(client), json.loads(identity), deadline, "arn", "tenant")
-    ours = LambdaContext(
-        settings, "id", deadline, "arn", json.loads(client), json.loads(identity), "tenant"
-    )
-    return theirs, ours
-
-
-def seen(context: Any) -> dict[str, Any]:
-    """Every attribute of a context, nested objects as their slots."""
-
-    def flat(value: Any) -> Any:
-        names = getattr(value, "__slots__", None)
-        return {name: flat(getattr(value, name)) for name in names} if names else value
-
-    return {name: flat(value) for name, value in vars(context).items()}
-
-
-@pytest.mark.parametrize("variables", [{}, FUNCTION_VARIABLES], ids=["bare", "set"])
-@pytest.mark.parametrize("identity", ["null", "{}", '{"cognitoIdentityId": "c", "x": 1}'])
-@pytest.mark.parametrize(
-    "client",
-    [
-        *("null", "{}", '{"client": {}}', '{"w3c": 1, "custom": 2}'),
-        json.dumps({"custom": {"a": 1}, "env": {"b": 2}, "client": CLIENT, "w3c": W3C, "x": 1}),
-    ],
-)
-def test_a_context_shows_what_the_one_of_aws_shows(
-    variables: dict[str, str], client: str, identity: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    theirs, ours = contexts(variables, client, identity, monkeypatch)
-
-    assert seen(ours) == seen(theirs)
-    assert repr(ours) == repr(theirs)
-    assert ours.w3c() == theirs.w3c()
-    assert dir(ours) == [name for name in dir(theirs) if name != "_extract_and_strip_w3c"]
-
-
-def test_time_runs_out_and_stays_at_zero() -> None:
-    late = LambdaContext(SETTINGS, "id", 1)
-    early = LambdaContext(SETTINGS, "id", int(time.time() * 1000) + 60_000)  # noqa: TID251
-
-    assert late.get_remaining_time_in_millis() == 0
-    assert 0 < early.get_remaining_time_in_millis() <= 60_000
-
-
-def test_a_context_logs_what_it_is_given(capsys: pytest.CaptureFixture[str]) -> None:
-    LambdaContext(SETTINGS, "id", 0).log(7)
-    AwsContext("id", None, None, 0).log(7)
-
-    assert capsys.readouterr().out == "77"
-
-
-@pytest.mark.parametrize("minor", [9, 10, 11, 12, 13, 14, 15])
-def test_the_runtime_decides_what_is_escaped(minor: int) -> None:
-    environ = {"AWS_EXECUTION_ENV": f"AWS_Lambda_python3.{minor}"}
-    theirs = aws_marshaller(environ["AWS_EXECUTION_ENV"]).jsonEncoder.ensure_ascii
-
-    assert FunctionSettings.from_environ(environ).ensure_ascii == theirs
 
 
 def call(handler: Any, payload: bytes = b"{}", settings: FunctionSettings = SETTINGS) -> Any:
@@ -414,99 +326,6 @@ def test_a_response_has_a_size_limit(kind: type) -> None:
     assert larger[1:3] == ("Unhandled", "Function.ResponseSizeTooLarge")
 
 
-@pytest.fixture
-def root_logger() -> Iterator[logging.Logger]:
-    """The root logger without outputs, restored afterwards."""
-    root = logging.getLogger()
-    handlers, level, converter = root.handlers, root.level, logging.Formatter.converter
-    root.handlers = []
-    yield root
-    root.handlers, logging.Formatter.converter = handlers, converter
-    root.setLevel(level)
-
-
-def log_everything() -> None:
-    log = logging.getLogger("a.b")
-    log.warning("caf\xe9 %s", 1)
-    log.error({"a": dt.date(2026, 1, 1)}, extra={"b": 1, "location": 2, "c": None})
-    log.log(35, "between levels")
-    log.debug("too low")
-    try:
-        divides([], None)
-    except ZeroDivisionError:
-        log.exception("failed")
-
-
-def logged(configure: Callable[[], object], root: logging.Logger) -> list[str]:
-    """Return what everything leaves on standard output, each line without its time."""
-    root.handlers = []
-    root.setLevel(logging.WARNING)
-    configure()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "stdout", output := io.StringIO())
-        log_everything()
-    lines = output.getvalue().splitlines()
-    return [re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z", "TIME", line) for line in lines]
-
-
-@pytest.mark.parametrize("level", [None, "INFO", "error", "TRACE", "trace", "FATAL", "nonsense"])
-@pytest.mark.parametrize("form", [None, "Text", "JSON", "json"])
-def test_the_log_is_that_of_aws(
-    form: str | None,
-    level: str | None,
-    root_logger: logging.Logger,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(aws, "_GLOBAL_AWS_REQUEST_ID", "id")
-    variables = {"AWS_LAMBDA_LOG_FORMAT": form, "AWS_LAMBDA_LOG_LEVEL": level}
-    environ = {name: value for name, value in variables.items() if value is not None}
-
-    theirs = logged(
-        lambda: aws._setup_logging(
-            aws.LogFormat.from_str(form),
-            aws._get_log_level_from_env_var(level),
-            aws.StandardLogSink(),
-        ),
-        root_logger,
-    )
-    their_level = root_logger.level
-    ours = logged(lambda: configure_logging(lambda: "id", environ), root_logger)
-
-    assert ours == theirs
-    assert root_logger.level == their_level
-
-
-@pytest.fixture
-def tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A process whose local time is not UTC."""
-    monkeypatch.setenv("TZ", "Asia/Tokyo")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
-
-
-@pytest.mark.parametrize("form", ["Text", "JSON"])
-@pytest.mark.usefixtures("tokyo", "root_logger")
-def test_the_log_tells_utc(form: str) -> None:
-    output = configure_logging(lambda: "id", {"AWS_LAMBDA_LOG_FORMAT": form})
-    record = logging.makeLogRecord({"created": 0, "msecs": 0, "levelno": logging.INFO})
-
-    output.filter(record)
-    assert "1970-01-01T00:00:00" in output.format(record)
-
-
-def test_log_entries_stay_apart_after_a_traceback(root_logger: logging.Logger) -> None:
-    def configure() -> None:
-        output = configure_logging(lambda: "", {})
-        output.setFormatter(logging.Formatter("<%(message)s>"))
-
-    assert logged(configure, root_logger)[:2] == [
-        "<caf\xe9 1>",
-        "<{'a': datetime.date(2026, 1, 1)}>",
-    ]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("version", ["3.9", "3.10", "3.12", "3.13", "3.14"])
 def test_the_file_works_alone_under_another_interpreter(version: str) -> None:
@@ -514,7 +333,7 @@ def test_the_file_works_alone_under_another_interpreter(version: str) -> None:
     if python is None:
         pytest.skip(f"no Python {version} here")
     process = subprocess.run(
-        [python, "-W", "error", HERE / "try_bootstrap.py", bootstrap.__file__],
+        [python, "-W", "error", HERE / "try_bootstrap.py", Path(bootstrap.__file__).parent],
         capture_output=True,
         text=True,
         check=False,
