@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from gateway.runtime.fork_client import ForkServer, can_fork
 from gateway.runtime.interpreter import Interpreter, check_version, chosen, own
 from gateway.runtime.launch import Launcher, Plan
 from gateway.runtime.leftovers import sweep
+from gateway.runtime.links import find_links
 from gateway.runtime.pool import InitFailed, Pool, PoolSettings
 from gateway.runtime.process import ProcessLauncher
 from gateway.runtime.visible import HiddenPathHints, bound, needed
@@ -120,18 +121,43 @@ def searched(name: str, function: Function, interpreter: Interpreter) -> str:
     return f"{interpreter}; searched {places}; {advice}"
 
 
+class Maker:
+    """Makes environments of a function, with its links followed as they were at the last look."""
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        self._blueprint = blueprint
+
+    def __call__(self, on_free: Callable[[Environment], None]) -> Environment:
+        """Make an environment."""
+        return Environment(self._blueprint, on_free)
+
+    async def look(self) -> None:
+        """Find what links in code and layers lead to, and say which are not followed."""
+        blueprint = self._blueprint
+        if not blueprint.abilities.can_unshare:
+            return  # everything is where it is
+        layers = tuple(map(str, blueprint.layers))
+        code = str(blueprint.code)
+        links = await asyncio.to_thread(find_links, code, layers, blueprint.keep)
+        self._blueprint = replace(blueprint, links=links)
+        for line in links.refused:
+            if blueprint.sink is not None:
+                blueprint.sink.emit(OperatorWarning(line))
+
+
 @dataclass(frozen=True, slots=True)
 class Running:
     """A function that can be invoked, and made anew."""
 
     pool: Pool
-    make: Callable[[Callable[[Environment], None]], Environment]
+    make: "Maker"
     isolation: str
     """What is isolated on this machine, in a line, and in another which Python that is not the
     gateway's runs the function."""
 
     async def replace(self) -> str:
         """Move to new environments; returns what went wrong with the new code, or nothing."""
+        await self.make.look()
         try:
             await self.pool.replace(self.make)
         except InitFailed as failure:
@@ -158,7 +184,7 @@ async def running(
         if not runtime.command:
             launcher = await stack.enter_async_context(ForkServer())
         blueprint = blueprint_of(function, runtime, abilities, launcher, sink, clock, draw)
-        make = partial(Environment, blueprint)
+        make = Maker(blueprint)
         pool = Pool(make, pool_settings(serving), clock=clock, sink=sink or Fanout([]))
         said = [str(abilities)]
         if runtime.interpreter is not None and runtime.interpreter.source:
@@ -227,7 +253,7 @@ def blueprint_of(  # noqa: PLR0913, PLR0917 - what compose brings together
         function.code.resolve(),
         tuple(layer.resolve() for layer in function.layers),
         keep,
-        function.timeout_seconds,
+        timeout_seconds=function.timeout_seconds,
         memory_mb=function.memory_mb,
         ephemeral_storage_mb=function.ephemeral_storage_mb,
         layers_variable=layers_variable if runtime.interpreter else "",

@@ -10,6 +10,7 @@ from gateway.core.notices import LogStream
 from gateway.runtime.confinement import Abilities
 from gateway.runtime.holding import Holding
 from gateway.runtime.launch import Launcher, Plan, Room
+from gateway.runtime.links import Links
 from gateway.runtime.watch import Watch
 
 INIT_SECONDS = 10.0
@@ -22,6 +23,8 @@ PROCESSES = 1024
 
 DATA_FACTOR, DATA_SPARE_BYTES = 4, 512 * MEGABYTE
 """RLIMIT_DATA counts what is reserved, not what is used, so it is only there for the worst."""
+
+NO_LINKS = Links()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class Blueprint:
     layers: tuple[Path, ...] = ()
     keep: tuple[str, ...] = ()
     """As in Room."""
+    links: Links = NO_LINKS
     timeout_seconds: float = 3.0
     init_seconds: float = INIT_SECONDS
     memory_mb: int = 128
@@ -107,5 +111,11 @@ class Blueprint:
         return [*versioned, *(f"{root}/python" for root in roots)]
 
     def _room(self) -> Room:
-        layers = tuple(map(str, self.layers))
-        return Room(str(self.code), layers, self.ephemeral_storage_mb * MEGABYTE, self.keep)
+        return Room(
+            str(self.code),
+            tuple(map(str, self.layers)),
+            self.ephemeral_storage_mb * MEGABYTE,
+            self.keep,
+            self.links.code,
+            self.links.layers,
+        )

@@ -11,6 +11,18 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """A link in code or layers, and what a room shows in its place."""
+
+    name: str
+    """Its path in the directory that has it."""
+    targets: tuple[str, ...]
+    """Paths without links: one file, or directories that are shown as one, later over earlier."""
+    links: tuple["Link", ...] = ()
+    """The links to follow in those directories."""
+
+
+@dataclass(frozen=True, slots=True)
 class Room:
     """The directories that a process sees in a mount namespace of its own."""
 
@@ -23,6 +35,8 @@ class Room:
     keep: tuple[str, ...] = ()
     """What stays visible, read-only, below /tmp, /opt, /run, /var/run and /dev: what an interpreter
     needs, and what visible.py finds. What does not exist is left out."""
+    code_links: tuple[Link, ...] = ()
+    layer_links: tuple[Link, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

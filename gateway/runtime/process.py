@@ -1,7 +1,7 @@
 """Starts the process of an execution environment by executing a command, and ends all it started.
 
-The child is an interpreter that runs sandbox.py, does to itself what the plan says, and becomes the
-command; no Python code of ours runs between fork and exec. It has a session of its own. When it
+The child is an interpreter that runs executed.py, does to itself what the plan says, and becomes
+the command; no Python code of ours runs between fork and exec. It has a session of its own. When it
 exits, whatever it left behind is killed before its exit is reported, as a reset does on AWS
 (lambda.md 1.10), so an environment can be started again in the same control groups at once.
 """
@@ -17,10 +17,9 @@ import tempfile
 import threading
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import IO
 
-from gateway.runtime.confinement import SANDBOX, group_members, kill_all, kill_groups
+from gateway.runtime.confinement import BOOT, group_members, kill_all, kill_groups
 from gateway.runtime.launch import LaunchFailed, Outlets, Plan
 from gateway.runtime.processes import MARKER, families
 
@@ -30,14 +29,6 @@ SWEEPS = 400
 
 NAMESPACES = ("user", "mnt", "ipc")
 """What a room has of its own; to enter the first gives the right to enter the others."""
-
-BOOT = f"""\
-import sys
-sys.path.append({str(Path(SANDBOX).parent)!r})
-import sandbox
-sandbox.main(sys.argv[1:])
-"""
-"""Runs sandbox.py as a module, whose compiled form Python keeps: 5 ms less than as a script."""
 
 
 @dataclass(frozen=True, slots=True)

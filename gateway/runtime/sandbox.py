@@ -1,7 +1,7 @@
 """What a child does to itself before it runs a function: control groups, directories, limits.
 
-This file stands alone (the standard library, Python 3.9 to 3.14): a child executes it by path, and
-the fork server loads it. The plan is `gateway.runtime.launch.Plan` as a dictionary.
+This file stands alone (the standard library, Python 3.9 to 3.14): executed.py imports it in a
+child, and the fork server loads it. The plan is `gateway.runtime.launch.Plan` as a dictionary.
 
 The room is a new root. Whatever the machine's root holds is bound into it, read-only as on AWS,
 without devices, and five directories are made: /var with `task` added, /opt from the layers, a
@@ -17,7 +17,6 @@ the room's namespaces.
 from __future__ import annotations
 
 import ctypes
-import marshal
 import os
 import resource
 import sys
@@ -27,6 +26,9 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import Iterable
     from typing import Any
+
+    _Places = list[tuple[str, str]]  # where things are shown, and another path of each
+    _Links = list[tuple[str, list[str], Any]]  # names, other paths of targets, the links in those
 else:  # typing and signal would cost a child 14 ms
     import _signal as signal
 
@@ -65,8 +67,6 @@ _DEVICE_LINKS = {"fd": "", "stdin": "/0", "stdout": "/1", "stderr": "/2"}
 
 # Debugging of the machine, which root may read, and some of which changes by being read.
 _HIDDEN = ("/sys/kernel/debug", "/sys/kernel/tracing", "/sys/fs/bpf")
-
-_NOT_EXECUTED = 126
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -172,13 +172,15 @@ def _build(room: dict[str, Any], held: list[int]) -> None:
     """Put the new root together and change into it; descriptors it opens are added to `held`."""
     code = _hold(room["code"], held)
     layers = [_hold(layer, held) for layer in room["layers"]]
+    code_links = _hold_links(room.get("code_links", ()), held)
+    layer_links = _hold_links(room.get("layer_links", ()), held)
     kept = _hold_all(_outermost(room.get("keep", ())), held)
     devices = _hold_all([f"/dev/{name}" for name in _DEVICES], held)
     _mount("tmpfs", _STAGE, "tmpfs", _NOSUID | _NODEV, "mode=0755")
     _copy_machine()
-    _mount(code, _made(f"{_STAGE}/var/task"), "", _BIND)
-    _make_opt(layers, _below("/opt/", kept))
     os.mkdir(f"{_STAGE}/tmp")
+    _fill(_made(f"{_STAGE}/var/task"), [code], code_links)
+    _make_opt(layers, _below("/opt/", kept), layer_links)
     _bind_all(_below("/opt/", kept) + _below("/run/", kept) + _below("/var/run/", kept))
     _seal(_STAGE, _READ_ONLY | _NODEV)
     _make_dev(devices + _below("/dev/", kept))
@@ -187,9 +189,6 @@ def _build(room: dict[str, Any], held: list[int]) -> None:
         _bind_all([(place, source)])
         _seal(_STAGE + place, _READ_ONLY | _NODEV)
     _change_root()
-
-
-_Places = list[tuple[str, str]]  # where things are shown, and another path of each
 
 
 def _hold(path: str, held: list[int]) -> str:
@@ -201,6 +200,16 @@ def _hold(path: str, held: list[int]) -> str:
 def _hold_all(paths: Iterable[str], held: list[int]) -> _Places:
     """Hold what exists of these."""
     return [(path, _hold(path, held)) for path in paths if os.path.exists(path)]
+
+
+def _hold_links(links: Iterable[dict[str, Any]], held: list[int]) -> _Links:
+    """Hold what links lead to; leave out those that have changed since they were looked at."""
+    found = []
+    for link in links:
+        targets = [_hold(path, held) for path in link["targets"] if os.path.realpath(path) == path]
+        if len(targets) == len(link["targets"]):
+            found.append((link["name"], targets, _hold_links(link["links"], held)))
+    return found
 
 
 def _outermost(paths: Iterable[str]) -> list[str]:
@@ -255,18 +264,52 @@ def _make_dev(devices: _Places) -> None:
     _seal(dev, _READ_ONLY)
 
 
-def _make_opt(layers: list[str], kept: _Places) -> None:
-    """Merge layers, later ones over earlier ones: an overlay where that is allowed, else binds."""
+def _make_opt(layers: list[str], kept: _Places, links: _Links) -> None:
+    """Merge layers over a directory that has a place for what stays visible at /opt."""
     opt = _made(f"{_STAGE}/opt")
     for path, source in kept:
         _place_for(source, _STAGE + path)
-    if not layers:
-        return
-    lower = ":".join([*reversed(layers), opt])
+    if layers:
+        _fill(opt, [opt, *layers], links)
+
+
+def _fill(target: str, sources: list[str], links: _Links) -> None:
+    """Show directories as one, later over earlier, or a file, and follow links in them."""
+    if links:
+        sources = [*sources, _places_for(links)]
+    if len(sources) > 1:
+        _overlay(target, sources)
+    else:
+        _mount(sources[0], target, "", _BIND)
+    for name, targets, inner in links:
+        _fill(f"{target}/{name}", targets, inner)
+
+
+def _places_for(links: _Links) -> str:
+    """Return a directory with empty files and directories in the place of links."""
+    blank = _blank()
+    for name, targets, _ in links:
+        _place_for(targets[-1], f"{blank}/{name}")
+    return blank
+
+
+def _blank() -> str:
+    """Return a new directory, in the stage's /tmp, where the room's covers it."""
+    place = f"{_STAGE}/tmp"
+    blank = f"{place}/{len(os.listdir(place))}"
+    os.mkdir(blank)
+    return blank
+
+
+def _overlay(target: str, sources: list[str]) -> None:
+    """Merge directories, later over earlier: an overlay where that is allowed, else binds."""
+    lower = ":".join(reversed(sources))
     try:
-        _mount("overlay", opt, "overlay", 1 | _NOSUID | _NODEV, f"lowerdir={lower}")
+        _mount("overlay", target, "overlay", 1 | _NOSUID | _NODEV, f"lowerdir={lower}")
     except OSError:
-        _merge(layers, opt)
+        if target not in sources:
+            _mount(_blank(), target, "", _BIND)
+        _merge([source for source in sources if source != target], target)
 
 
 def _make_tmp(size: int) -> None:
@@ -381,59 +424,3 @@ def _filter_calls(program: bytes) -> None:
     arguments = map(ctypes.c_ulong, (_SECCOMP[os.uname().machine], 1, _SPECTRE_ALLOW))
     if _libc.syscall(*arguments, described) != 0:
         _call("prctl", _SET_SECCOMP, _SECCOMP_MODE_FILTER, described, 0, 0)
-
-
-def main(arguments: list[str]) -> None:
-    """Execute the plan at standard input; an error is written to a descriptor that exec closes.
-
-    Arguments are that descriptor, the process id of the parent, and descriptors of namespaces. The
-    plan is marshalled: the same interpreter wrote it, and importing json would take 8 ms.
-    """
-    status, parent, *namespaces = map(int, arguments)
-    try:
-        for descriptor in (status, *namespaces):
-            os.set_inheritable(descriptor, False)  # noqa: FBT003
-        plan = _read_plan()
-        enter(plan, tuple(namespaces))
-        _reset_signals()
-        if os.getppid() == parent:
-            _execute(plan)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the parent says it
-        os.write(status, str(error).encode(errors="replace"))
-    os._exit(_NOT_EXECUTED)
-
-
-def _read_plan() -> dict[str, Any]:
-    """Read all of standard input and put /dev/null in its place."""
-    with open(0, "rb") as file:
-        plan: dict[str, Any] = marshal.loads(file.read())  # noqa: S302
-    os.open("/dev/null", os.O_RDWR)
-    os.set_inheritable(0, True)  # noqa: FBT003
-    return plan
-
-
-def _reset_signals() -> None:
-    """Undo what Python ignores, and what the gateway was started with."""
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        if signal.getsignal(number) is not None:
-            signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-
-
-def _execute(plan: dict[str, Any]) -> None:
-    """Become the command; raises OSError that tells a missing file from a missing interpreter."""
-    path = plan["command"][0]
-    try:
-        os.execvpe(path, plan["command"], plan["environ"])  # noqa: S606
-    except FileNotFoundError as error:
-        if os.path.exists(path):
-            error.strerror = "its interpreter is missing"
-        error.filename = path
-        raise
-    except OSError as error:
-        error.filename = path
-        raise
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

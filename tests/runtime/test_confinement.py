@@ -142,7 +142,7 @@ def test_calls_are_filtered_where_no_room_can_be_made(monkeypatch: pytest.Monkey
 
 def test_room_that_cannot_be_made_is_no_ability(monkeypatch: pytest.MonkeyPatch) -> None:
     need_room()
-    monkeypatch.setattr(confinement, "SANDBOX", "/no/such/directory/sandbox.py")
+    monkeypatch.setattr(confinement, "BOOT", "raise SystemExit(1)")
 
     assert confinement._works(Abilities(True), keep()) is False
 
