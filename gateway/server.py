@@ -29,7 +29,7 @@ from types import FrameType
 import uvicorn
 import uvloop
 
-from gateway import compose, descriptors, memory, presence, systemd, workers
+from gateway import compose, descriptors, memory, presence, privileges, systemd, workers
 from gateway.config.settings import Serving
 from gateway.core.errors import InvalidSetting
 from gateway.core.interfaces import Sink
@@ -64,6 +64,8 @@ class Stage:
     """Where this process stands among workers; None when it is the only one."""
     room: str = ""
     """How many connections there is room for, where that is less than usual."""
+    secured: "Secured | None" = None
+    """What was read of certificates before root's rights were given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,18 +123,29 @@ def _run(
     handed_over = systemd.handed_over(os.environ)
     socket_of = opened(serving.host, serving.port, serving.uds, handed_over)
     listening = stack.enter_context(socket_of)
+    secured = None
+    if serving.user:
+        if serving.https and serving.https.certificates and serving.workers == 1:
+            secured = stack.enter_context(_secured(serving))  # as root
+        _become(serving, serving.user)
     url = url_of(listening, serving.scheme)
     place_of_files = presence.directory(os.environ)
     stack.enter_context(presence.announced(presence.listener(listening, url), place_of_files))
     announce = partial(on_ready, url)
     if serving.workers == 1:
-        _run_here(Stage(serving, sink, listening, notifier, announce))
+        _run_here(Stage(serving, sink, listening, notifier, announce, secured=secured))
         return
     with _secured(serving):  # what is wrong with certificates is said once
         status = workers.run(serving, listening, notifier, announce)
     on_stopping(signal.SIG_DFL)
     if status:
         raise SystemExit(status)
+
+
+def _become(serving: Serving, user: str) -> None:
+    """Give up root's rights for the user's."""
+    logs = privileges.Logs(serving.access_log, serving.function_logs)
+    privileges.give_up_root(privileges.user_named(user), socket_file=serving.uds, logs=logs)
 
 
 def _run_here(stage: Stage) -> None:
@@ -144,7 +157,7 @@ def _run_here(stage: Stage) -> None:
         memory.calm_collector()
         stack.enter_context(_unwrapped_settings())
         stage = _fitted(stage)
-        secured = stack.enter_context(_secured(stage.serving))
+        secured = stage.secured or stack.enter_context(_secured(stage.serving))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(stage, secured))
         on_stopping(signal.SIG_DFL)  # a thread of the user's module may keep Python from ending
@@ -234,7 +247,8 @@ async def _serve(stage: Stage, secured: Secured | None) -> None:
         # signal that comes meanwhile finds them.
         await stack.enter_async_context(_reloading(on_hangup, stage))
         seen_as = compose.listener(serving, serving.scheme, port_of(stage.listening))
-        said = [isolation, stage.room, secured.hint if secured else ""]
+        hint = secured.hint if secured else ""
+        said = [isolation, stage.room, hint, privileges.root_warning()]
         on_ready = partial(_say_ready, stage, "\n".join(filter(None, said)))
         if serving.server == "uvicorn":
             portable = compose.portable_front(serving, seen_as, invoker, sink)

@@ -40,7 +40,12 @@ Announce = Callable[[str], None]
 
 def is_parent(serving: Serving) -> bool:
     """Say whether this process only looks after workers."""
-    return serving.workers > 1 and VARIABLE not in os.environ
+    return serving.workers > 1 and not is_worker()
+
+
+def is_worker() -> bool:
+    """Say whether a parent has started this process; its place is not taken yet."""
+    return VARIABLE in os.environ
 
 
 def division(serving: Serving) -> str:

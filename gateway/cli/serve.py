@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import click
 
-from gateway import server
+from gateway import privileges, server
 from gateway.cli.https_options import https_options
 from gateway.cli.options import Seconds, listener_options
 from gateway.cli.remote_options import served_function_options
@@ -26,7 +26,7 @@ from gateway.telemetry.console import Console
 from gateway.telemetry.fanout import Fanout
 from gateway.telemetry.function_logs import FunctionLogs
 from gateway.telemetry.writer import LineWriter
-from gateway.workers import is_parent
+from gateway.workers import is_parent, is_worker
 
 DROPPED_LINES = {
     "text": "(COUNT lines dropped: they came faster than they could be written)",
@@ -56,6 +56,13 @@ DROPPED_LINES = {
     default="",
     metavar="PATH",
     help="Listen on a Unix socket instead of an address.",
+)
+@click.option(
+    "--user",
+    default="",
+    metavar="NAME[:GROUP]",
+    help="Who root becomes once the socket is open, the certificates are read and control groups "
+    "are made.",
 )
 @click.option(
     "--workers",
@@ -205,6 +212,10 @@ def serve(
     if serving.https and serving.server == "uvicorn":
         raise InvalidSetting("--server uvicorn speaks plain HTTP; HTTPS needs the front")
     serving.share(0)  # refuses what cannot be divided
+    if serving.user and not is_worker():
+        privileges.Logs(access_log, serving.function_logs).make_for(
+            privileges.user_named(serving.user)
+        )
     with ExitStack() as stack:
         sink = None if is_parent(serving) else sinks(serving, stack)
         said = announce_briefly if quiet else partial(announce, https=https)

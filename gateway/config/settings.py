@@ -129,6 +129,8 @@ class Serving:
     """Path of a Unix socket to listen on instead of host and port."""
     https: Https | None = None
     """None: plain HTTP."""
+    user: str = ""
+    """`NAME` or `NAME:GROUP` that root becomes; empty: the one that started this process."""
 
     @property
     def scheme(self) -> str:

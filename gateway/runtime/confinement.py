@@ -298,7 +298,7 @@ def find_abilities(keep: tuple[str, ...] = ()) -> Abilities:
 def _find_limits(keep: tuple[str, ...]) -> Abilities:
     hoped = Abilities(
         can_unshare=True,
-        hierarchies=sufficient(tuple(_hierarchies())),
+        hierarchies=sufficient(tuple(control_groups())),
         call_filter=program().hex(),
     )
     if _works(hoped, keep):
@@ -353,8 +353,8 @@ def _run_trial(plan: Plan) -> bool:
     return trial.returncode == 0
 
 
-def _hierarchies() -> Iterator[Hierarchy]:
-    """Give where groups could be made: below the gateway's own groups, or beside them."""
+def control_groups() -> Iterator[Hierarchy]:
+    """Give where control groups could be made: below the gateway's own groups, or beside them."""
     for version, controllers, mount in _mounts(_text(Path("/proc/self/mountinfo"))):
         own = _own_group(_text(Path("/proc/self/cgroup")), version, controllers)
         directory = _inside(mount, own)

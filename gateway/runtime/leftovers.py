@@ -22,12 +22,17 @@ def sweep(abilities: Abilities) -> None:
     goes when the next gateway starts.
     """
     for hierarchy in abilities.hierarchies:
-        for group in _ownerless(hierarchy.directory):
-            kill_groups([str(group)])
-            remove_group(group)
+        sweep_groups(hierarchy.directory)
     for directory in _ownerless(tempfile.gettempdir()):
         if _is_own_directory(directory):  # anybody may write there
             shutil.rmtree(directory, ignore_errors=True)
+
+
+def sweep_groups(directory: str) -> None:
+    """Kill what is left in the control groups of dead gateways, and remove them."""
+    for group in _ownerless(directory):
+        kill_groups([str(group)])
+        remove_group(group)
 
 
 def _ownerless(directory: str) -> Iterator[Path]:

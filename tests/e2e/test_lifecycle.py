@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from gateway.privileges import root_warning
 from tests.e2e.conftest import Serve
 from tests.e2e.serving import (
     APPS,
@@ -282,6 +283,7 @@ def test_first_lines_say_where_it_listens_and_how_to_try_it(serve: Serve, front:
         f"try: curl -i {trust}'{server.url}/any/path?x=1&x=2'",
         isolation,
         *hints,
+        *filter(None, [root_warning()]),
     ]
     assert isolation.startswith("in-process" if "--in-process" in front else "isolation")
     assert ("which AWS never does" in isolation) == ("--in-process" in front)

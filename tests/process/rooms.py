@@ -82,10 +82,10 @@ def _as_user(user: str) -> tuple[str, dict[str, str], object]:
     if os.geteuid() != 0:
         pytest.skip("only root can become another user")
     place = sysconfig.get_path("purelib")
-    return _nobodys_python(), {"PYTHONPATH": f"{ROOT}:{place}", "HOME": "/"}, _become_nobody
+    return nobodys_python(), {"PYTHONPATH": f"{ROOT}:{place}", "HOME": "/"}, become_nobody
 
 
-def _become_nobody() -> None:
+def become_nobody() -> None:
     found = pwd.getpwnam("nobody")
     os.setgroups([])
     os.setgid(found.pw_gid)
@@ -93,7 +93,7 @@ def _become_nobody() -> None:
 
 
 @cache
-def _nobodys_python() -> str:
+def nobodys_python() -> str:
     """Return an interpreter like this one that nobody may execute."""
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
     place = sysconfig.get_path("purelib")
@@ -101,7 +101,7 @@ def _nobodys_python() -> str:
         command = [python or "", "-c", "import gateway.cli"]
         env = {"PYTHONPATH": f"{ROOT}:{place}"}
         try:
-            subprocess.run(command, preexec_fn=_become_nobody, env=env, cwd="/", check=True)
+            subprocess.run(command, preexec_fn=become_nobody, env=env, cwd="/", check=True)
         except (OSError, subprocess.SubprocessError):
             continue
         return command[0]

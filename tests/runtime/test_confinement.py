@@ -122,7 +122,7 @@ def test_each_ability_is_tried_by_itself_when_not_all_work(
         tried.append(found)
         return found == Abilities(hierarchies=(works,))
 
-    monkeypatch.setattr(confinement, "_hierarchies", lambda: iter((works, fails)))
+    monkeypatch.setattr(confinement, "control_groups", lambda: iter((works, fails)))
     monkeypatch.setattr(confinement, "_works", try_out)
 
     found = find_abilities()
@@ -134,7 +134,7 @@ def test_each_ability_is_tried_by_itself_when_not_all_work(
 
 
 def test_calls_are_filtered_where_no_room_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(confinement, "_hierarchies", lambda: iter(()))
+    monkeypatch.setattr(confinement, "control_groups", lambda: iter(()))
     monkeypatch.setattr(confinement, "_works", lambda found, _keep: not found.can_unshare)
 
     assert find_abilities() == Abilities(sight=find_sight(), call_filter=program().hex())
