@@ -11,7 +11,7 @@ bound once more over them. Everything disappears with the last process and the l
 the room's namespaces.
 """
 
-# ruff: noqa: PTH102, PTH103, PTH110, PTH112, PTH114, PTH115, PTH120, PTH123, PTH208, PTH211, S108
+# ruff: noqa: PTH102, PTH103, PTH108, PTH110, PTH112, PTH114, PTH115, PTH120, PTH123, PTH208, PTH211, S108
 # pathlib costs 5 ms at the start of a child; /tmp is what is made here.
 
 from __future__ import annotations
@@ -69,6 +69,14 @@ _DEVICE_LINKS = {"fd": "", "stdin": "/0", "stdout": "/1", "stderr": "/2"}
 _HIDDEN = ("/sys/kernel/debug", "/sys/kernel/tracing", "/sys/fs/bpf")
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_Numbers2, _Numbers6 = ctypes.c_uint32 * 2, ctypes.c_uint32 * 6
+_Attributes = ctypes.c_uint64 * 4
+
+# Looked up and made here, once for all children of a fork server: 0.2 ms each time.
+_CALLS = ("unshare", "setns", "mount", "umount2", "pivot_root", "prctl", "capset", "syscall")
+if sys.platform == "linux":
+    for _name in _CALLS:
+        getattr(_libc, _name)
 
 
 def enter(plan: dict[str, Any], namespaces: tuple[int, ...] = ()) -> None:
@@ -175,7 +183,6 @@ def _build(room: dict[str, Any], held: list[int]) -> None:
     code_links = _hold_links(room.get("code_links", ()), held)
     layer_links = _hold_links(room.get("layer_links", ()), held)
     kept = _hold_all(_outermost(room.get("keep", ())), held)
-    devices = _hold_all([f"/dev/{name}" for name in _DEVICES], held)
     _mount("tmpfs", _STAGE, "tmpfs", _NOSUID | _NODEV, "mode=0755")
     _copy_machine()
     os.mkdir(f"{_STAGE}/tmp")
@@ -183,7 +190,7 @@ def _build(room: dict[str, Any], held: list[int]) -> None:
     _make_opt(layers, _below("/opt/", kept), layer_links)
     _bind_all(_below("/opt/", kept) + _below("/run/", kept) + _below("/var/run/", kept))
     _seal(_STAGE, _READ_ONLY | _NODEV)
-    _make_dev(devices + _below("/dev/", kept))
+    _make_dev(_below("/dev/", kept))
     _make_tmp(room["tmp_bytes"])
     for place, source in _below("/tmp/", kept):
         _bind_all([(place, source)])
@@ -223,7 +230,10 @@ def _below(directory: str, places: _Places) -> _Places:
 
 
 def _made(path: str) -> str:
-    os.makedirs(path, exist_ok=True)
+    try:
+        os.mkdir(path)
+    except OSError:
+        os.makedirs(path, exist_ok=True)
     return path
 
 
@@ -237,8 +247,12 @@ def _place_for(source: str, target: str) -> str:
     if os.path.isdir(source):
         return _made(target)
     _made(os.path.dirname(target))
-    os.close(os.open(target, os.O_CREAT | os.O_RDONLY | os.O_CLOEXEC))
-    return target
+    return _file(target)
+
+
+def _file(path: str) -> str:
+    os.close(os.open(path, os.O_CREAT | os.O_RDONLY | os.O_CLOEXEC))
+    return path
 
 
 def _copy_machine() -> None:
@@ -250,15 +264,20 @@ def _copy_machine() -> None:
         has_own_run = os.path.isdir("/var/run") and not os.path.islink("/var/run")
         _merge(["/var"], f"{_STAGE}/var", leave_out=("task", *(["run"] if has_own_run else [])))
     for path in _HIDDEN:
-        if os.path.isdir(_STAGE + path):
+        if os.access(path, os.R_OK):
             _mount(f"{_STAGE}/dev", _STAGE + path, "", _BIND & ~_REC)
 
 
-def _make_dev(devices: _Places) -> None:
+def _make_dev(kept: _Places) -> None:
     """Make a /dev of devices that hold nothing of the machine, and of those that were asked for."""
     dev = f"{_STAGE}/dev"
     _mount("tmpfs", dev, "tmpfs", _NOSUID | _NODEV, "mode=0755")
-    _bind_all(devices)
+    for name in _DEVICES:
+        try:
+            _mount(f"/dev/{name}", _file(f"{dev}/{name}"), "", _BIND)
+        except FileNotFoundError:  # the machine has not got it, either
+            os.unlink(f"{dev}/{name}")
+    _bind_all(kept)
     for name, end in _DEVICE_LINKS.items():
         os.symlink(f"/proc/self/fd{end}", f"{dev}/{name}")
     _seal(dev, _READ_ONLY)
@@ -326,38 +345,39 @@ def _change_root() -> None:
 
 def _merge(sources: list[str], target: str, leave_out: tuple[str, ...] = ()) -> None:
     """Show in `target` what the sources hold: later ones win, directories of several are merged."""
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[os.DirEntry[str]]] = {}
     for source in sources:
-        for name in os.listdir(source):
-            found.setdefault(name, []).append(f"{source}/{name}")
-    for name in sorted(found.keys() - set(leave_out)):
+        with os.scandir(source) as entries:
+            for entry in entries:
+                found.setdefault(entry.name, []).append(entry)
+    for name in found.keys() - set(leave_out):
         _show(found[name], f"{target}/{name}")
 
 
-def _show(sources: list[str], target: str) -> None:
-    directories = _last_directories(sources)
-    source = sources[-1]
+def _show(entries: list[os.DirEntry[str]], target: str) -> None:
+    last = entries[-1]
+    directories = _last_directories(entries)
     if len(directories) > 1:
         _merge(directories, _made(target))
-    elif os.path.islink(source):
-        os.symlink(os.readlink(source), target)
+    elif last.is_symlink():
+        os.symlink(os.readlink(last.path), target)
     else:
-        _mount(source, _place_for(source, target), "", _BIND)
+        _mount(last.path, _made(target) if directories else _file(target), "", _BIND)
 
 
-def _last_directories(sources: list[str]) -> list[str]:
+def _last_directories(entries: list[os.DirEntry[str]]) -> list[str]:
     """Return the directories at the end of the list, up to something else, which hides the rest."""
     kept: list[str] = []
-    for source in reversed(sources):
-        if os.path.islink(source) or not os.path.isdir(source):
+    for entry in reversed(entries):
+        if not entry.is_dir(follow_symlinks=False):
             break
-        kept.insert(0, source)
+        kept.insert(0, entry.path)
     return kept
 
 
 def _seal(target: str, flags: int) -> None:
     """Set flags on what is mounted at a directory, and on all that is mounted below it."""
-    attributes = (ctypes.c_uint64 * 4)(flags)
+    attributes = _Attributes(flags)
     arguments = (_AT_FDCWD, os.fsencode(target), _AT_RECURSIVE, attributes, ctypes.c_size_t(32))
     if _libc.syscall(ctypes.c_long(_MOUNT_SETATTR), *arguments) != 0:
         for point in _mount_points(target):
@@ -409,15 +429,13 @@ def _lower(kind: int, limit: int) -> None:
 def _give_up_privileges() -> None:
     """Drop every capability for good, and die with the parent (cleared by any change of rights)."""
     _call("prctl", _SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    _call("capset", header, (ctypes.c_uint32 * 6)())
+    _call("capset", _Numbers2(_CAPABILITY_VERSION_3, 0), _Numbers6())
     _call("prctl", _SET_PARENT_DEATH_SIGNAL, int(signal.SIGKILL), 0, 0, 0)
 
 
 def _filter_calls(program: bytes) -> None:
     """Have the kernel judge every call from now on by a program (call_filter.py)."""
-    instructions = ctypes.create_string_buffer(program, len(program))
-    address = ctypes.addressof(instructions)
+    address = ctypes.cast(ctypes.c_char_p(program), ctypes.c_void_p).value or 0
     # struct sock_fprog, little-endian: a number of instructions in a field of 8 bytes, an address.
     described = b"".join(part.to_bytes(8, "little") for part in (len(program) // 8, address))
     # Unlike prctl, this does not slow the process down before Linux 5.16; it came with 4.17.

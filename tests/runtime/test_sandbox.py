@@ -361,7 +361,8 @@ def test_what_is_no_directory_hides_those_before_it(
 ) -> None:
     tree(tmp_path, {"d1/x": "", "d2/x": "", "f": ""})
 
-    found = sandbox._last_directories([f"{tmp_path}/{name}" for name in sources])
+    entries = {entry.name: entry for entry in os.scandir(tmp_path)}
+    found = sandbox._last_directories([entries[name] for name in sources])
     assert found == [f"{tmp_path}/{name}" for name in expected]
 
 
