@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from functools import partial
 
 from gateway.config.https import Https
-from gateway.core.floods import Held
 from gateway.core.interfaces import Clock
 from gateway.core.tls_policies import security_policy
 from gateway.web.connection import Connection
 from gateway.web.front import Front
 from gateway.web.h2_connection import Http2Connection
+from gateway.web.h2_turns import SharedRoom
 from gateway.web.handshake import HTTP_1, Handshakes
 from gateway.wire.key_pair import CertificateFiles
 from gateway.wire.local_certificate import local_certificate, state_directory
@@ -49,9 +49,12 @@ def certificates(
         yield read([made.files]), made.hint
 
 
-def handshakes(front: Front, found: Certificates) -> Handshakes:
-    """Return what makes a connection's protocol: HTTP/2 or HTTP/1.1 behind a TLS handshake."""
-    http2 = partial(Http2Connection, front, Held())
+def handshakes(front: Front, found: Certificates, *, at_once: int) -> Handshakes:
+    """Return what makes a connection's protocol: HTTP/2 or HTTP/1.1 behind a TLS handshake.
+
+    `at_once` is how many invocations HTTP/2 may run at once.
+    """
+    http2 = partial(Http2Connection, front, SharedRoom(at_once, front))
     return Handshakes(front, found, make={"h2": http2, "http/1.1": partial(Connection, front)})
 
 

@@ -17,6 +17,19 @@ COLLECT_RARELY = 20
 GIVE_BACK_SECONDS = 2.0
 
 
+M_ARENA_MAX = -8
+"""glibc's name for how many heaps there may be (mallopt(3))."""
+
+
+def keep_one_heap() -> None:
+    """Have threads share one heap, where the C library is glibc: with one for each of 16 threads,
+    300 responses of 1 MB left 55 MB behind, with one heap 5 MB. The interpreter's lock lets one
+    thread at a time allocate anyway."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_ARENA_MAX, 1)
+
+
 def calm_collector() -> None:
     """Leave what exists out of all collections, and collect more rarely."""
     gc.freeze()

@@ -154,6 +154,7 @@ def _run_here(stage: Stage) -> None:
         if stage.serving.is_in_process:
             stack.enter_context(compose.function_process(stage.serving.function))
             on_stopping(signal.SIG_DFL)
+        memory.keep_one_heap()
         memory.calm_collector()
         stack.enter_context(_unwrapped_settings())
         stage = _fitted(stage)
@@ -201,7 +202,7 @@ def _secured(serving: Serving) -> Iterator[Secured | None]:
             hint,
             lambda loop, say: https.watch(loop, found, say),
             found.reload,
-            lambda front: https.handshakes(front, found),
+            lambda front: https.handshakes(front, found, at_once=serving.most_concurrent()),
         )
 
 

@@ -76,3 +76,28 @@ def test_giving_back_works_with_the_real_one() -> None:
         return len(loop._scheduled)
 
     assert asyncio.run(give()) == (platform.libc_ver()[0] == "glibc")
+
+
+class Tunable:
+    """A C library with `mallopt`, which notes what it is told."""
+
+    def __init__(self) -> None:
+        self.options: list[tuple[int, int]] = []
+
+    def mallopt(self, option: int, value: int) -> None:
+        self.options.append((option, value))
+
+
+def test_threads_share_one_heap(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Tunable()
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: library)
+
+    memory.keep_one_heap()
+
+    assert library.options == [(memory.M_ARENA_MAX, 1)]
+
+
+def test_library_without_heaps_to_share_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: Library(None))
+
+    memory.keep_one_heap()

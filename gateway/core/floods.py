@@ -1,4 +1,4 @@
-"""What one HTTP/2 client may make a server do for nothing, counted; and what may be held for it.
+"""What one HTTP/2 client may make a server do for nothing, counted.
 
 HTTP/2 has many frames that cost the server work and bring no request further, and RFC 9113 section
 10.5 leaves it to the server to count them. Two buckets that leak with time do: one for frames
@@ -7,9 +7,10 @@ bucket forgives is harmless however long it lasts; what overflows it is a flood,
 ends.
 """
 
-from typing import Protocol
+from collections import deque
 
 from gateway.core.errors import InvalidSetting
+from gateway.core.limits import Limits
 
 DATA, HEADERS, WINDOW_UPDATE, CONTINUATION = 0x0, 0x1, 0x8, 0x9
 """Frame types (RFC 9113 section 6)."""
@@ -23,19 +24,8 @@ CONCURRENT_STREAMS = 128
 STREAMS = 4_096
 """The parser ends a connection at its next stream, with an error and whatever is open."""
 
-REQUESTS = 3_900
-"""Requests of one connection, resets added, before GOAWAY. ALB's figure is 10,000 (alb.md 1.10)."""
-
-REQUESTS_AT_MOST = STREAMS - CONCURRENT_STREAMS
-"""Requests, resets added, after which GOAWAY waits no longer for a moment without streams. A full
-set of streams may be on its way before a client reads it, and must not reach the parser's end."""
-
-RESETS = 200
-"""Resets of one connection before GOAWAY; the parser ends it at its 257th."""
-
-GOAWAY_SECONDS = 1.0
-"""How long GOAWAY waits for a moment without streams, and how long after it a connection without
-streams stays open, for what is on its way."""
+STREAMS_RESET = 256
+"""The parser ends a connection at its next reset."""
 
 CALM_SECONDS = 1.0
 """How long a connection that is ended for a flood may take its GOAWAY before it is cut off."""
@@ -60,12 +50,8 @@ QUICK_RESETS = 128
 RESETS_PER_SECOND = 10.0
 """Resets: a set of streams cancelled at once, and so many a second for ever."""
 
-HELD_BYTES = 24 * 1024 * 1024
-"""Of one connection's request bodies that are not complete and responses that were not taken: 24 of
-the largest responses at once, which leaves a flood within 32 MB (reliability.md P13)."""
-
-HELD_BYTES_IN_ALL = 128 * 1024 * 1024
-"""Of all HTTP/2 connections together."""
+FIELDS_PER_FRAME = 8
+"""Of a head with too many fields, so many cost what a frame without progress costs."""
 
 Frame = tuple[int, int, int]
 """Type, flags and payload size."""
@@ -95,25 +81,27 @@ class Bucket:
 class Floods:
     """The two buckets of one connection; seconds of a monotonic clock."""
 
-    __slots__ = ("_idle", "_quick", "resets")
+    __slots__ = ("_idle", "_quick")
 
     def __init__(self, now: float) -> None:
         self._idle = Bucket(IDLE_FRAMES, IDLE_FRAMES_PER_SECOND, now)
         self._quick = Bucket(QUICK_RESETS, RESETS_PER_SECOND, now)
-        self.resets = 0
-        """Resets of either side so far."""
 
     def is_idle_flood(self, frames: list[Frame], now: float) -> bool:
         """Count frames that came; says whether too many of them brought no progress."""
         return self._idle.is_over(sum([cost(*frame) for frame in frames]), now)
+
+    def is_field_flood(self, fields: int, now: float) -> bool:
+        """Count a head that is refused for its fields; says whether there are too many of them."""
+        return self._idle.is_over(fields / FIELDS_PER_FRAME, now)
 
     def pay(self, size: int, now: float) -> None:
         """Count bytes of responses that the client let us send."""
         self._idle.is_over(-size / PROGRESS_BYTES, now)
 
     def is_reset_flood(self, now: float) -> bool:
-        """Count a reset of either side; says whether there are too many of them."""
-        self.resets += 1
+        """Count a reset of either side, or a stream that came behind the last one of GOAWAY; says
+        whether there are too many of them."""
         return self._quick.is_over(1, now)
 
 
@@ -127,39 +115,34 @@ def cost(kind: int, flags: int, size: int) -> int:
     return 1
 
 
-class Holder(Protocol):
-    """A connection for which bytes are held."""
+class Calmed:
+    """Counts, per client address, connections that were ended for a flood; an address with too many
+    of them is refused for a while."""
 
-    @property
-    def held_bytes(self) -> int:
-        """Return how many."""
-        ...
+    __slots__ = ("_ended_at", "_limits", "_refused_until")
 
-    def evict(self) -> None:
-        """End the connection and let go of all of them at once."""
-        ...
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._ended_at: dict[str, deque[float]] = {}
+        self._refused_until: dict[str, float] = {}
 
+    def count(self, address: str, now: float) -> None:
+        """Count a connection that was told ENHANCE_YOUR_CALM."""
+        limits = self._limits
+        ended_at = self._ended_at.setdefault(address, deque(maxlen=limits.calmed_connections))
+        ended_at.append(now)
+        is_full = len(ended_at) == limits.calmed_connections
+        if is_full and now - ended_at[0] <= limits.calmed_seconds:
+            self._refused_until[address] = now + limits.refused_seconds
 
-class Held:
-    """Bytes held for all HTTP/2 connections of a front, and for whom."""
+    def is_refused(self, address: str, now: float) -> bool:
+        """Say whether a new connection of this address is refused."""
+        return now < self._refused_until.get(address, 0.0)
 
-    __slots__ = ("holders", "total")
-
-    def __init__(self) -> None:
-        self.total = 0
-        self.holders: set[Holder] = set()
-
-    def has_room(self, own: int, size: int) -> bool:
-        """Say whether so much more may be held for a connection that holds `own` bytes."""
-        return own + size <= HELD_BYTES and self.total + size <= HELD_BYTES_IN_ALL
-
-    def hog(self, own: int, size: int) -> Holder | None:
-        """Return whom to evict for so much more, where all together leave no room: the connection
-        that holds most, unless it holds no more than the one that asks then would.
-
-        What it holds is more than was asked for, so one eviction is enough.
-        """
-        if own + size > HELD_BYTES:
-            return None
-        most = max(self.holders, key=lambda holder: holder.held_bytes, default=None)
-        return most if most is not None and most.held_bytes > own + size else None
+    def forget(self, now: float) -> None:
+        """Forget what is too old to count."""
+        seconds = self._limits.calmed_seconds
+        self._ended_at = {
+            at: times for at, times in self._ended_at.items() if now - times[-1] <= seconds
+        }
+        self._refused_until = {at: end for at, end in self._refused_until.items() if now < end}

@@ -54,6 +54,12 @@ class Limits:
     """Connections in all; more are closed at once. Ours."""
     connections_per_address: int = 1_000
     """Connections of one client address. Ours."""
+    calmed_connections: int = 10
+    """Connections of one client address that end with ENHANCE_YOUR_CALM. Ours."""
+    calmed_seconds: float = 10.0
+    """As many of them in this time, and the address is refused. Ours."""
+    refused_seconds: float = 30.0
+    """How long new connections of such an address are closed at once. Ours."""
     drain_seconds: float = 25.0
     """How long a stop waits for requests in flight, and a worker that is replaced for idle
     connections too. Ours."""

@@ -182,11 +182,16 @@ class InProcess:
 
     def _take_jobs(self) -> None:
         while (job := self._queue.get()) is not None:
-            job.started = self._clock.monotonic()
-            if job.claim.acquire(blocking=False):
-                result = self.run(job.invocation, job.output)
-                with suppress(RuntimeError):  # the loop is gone: nobody waits for this result
-                    self._loop.call_soon_threadsafe(self._finish, job, result)
+            self._run_job(job)
+            del job  # or an idle worker keeps its last result
+
+    def _run_job(self, job: Job) -> None:
+        """Run a job, unless its time is over, and hand its result over."""
+        job.started = self._clock.monotonic()
+        if job.claim.acquire(blocking=False):
+            result = self.run(job.invocation, job.output)
+            with suppress(RuntimeError):  # the loop is gone: nobody waits for this result
+                self._loop.call_soon_threadsafe(self._finish, job, result)
 
     def _finish(self, job: Job, result: InvocationResult) -> None:
         """Hand a result over, on the event loop; perhaps nobody is waiting any more."""

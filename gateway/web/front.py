@@ -77,9 +77,10 @@ class Front:
         """Requests per desync class and reason: the metric of alb.md 4.9."""
         self._pages = pages
         self._sink = sink
-        self.members = Members(limits)
+        self.members = Members(limits, clock.monotonic)
         self._connections = self.members.connections
         self.admit = self.members.admit
+        self.calm = self.members.calm
         self.replace = self.members.replace
         self.linger = self.members.linger
         self.forget = self.members.forget
@@ -108,6 +109,7 @@ class Front:
             self._second = second
             self.date = http_date(second)
             self._warn_of_limits()
+            self.members.forget_floods()
         self._unchecked = list(self._connections)
         self._steps = 1 + min(len(self._unchecked) // STEP_CONNECTIONS, SWEEP_STEPS - 1)
         self._period = SWEEP_SECONDS / self._steps
@@ -184,6 +186,10 @@ class Front:
         """Run a request's coroutine: the one place where a task is made (architecture, decision
         2)."""
         return self._loop.create_task(coroutine)
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        """Call back in the next turn of the event loop."""
+        self._loop.call_soon(callback)
 
     def is_closing(self, progress: Progress) -> bool:
         """Say whether a connection ends after this response: stop, or age (alb.md 4.1)."""

@@ -5,6 +5,7 @@ from enum import Enum, auto
 from gateway.core.alb import REQUEST_BODY_LIMIT
 from gateway.core.http import Headers, HttpRequest, HttpResponse, header, wire_headers
 from gateway.core.limits import Phase, Progress
+from gateway.core.room import Claim
 
 CONNECTION_SPECIFIC = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade"}
@@ -15,9 +16,11 @@ TAB, SPACE = b"\t", b" "
 
 
 class Step(Enum):
-    """Where a stream stands."""
+    """How far a stream is."""
 
     BODY = auto()
+    WAITING = auto()
+    """For its turn to run."""
     RUNNING = auto()
     WRITING = auto()
     ANSWERED = auto()
@@ -31,6 +34,7 @@ class Stream:
 
     __slots__ = (
         "body",
+        "claim",
         "dropped",
         "has_ended",
         "moved_at",
@@ -47,21 +51,19 @@ class Stream:
     response: HttpResponse
     progress: Progress
 
-    def __init__(self, stream_id: int, request: HttpRequest, *, has_ended: bool) -> None:
+    def __init__(
+        self, stream_id: int, request: HttpRequest, claim: Claim, *, has_ended: bool
+    ) -> None:
         self.stream_id = stream_id
+        self.claim = claim
         self.request = request
         self.has_ended = has_ended
-        self.step = Step.RUNNING
+        self.step = Step.WAITING
         self.body = b"" if has_ended else bytearray()
         self.unsent: bytes | memoryview = b""
         self.dropped = 0
         self.sent_bytes = 0
         self.moved_at = 0.0
-
-    @property
-    def held_bytes(self) -> int:
-        """Return how many bytes are held for it."""
-        return len(self.body) + len(self.unsent)
 
     def expect_body(self, now: float) -> None:
         """Get ready for the body."""
@@ -75,13 +77,17 @@ class Stream:
         self.progress.body_bytes = len(self.body)
         return len(self.body) <= REQUEST_BODY_LIMIT
 
+    def wait_for_room(self, now: float) -> None:
+        """Let no time count while the body may not come."""
+        self.progress.began_at = self.progress.active_at = now
+
     def end_body(self) -> None:
         """Complete the request."""
         self.has_ended = True
         self.request.body = bytes(self.body)
         self.request.received_bytes += len(self.body)
         self.body = b""
-        self.step = Step.RUNNING
+        self.step = Step.WAITING
 
     def declared(self) -> int:
         """Return the length that the client says its body has, 0 where it says nothing."""

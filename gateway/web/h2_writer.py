@@ -7,7 +7,7 @@ transport is full nothing is written, and nothing read either.
 import asyncio
 import socket
 
-from gateway.core.floods import Held
+from gateway.core.room import Room
 from gateway.web.h2_stream import Stream
 from gateway.web.stall import RESET
 from gateway.wire.h2 import Session
@@ -20,29 +20,30 @@ ROUND_BYTES = 128 * 1024
 
 
 class Writer:
-    """The responses of one connection that are not written, and what is held for it in all."""
+    """The responses of one connection that are not written."""
 
     __slots__ = (
-        "_held",
+        "_moved_at",
+        "_room",
         "_session",
         "_stalled_at",
         "_transport",
         "_unsent_before",
         "_waiting",
-        "held_bytes",
+        "has_sent",
         "is_due",
         "is_paused",
     )
 
     _transport: asyncio.Transport
 
-    def __init__(self, session: Session, held: Held) -> None:
+    def __init__(self, session: Session, room: Room) -> None:
         self._session = session
-        self._held = held
-        self.held_bytes = 0
-        """Request bodies that are not complete, and what was not written of responses."""
+        self._room = room
         self._waiting: dict[int, Stream] = {}
-        self._stalled_at = 0.0
+        self._moved_at = self._stalled_at = 0.0
+        self.has_sent = False
+        """A byte of a body was sent."""
         self._unsent_before = 0
         self.is_due = False
         """Windows have grown, or a response has come."""
@@ -56,40 +57,19 @@ class Writer:
         # as the limit, so after every write, and goes on only with the next.
         transport.set_write_buffer_limits(1, 0)
 
-    # What is held.
-
-    def hold(self, size: int) -> bool:
-        """Count bytes to be held, unless there is no room for them; whoever holds most may have to
-        make it."""
-        if not self._held.has_room(self.held_bytes, size):
-            hog = self._held.hog(self.held_bytes, size)
-            if hog is None:
-                return False
-            hog.evict()
-        self._count(size)
-        return True
-
-    def release(self, stream: Stream) -> None:
-        """Count out what was held of a request's body."""
-        self._count(-len(stream.body))
-
-    def forget(self, stream: Stream) -> None:
-        """Let go of a stream and all that is held for it."""
-        counted = stream.unsent if stream.stream_id in self._waiting else stream.body
-        self._count(-len(counted))
-        self._waiting.pop(stream.stream_id, None)
-        stream.unsent = stream.body = b""
-
-    def _count(self, size: int) -> None:
-        self.held_bytes += size
-        self._held.total += size
-
     # Writing.
 
     def add(self, stream: Stream) -> None:
         """Write a stream's body from now on."""
+        if not self._waiting:
+            self._moved_at = stream.moved_at
         self._waiting[stream.stream_id] = stream
         self.is_due = True
+
+    def forget(self, stream: Stream) -> None:
+        """Write no more of a stream."""
+        self._waiting.pop(stream.stream_id, None)
+        stream.unsent = b""
 
     def flush(self, now: float) -> tuple[int, list[Stream]]:
         """Write what can be written; returns the bytes of bodies and the streams that are done."""
@@ -130,9 +110,10 @@ class Writer:
         rest = stream.unsent[size:]
         self._session.send_data(stream.stream_id, piece, is_last=not rest)
         stream.unsent = rest
-        stream.moved_at = now
+        stream.moved_at = self._moved_at = now
+        self.has_sent = True
         stream.sent_bytes += len(piece)
-        self._count(-len(piece))
+        self._room.send(stream.claim, len(piece))
         return len(piece)
 
     # The client's pace.
@@ -152,8 +133,12 @@ class Writer:
         if not self._transport.is_closing():
             self._transport.resume_reading()
 
+    def takes_nothing(self, now: float, seconds: float) -> bool:
+        """Say whether something waits and nothing of it was taken for so long."""
+        return bool(self._waiting) and now - self._moved_at >= seconds
+
     def has_stalled(self, now: float, seconds: float) -> bool:
-        """Say whether the client has taken nothing of what waits for so long."""
+        """Say whether the client has taken nothing of a response for so long."""
         if self.is_paused:
             waiting = self._transport.get_write_buffer_size()
             if waiting < self._unsent_before:

@@ -6,9 +6,11 @@ counted once at any time. What is turned away is said once a second, with the li
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from typing import Protocol
 
 from gateway.core.crowd import Crowd, TurnedAway
+from gateway.core.floods import Calmed
 from gateway.core.limits import Limits
 
 
@@ -33,7 +35,7 @@ class Member(Protocol):
 class Members:
     """Counts connections, and those among them that linger."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, monotonic: Callable[[], float]) -> None:
         self.connections: set[Member] = set()
         self.lingering: set[Member] = set()
         """Those that linger for the full time."""
@@ -45,9 +47,12 @@ class Members:
         self._values = {
             "connections": limits.connections,
             "connections_per_address": limits.connections_per_address,
+            "calmed_connections": limits.calmed_connections,
         }
         self._all = Crowd(limits.connections, limits.connections_per_address)
         self._lingering = Crowd(limits.lingering, limits.lingering_per_address)
+        self._calmed = Calmed(limits)
+        self._monotonic = monotonic
 
     def admit(self, connection: Member) -> bool:
         """Count a connection in, or say that there is no room for it."""
@@ -58,9 +63,16 @@ class Members:
         if self._all.is_full_for(host):
             self.turned_away.add("connections_per_address", host)
             return False
+        if self._calmed.is_refused(host, self._monotonic()):
+            self.turned_away.add("calmed_connections", host)
+            return False
         self.connections.add(connection)
         self._all.enter(host)
         return True
+
+    def calm(self, connection: Member) -> None:
+        """Count a connection that ends with ENHANCE_YOUR_CALM against its address."""
+        self._calmed.count(connection.client[0], self._monotonic())
 
     def replace(self, connection: Member, other: Member) -> None:
         """Count another protocol of the same connection in its place."""
@@ -88,6 +100,10 @@ class Members:
             self._lingering.leave(host)
         if not self.connections:
             self.emptied.set()
+
+    def forget_floods(self) -> None:
+        """Forget connections that ended with ENHANCE_YOUR_CALM too long ago to count."""
+        self._calmed.forget(self._monotonic())
 
     @property
     def per_address(self) -> Counter[str]:

@@ -1,7 +1,7 @@
 """What a connection needs of the front that made it: settings, clock, pages, and who counts it."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from gateway.core.desync import Judgement, Mode
@@ -48,8 +48,16 @@ class Shared(Protocol):
         """Count a connection out."""
         ...
 
+    def calm(self, connection: Any, /) -> None:
+        """Count a connection that ends with ENHANCE_YOUR_CALM against its address."""
+        ...
+
     def start(self, coroutine: Coroutine[Any, Any, None], /) -> "asyncio.Task[None]":
         """Run a request's coroutine."""
+        ...
+
+    def soon(self, callback: Callable[[], None], /) -> None:
+        """Call back in the next turn of the event loop."""
         ...
 
     def is_closing(self, progress: Progress, /) -> bool:

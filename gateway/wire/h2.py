@@ -11,13 +11,14 @@ from collections.abc import Iterator
 import zttp
 from zttp import Data, EndOfMessage, GoAway, Request, RstStream, Settings, WindowUpdate
 
-from gateway.core.floods import CONTINUATION, END_HEADERS, HEADERS, Frame
+from gateway.core.floods import CONTINUATION, END_HEADERS, HEADERS, WINDOW_UPDATE, Frame
 from gateway.core.http import Headers
 
 __all__ = ["Broken", "Data", "EndOfMessage", "Event", "Frames", "GoAway", "Request", "RstStream"]
 __all__ += ["Session", "Settings", "WindowUpdate"]
 
-NO_ERROR, INTERNAL_ERROR, REFUSED_STREAM, CANCEL, ENHANCE_YOUR_CALM = 0x0, 0x2, 0x7, 0x8, 0xB
+NO_ERROR, INTERNAL_ERROR, FLOW_CONTROL_ERROR = 0x0, 0x2, 0x3
+REFUSED_STREAM, CANCEL, ENHANCE_YOUR_CALM = 0x7, 0x8, 0xB
 """Error codes (RFC 9113 section 7)."""
 
 PREFACE_BYTES = 24
@@ -31,8 +32,16 @@ Event = Request | Data | EndOfMessage | RstStream | GoAway | Settings | WindowUp
 HEAD_FRAMES = frozenset({HEADERS, CONTINUATION})
 
 
+CODE_BYTES = 4
+
+
 class Broken(Exception):
     """The client broke the protocol; a GOAWAY that says so is ready to be sent."""
+
+    def __init__(self, reason: str, code: int) -> None:
+        super().__init__(reason)
+        self.code = code
+        """The error code of that GOAWAY."""
 
 
 class Unsendable(Exception):
@@ -42,9 +51,11 @@ class Unsendable(Exception):
 class Session:
     """One connection's state; bytes to send pile up until they are taken."""
 
-    __slots__ = ("_zttp",)
+    __slots__ = ("_unsent", "_withheld", "_zttp")
 
     def __init__(self) -> None:
+        self._unsent = b""
+        self._withheld: dict[int, bytes] = {}
         self._zttp = zttp.Connection(zttp.SERVER, protocol=zttp.HTTP2)
 
     def preface(self) -> bytes:
@@ -69,11 +80,43 @@ class Session:
                     return
                 yield event  # type: ignore[misc]  # a server gets no Response
         except zttp.RemoteProtocolError as error:
-            raise Broken(str(error)) from error
+            self._unsent += self._zttp.data_to_send()
+            code = int.from_bytes(self._unsent[-CODE_BYTES:], "big")
+            raise Broken(str(error), code) from error
 
     def take(self) -> bytes:
         """Return what is to be sent, once."""
-        return self._zttp.data_to_send()
+        data = self._zttp.data_to_send()
+        if self._withheld:
+            data = self._without_windows(data)
+        if self._unsent:
+            data, self._unsent = self._unsent + data, b""
+        return data
+
+    def withhold(self, stream_id: int) -> None:
+        """Give no receive window back to a stream from now on: zttp gives it for every byte."""
+        self._withheld[stream_id] = b""
+
+    def give_back(self, stream_id: int) -> None:
+        """Give back what was withheld, and from now on what comes."""
+        self._unsent += self._withheld.pop(stream_id, b"")
+
+    def forget(self, stream_id: int) -> None:
+        """Drop what is withheld from a stream that is over."""
+        self._withheld.pop(stream_id, None)
+
+    def _without_windows(self, data: bytes) -> bytes:
+        """Return frames without the receive windows that are withheld, and keep those."""
+        kept, at = [], 0
+        while at < len(data):
+            end = at + FRAME_HEAD_BYTES + int.from_bytes(data[at : at + 3], "big")
+            stream_id = int.from_bytes(data[at + 5 : at + FRAME_HEAD_BYTES], "big")
+            if data[at + 3] == WINDOW_UPDATE and stream_id in self._withheld:
+                self._withheld[stream_id] += data[at:end]
+            else:
+                kept.append(data[at:end])
+            at = end
+        return b"".join(kept)
 
     def room(self, stream_id: int) -> int:
         """Return how many bytes of a body the client lets us send."""

@@ -1,4 +1,4 @@
-"""Buckets fill, leak and overflow where they must; what is held never exceeds its caps."""
+"""Buckets fill, leak and overflow where they must; addresses that flood are refused."""
 
 import pytest
 from hypothesis import given
@@ -6,30 +6,26 @@ from hypothesis import strategies as st
 
 from gateway.core.errors import InvalidSetting
 from gateway.core.floods import (
-    CONCURRENT_STREAMS,
     CONTINUATION,
     DATA,
     END_STREAM,
+    FIELDS_PER_FRAME,
     HEADERS,
-    HELD_BYTES,
-    HELD_BYTES_IN_ALL,
     IDLE_FRAMES,
     IDLE_FRAMES_PER_SECOND,
     PADDED,
     PROGRESS_BYTES,
     QUICK_RESETS,
     REQUEST_FRAMES,
-    REQUESTS,
-    REQUESTS_AT_MOST,
-    RESETS,
     RESETS_PER_SECOND,
     TINY_BYTES,
     WINDOW_UPDATE,
     Bucket,
+    Calmed,
     Floods,
-    Held,
     cost,
 )
+from gateway.core.limits import Limits
 
 PING = (0x6, 0, 8)
 
@@ -130,7 +126,6 @@ def test_resets_are_a_flood_over_their_limit(over: int) -> None:
     flooded = [floods.is_reset_flood(0) for _ in range(QUICK_RESETS + over)]
 
     assert any(flooded) is (over > 0)
-    assert floods.resets == QUICK_RESETS + over
 
 
 def test_resets_at_the_rate_that_is_forgiven_never_are() -> None:
@@ -140,54 +135,54 @@ def test_resets_at_the_rate_that_is_forgiven_never_are() -> None:
 
 
 @pytest.mark.parametrize("over", [-1, 0, 1])
-def test_held_bytes_have_a_cap_for_one_and_for_all(over: int) -> None:
-    held = Held()
-    assert held.has_room(HELD_BYTES - 100, 100 + over) is (over <= 0)
+def test_heads_with_too_many_fields_cost_by_their_fields(over: int) -> None:
+    floods = Floods(0)
+    most = IDLE_FRAMES * FIELDS_PER_FRAME
 
-    held.total = HELD_BYTES_IN_ALL - 100
-    assert held.has_room(0, 100 + over) is (over <= 0)
-
-
-class Holding:
-    """Holds so much until it is evicted."""
-
-    def __init__(self, held_bytes: int) -> None:
-        self.held_bytes = held_bytes
-
-    def evict(self) -> None:
-        self.held_bytes = 0
+    assert not floods.is_field_flood(most // 2, 0)
+    assert floods.is_field_flood(most // 2 + over, 0) is (over > 0)
 
 
-def test_whoever_holds_most_makes_room() -> None:
-    held = Held()
-    less, most = Holding(1000), Holding(2000)
-    held.holders |= {less, most}
-
-    assert held.hog(0, 10) is most
-    assert held.hog(1899, 100) is most
+LIMITS = Limits(calmed_connections=3, calmed_seconds=10.0, refused_seconds=30.0)
 
 
-@pytest.mark.parametrize("over", [0, 1])
-def test_nobody_makes_room_for_one_that_would_hold_as_much(over: int) -> None:
-    held = Held()
-    held.holders.add(Holding(2000))
+@pytest.mark.parametrize("over", [-1, 0, 1])
+def test_address_with_too_many_floods_is_refused(over: int) -> None:
+    calmed = Calmed(LIMITS)
+    for _ in range(3 + over):
+        calmed.count("a", 5.0)
 
-    assert held.hog(1900, 100 + over) is None
-
-
-def test_nobody_makes_room_beyond_the_cap_of_one() -> None:
-    held = Held()
-    held.holders.add(Holding(2 * HELD_BYTES))
-
-    assert held.hog(HELD_BYTES - 10, 10) is not None
-    assert held.hog(HELD_BYTES - 10, 11) is None
+    assert calmed.is_refused("a", 5.0) is (over >= 0)
+    assert not calmed.is_refused("b", 5.0)
 
 
-def test_nobody_makes_room_where_nobody_holds_anything() -> None:
-    assert Held().hog(0, 1) is None
+@pytest.mark.parametrize(("seconds", "is_refused"), [(9.9, True), (10.0, True), (10.1, False)])
+def test_floods_count_for_a_while(seconds: float, *, is_refused: bool) -> None:
+    calmed = Calmed(LIMITS)
+    for now in (0.0, 1.0, seconds):
+        calmed.count("a", now)
+
+    assert calmed.is_refused("a", seconds) is is_refused
 
 
-def test_own_limits_come_before_those_of_the_parser() -> None:
-    assert REQUESTS < REQUESTS_AT_MOST
-    assert REQUESTS_AT_MOST + CONCURRENT_STREAMS < 4_097  # a full set may be on its way
-    assert QUICK_RESETS < RESETS < 257
+@pytest.mark.parametrize(("seconds", "is_refused"), [(29.9, True), (30.0, False), (30.1, False)])
+def test_address_is_refused_for_a_while(seconds: float, *, is_refused: bool) -> None:
+    calmed = Calmed(LIMITS)
+    for _ in range(3):
+        calmed.count("a", 0.0)
+
+    assert calmed.is_refused("a", seconds) is is_refused
+    calmed.forget(seconds)
+    assert calmed.is_refused("a", seconds) is is_refused
+
+
+def test_what_is_too_old_is_forgotten() -> None:
+    calmed = Calmed(LIMITS)
+    for at in range(3):
+        calmed.count("a", at)
+    calmed.count("b", 12.0)
+
+    calmed.forget(12.1)
+    assert (set(calmed._ended_at), set(calmed._refused_until)) == ({"b"}, {"a"})
+    calmed.forget(32.0)
+    assert (calmed._ended_at, calmed._refused_until) == ({}, {})

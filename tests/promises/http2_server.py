@@ -12,13 +12,13 @@ import sys
 import time
 
 from gateway.core.desync import Mode
-from gateway.core.floods import Held
 from gateway.core.http import HttpRequest, HttpResponse
 from gateway.core.limits import Limits
 from gateway.core.notices import OperatorWarning
 from gateway.core.pages import Pages
 from gateway.web.front import Front
 from gateway.web.h2_connection import Http2Connection
+from gateway.web.h2_turns import SharedRoom
 
 
 class Clock:
@@ -59,7 +59,7 @@ async def main() -> None:
         mode=Mode.DEFENSIVE,
     )
     front.start_sweep()
-    held = Held()
+    shared = SharedRoom(50, front)
     loop = asyncio.get_running_loop()
     context = None
     if len(sys.argv) > 1:
@@ -67,7 +67,7 @@ async def main() -> None:
         context.load_cert_chain(sys.argv[1])
         context.set_alpn_protocols(["h2"])
     server = await loop.create_server(
-        lambda: Http2Connection(front, held), "127.0.0.1", 0, ssl=context
+        lambda: Http2Connection(front, shared), "127.0.0.1", 0, ssl=context
     )
     port = server.sockets[0].getsockname()[1]
     print(f"listening on http{'s' if context else ''}://127.0.0.1:{port}", flush=True)

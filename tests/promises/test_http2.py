@@ -24,10 +24,12 @@ import pytest
 from gateway.balancer.balancer import Balancer, TargetGroup
 from gateway.core.alb import AlbCodec
 from gateway.core.attributes import Attributes
-from gateway.core.floods import CONCURRENT_STREAMS, HELD_BYTES, HELD_BYTES_IN_ALL, REQUESTS
+from gateway.core.floods import CONCURRENT_STREAMS
+from gateway.core.goaway import REQUESTS
 from gateway.core.invocation import FunctionRef, InvocationResult
 from gateway.core.listener import Listener
 from gateway.core.pages import Pages
+from gateway.core.room import CONNECTION_BYTES, ROOM_BYTES
 from gateway.testing import FakeClock, FakeInvoker
 from tests.e2e.serving import DEADLINE_SECONDS, Server
 from tests.promises.conftest import Report
@@ -116,8 +118,9 @@ def streams(start: int = 1) -> Iterator[int]:
 class Raw:
     """A connection on which frames are sent as they are."""
 
-    def __init__(self, server: Server, settings: bytes = SETTINGS) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", server.port), DEADLINE_SECONDS)
+    def __init__(self, server: Server, settings: bytes, source: str) -> None:
+        there = ("127.0.0.1", server.port)
+        self.socket = socket.create_connection(there, DEADLINE_SECONDS, (source, 0))
         self.socket.sendall(PREFACE + settings)
         self._begun = b""
         self.is_closed = False
@@ -150,8 +153,10 @@ class Raw:
 
 
 @contextmanager
-def connected(server: Server, settings: bytes = SETTINGS) -> Iterator[Raw]:
-    with closing(Raw(server, settings)) as raw:
+def connected(
+    server: Server, settings: bytes = SETTINGS, source: str = "127.0.0.1"
+) -> Iterator[Raw]:
+    with closing(Raw(server, settings, source)) as raw:
         yield raw
 
 
@@ -287,20 +292,18 @@ def test_flood_is_ended_in_time_and_in_little_memory(
 def test_connections_that_hold_all_that_may_be_stop_no_honest_client(
     server: Server, report: Report
 ) -> None:
-    each, size = HELD_BYTES // MEGABYTE, str(MEGABYTE)
-    held = 0
+    each, held = CONNECTION_BYTES // MEGABYTE, 0
     with ExitStack() as stack:
-        while held + MEGABYTE <= HELD_BYTES_IN_ALL:
-            hog = stack.enter_context(connected(server, NO_WINDOW))
-            count = min(each, (HELD_BYTES_IN_ALL - held) // MEGABYTE)
-            ids = range(1, 2 * count, 2)
-            hog.send(b"".join(frame(1, 5, at, block(f"/size/{size}")) for at in ids))
+        for number in range(ROOM_BYTES // CONNECTION_BYTES):
+            taker = stack.enter_context(connected(server, NO_WINDOW, f"127.0.0.{2 + number // 2}"))
+            ids = range(1, 2 * each, 2)
+            taker.send(b"".join(frame(1, 5, at, block(f"/size/{MEGABYTE}")) for at in ids))
             heads = 0
-            while heads < count:
-                heads += sum(kind == 1 for kind, _, _, _ in hog.frames(DEADLINE_SECONDS))
-                assert not hog.is_closed
-            held += count * MEGABYTE
-        bodies = [len(answered(server, f"/size/{size}")) for _ in range(10)]
+            while heads < each:
+                heads += sum(kind == 1 for kind, _, _, _ in taker.frames(DEADLINE_SECONDS))
+                assert not taker.is_closed
+            held += each * MEGABYTE
+        bodies = [len(answered(server, f"/size/{MEGABYTE}")) for _ in range(10)]
 
     report(f"P13: {held / 2**20:.0f} MB held by others: {len(bodies)} responses came whole")
     assert bodies == [MEGABYTE] * 10
@@ -379,11 +382,13 @@ def test_twenty_thousand_requests_are_answered_across_goaways(
         ("/", ["-c", "6", "-m", "16", "-n", "20000"]),
         ("/size/1000000", ["-c", "2", "-m", "16", "-n", "200"]),
         ("/size/100000", ["-c", "2", "-m", "100", "-n", "2000"]),
+        ("/size/1000000", ["-c", "1", "-m", "64", "-n", "300", "-w", "30", "-W", "30"]),
+        ("/size/1000000", ["-c", "1", "-m", "100", "-n", "300", "-w", "30", "-W", "30"]),
     ],
 )
 def test_h2load_has_no_failure(tls_server: Server, path: str, arguments: list[str]) -> None:
     """h2load never opens a connection again: each gets as many requests as one may have."""
-    count = arguments[-1]
+    count = arguments[arguments.index("-n") + 1]
     run = subprocess.run(
         [tool("h2load"), *arguments, tls_server.url + path],
         capture_output=True,

@@ -9,9 +9,9 @@ import h2.connection
 import h2.events
 import h2.settings
 
-from gateway.core.floods import Held
 from gateway.core.http import Tls
 from gateway.web.h2_connection import Http2Connection
+from gateway.web.h2_turns import SharedRoom
 from tests.web.peer import CLIENT, SERVER, Peer, World
 
 Pairs = list[tuple[str, str]]
@@ -39,13 +39,14 @@ class H2Client:
         *,
         window: int = 65_535,
         tls: Tls | None = None,
-        held: Held | None = None,
+        shared: SharedRoom | None = None,
         **options: Any,
     ) -> None:
         self.world = world
-        self.held = held or Held()
+        self.shared = shared or SharedRoom(1000, world.front)
+        self.room = self.shared.room
         names = {"peername": CLIENT, "sockname": SERVER}
-        self.connection = Http2Connection(world.front, self.held, tls)
+        self.connection = Http2Connection(world.front, self.shared, tls)
         self.peer = Peer(world.loop, self.connection, names=names, **options)
         world.peers.append(self.peer)
         # Wrong messages are to be sent too.

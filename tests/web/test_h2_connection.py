@@ -13,6 +13,7 @@ from gateway.core.floods import (
 )
 from gateway.core.http import HttpRequest, HttpResponse
 from gateway.core.limits import SWEEP_SECONDS, UPLOAD_BYTES, UPLOAD_SECONDS, Limits
+from gateway.core.room import LEAST_NEED_BYTES
 from tests.web.h2_peer import GET, POST, H2Client, frame, head, statuses
 from tests.web.peer import DATE, Held, Serve, Telling, answer, balancer
 
@@ -154,8 +155,8 @@ def test_body_over_its_limit_is_refused(serve: Serve, *, over: int, is_declared:
 
     assert client.status(stream) == (413 if over > 0 else 200)
     assert client.is_over(stream)
-    assert client.connection._streams == {}
-    assert client.held.total == 0
+    assert not client.connection._streams
+    assert client.room.total == 0
     assert client.status(client.ask()) == 200
 
 
@@ -170,7 +171,7 @@ def test_refused_body_that_goes_on_is_dropped_and_then_cut(serve: Serve) -> None
     client.send(stream, b"x", ends=False)
 
     assert client.reset(stream) == 0
-    assert client.held.total == 0
+    assert client.room.total == 0
     assert world.noted[0][0] == 413
 
 
@@ -211,7 +212,7 @@ def test_reset_request_is_noted_as_incomplete(serve: Serve) -> None:
 
     assert world.requests == []
     assert world.noted == [(400, 0)]
-    assert client.held.total == 0
+    assert client.room.total == 0
 
 
 def test_result_of_a_reset_stream_is_dropped(serve: Serve) -> None:
@@ -234,6 +235,7 @@ def test_running_invocations_of_reset_streams_count(serve: Serve) -> None:
     held = Held()
     world = serve(held)
     client = H2Client(world)
+    client.room.need = LEAST_NEED_BYTES
     for _ in range(100):
         client.codec.reset_stream(client.ask(), CANCEL)
         client.flush()
@@ -253,6 +255,7 @@ def test_streams_at_once_have_a_limit(serve: Serve, over: int) -> None:
     held = Held()
     world = serve(held)
     client = H2Client(world)
+    client.room.need = LEAST_NEED_BYTES
     encode = client.codec.encoder.encode
     count = CONCURRENT_STREAMS + over
     client.peer.send(b"".join(frame(1, 5, 1 + 2 * index, encode(GET)) for index in range(count)))
@@ -312,14 +315,14 @@ def test_body_goes_as_far_as_the_windows_allow(serve: Serve) -> None:
     client = H2Client(serve(Telling(1000)), window=10)
     stream = client.ask()
     assert len(client.body(stream)) == 10
-    assert client.held.total == 990
+    assert client.room.total == 990
 
     client.take(500, stream)
     assert len(client.body(stream)) == 510
     client.take(1000, stream)
 
     assert len(client.body(stream)) == 1000
-    assert (client.is_over(stream), client.held.total) == (True, 0)
+    assert (client.is_over(stream), client.room.total) == (True, 0)
 
 
 def test_smaller_and_larger_initial_windows_are_obeyed(serve: Serve) -> None:

@@ -6,6 +6,7 @@ import h2.events
 import pytest
 
 from gateway.core.floods import CALM_SECONDS
+from gateway.core.goaway import CLOSE_SECONDS, QUIET_SECONDS
 from gateway.core.limits import SWEEP_SECONDS, Limits
 from tests.web.h2_peer import GET, POST, H2Client, frame
 from tests.web.peer import Held, Serve, Telling
@@ -93,7 +94,7 @@ def test_slow_body_is_a_time_out_on_its_stream(serve: Serve, piece: bytes) -> No
 
     assert client.status(stream) == 408
     assert client.status(client.ask()) == 200
-    assert client.held.total == 0
+    assert client.room.total == 0
     assert (world.requests[0].method, len(world.requests)) == ("GET", 1)
 
 
@@ -123,7 +124,7 @@ def test_client_that_takes_nothing_is_cut_off(serve: Serve, way: str) -> None:
 
     assert client.peer.is_reset
     assert world.noted[0][0] == 460
-    assert client.held.total == 0
+    assert client.room.total == 0
 
 
 @pytest.mark.parametrize("way", ["window", "socket"])
@@ -182,7 +183,7 @@ def test_response_is_taken_to_its_end_before_the_connection_closes(serve: Serve)
     assert not client.peer._is_closing
 
     client.peer.take()
-    world.wait(2)
+    world.wait(QUIET_SECONDS + CLOSE_SECONDS + 2 * SWEEP_SECONDS)
     client.read()
 
     assert len(client.body(stream)) == 50_000

@@ -4,13 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.core.floods import (
-    CONCURRENT_STREAMS,
-    GOAWAY_SECONDS,
-    QUICK_RESETS,
+from gateway.core.floods import CONCURRENT_STREAMS, QUICK_RESETS
+from gateway.core.goaway import (
+    ANY_STREAM,
+    CLOSE_SECONDS,
+    QUIET_SECONDS,
     REQUESTS,
     REQUESTS_AT_MOST,
     RESETS,
+    RESETS_AT_MOST,
+    Ending,
 )
 from gateway.core.limits import SWEEP_SECONDS, Limits
 from tests.web.h2_peer import GET, POST, H2Client, frame, head, statuses
@@ -30,53 +33,73 @@ def frames(data: bytes) -> list[tuple[int, int, int, bytes]]:
     return found
 
 
-def test_goaway_of_a_full_connection_comes_when_no_stream_is_open(serve: Serve) -> None:
-    held = Held()
-    world = serve(held)
+def ending(client: H2Client) -> Ending:
+    return client.connection._ending
+
+
+def test_goaway_of_a_full_connection_has_two_steps(serve: Serve) -> None:
+    world = serve()
     client = H2Client(world)
-    client.connection._requests = REQUESTS - 1
-    streams = [client.ask(), client.ask()]
-    held.release()
-    client.read()
+    ending(client).requests = REQUESTS - 2
+    first = client.ask()
     assert client.goaways == []
+    second = client.ask()
+    assert client.goaways == [(0, ANY_STREAM)]
 
-    held.release()
+    on_its_way = client.ask()
+    world.wait(QUIET_SECONDS - SWEEP_SECONDS)
+    late = client.ask()
+    assert statuses(client, [first, second, on_its_way, late]) == [200] * 4
+    assert client.goaways == [(0, ANY_STREAM)]
+
+    world.wait(QUIET_SECONDS + SWEEP_SECONDS)
     client.read()
-
-    assert statuses(client, streams) == [200, 200]
-    assert client.goaways == [(0, streams[-1])]
-
-
-@pytest.mark.parametrize("way", ["time", "requests"])
-def test_goaway_does_not_wait_for_ever_and_open_streams_are_answered(
-    serve: Serve, way: str
-) -> None:
-    held = Held()
-    world = serve(held)
-    client = H2Client(world)
-    client.connection._requests = REQUESTS - 1
-    stream = client.ask()
-    if way == "requests":
-        client.connection._requests = REQUESTS_AT_MOST - 1
-        stream = client.ask()
-    else:
-        world.wait(GOAWAY_SECONDS + SWEEP_SECONDS)
-        client.read()
-    assert client.goaways == [(0, stream)]
-
-    world.wait(10)
-    while held._waiting:
-        held.release()
-    client.read()
-
-    assert (client.status(stream), client.goaways) == (200, [(0, stream)])
+    assert client.goaways == [(0, ANY_STREAM), (0, late)]
+    assert not client.peer.is_closed
+    world.wait(CLOSE_SECONDS + SWEEP_SECONDS)
     assert (client.peer.is_closed, client.peer.is_aborted) == (True, False)
 
 
-def test_what_is_on_its_way_at_goaway_is_refused_and_not_reset(serve: Serve) -> None:
+def test_last_stream_is_not_named_while_one_is_open(serve: Serve) -> None:
+    held = Held()
+    world = serve(held)
+    client = H2Client(world)
+    ending(client).requests = REQUESTS - 1
+    stream = client.ask()
+
+    world.wait(10 * QUIET_SECONDS)
+    client.read()
+    assert client.goaways == [(0, ANY_STREAM)]
+
+    held.release()
+    client.read()
+    world.wait(QUIET_SECONDS + CLOSE_SECONDS + 2 * SWEEP_SECONDS)
+    client.read()
+    assert (client.status(stream), client.goaways[1:]) == (200, [(0, stream)])
+    assert (client.peer.is_closed, client.peer.is_aborted) == (True, False)
+
+
+def test_last_stream_is_named_before_the_parsers_end(serve: Serve) -> None:
+    held = Held()
+    world = serve(held)
+    client = H2Client(world)
+    ending(client).requests = REQUESTS_AT_MOST - 2
+    streams = [client.ask(), client.ask()]
+    assert client.goaways == [(0, ANY_STREAM), (0, streams[-1])]
+
+    world.wait(10)
+    held.release(), held.release()
+    client.read()
+    world.wait(CLOSE_SECONDS + SWEEP_SECONDS)
+
+    assert statuses(client, streams) == [200, 200]
+    assert (client.peer.is_closed, client.peer.is_aborted) == (True, False)
+
+
+def test_what_is_on_its_way_behind_the_last_stream_is_refused_and_not_reset(serve: Serve) -> None:
     world = serve()
     client = H2Client(world)
-    client.connection._requests = REQUESTS - 1
+    ending(client).requests = REQUESTS_AT_MOST - 1
     client.ask()
     assert not client.peer.is_closed
 
@@ -85,7 +108,7 @@ def test_what_is_on_its_way_at_goaway_is_refused_and_not_reset(serve: Serve) -> 
     assert len(world.requests) == 1
     assert not client.peer.is_closed
 
-    world.wait(GOAWAY_SECONDS + SWEEP_SECONDS)
+    world.wait(CLOSE_SECONDS + SWEEP_SECONDS)
     assert (client.peer.is_closed, client.peer.is_aborted) == (True, False)
 
 
@@ -93,19 +116,18 @@ def test_refusals_behind_goaway_are_no_resets_of_the_client(serve: Serve) -> Non
     held = Held()
     world = serve(held)
     client = H2Client(world)
-    client.connection._requests = REQUESTS_AT_MOST - 2
+    ending(client).requests = REQUESTS_AT_MOST - 2
     streams = [client.ask(), client.ask()]
-    assert client.goaways == [(0, streams[-1])]
 
-    refused = [client.ask() for _ in range(QUICK_RESETS + RESETS)]
+    refused = [client.ask() for _ in range(QUICK_RESETS)]
     held.release()
     held.release()
     client.read()
 
     assert {client.reset(stream) for stream in refused} == {REFUSED_STREAM}
     assert statuses(client, streams) == [200, 200]
-    assert client.goaways == [(0, streams[-1])]
-    assert client.connection._floods.resets == 0
+    assert client.goaways == [(0, ANY_STREAM), (0, streams[-1])]
+    assert ending(client).resets == 0
 
 
 @pytest.mark.slow
@@ -113,6 +135,7 @@ def test_full_set_of_streams_on_its_way_at_goaway_loses_nothing(serve: Serve) ->
     held = Held()
     world = serve(held)
     client = H2Client(world)
+    client.room.need = 1
     slow = client.ask()
     ids = iter(range(slow + 2, 2**31, 2))
     get = frame(1, 5, 0, client.codec.encoder.encode(GET))
@@ -131,7 +154,8 @@ def test_full_set_of_streams_on_its_way_at_goaway_loses_nothing(serve: Serve) ->
 
     told = frames(client.peer.received)
     assert [payload for kind, _, _, payload in told if kind == 7] == [
-        at_once[0].to_bytes(4, "big") + bytes(4)
+        ANY_STREAM.to_bytes(4, "big") + bytes(4),
+        at_once[0].to_bytes(4, "big") + bytes(4),
     ]
     ended = [at for kind, flags, at, _ in told if kind < 2 and flags & 1]
     assert sorted(ended) == list(range(slow, at_once[0] + 1, 2))
@@ -145,15 +169,15 @@ def test_streams_that_were_no_requests_use_up_a_connection_too(
 ) -> None:
     held = Held()
     client = H2Client(serve(held))
-    client.connection._requests = REQUESTS_AT_MOST - 3
+    ending(client).requests = REQUESTS_AT_MOST - 3
     malformed = head(("connection", "close"))
 
     first = client.ask()
     client.ask(malformed)
-    assert client.goaways == []
+    assert client.goaways == [(0, ANY_STREAM)]
     last = client.ask(GET if is_last_a_request else malformed)
 
-    assert client.goaways == [(0, last if is_last_a_request else first)]
+    assert client.goaways[1:] == [(0, last if is_last_a_request else first)]
     while held._waiting:
         held.release()
 
@@ -161,15 +185,15 @@ def test_streams_that_were_no_requests_use_up_a_connection_too(
 def test_many_resets_are_followed_by_goaway(serve: Serve) -> None:
     world = serve()
     client = H2Client(world)
-    for count in range(RESETS):
-        assert client.goaways == []
+    for count in range(RESETS_AT_MOST):
+        assert client.goaways == [(0, ANY_STREAM)] * (count >= RESETS)
         if not count % 10:
             world.wait(1)
         client.codec.reset_stream(client.ask(POST, b"a", ends=False), CANCEL)
         client.flush()
 
-    assert [code for code, _ in client.goaways] == [0]
-    world.wait(GOAWAY_SECONDS + SWEEP_SECONDS)
+    assert [code for code, _ in client.goaways] == [0, 0]
+    world.wait(CLOSE_SECONDS + SWEEP_SECONDS)
     assert client.peer.is_closed
 
 
@@ -180,15 +204,15 @@ def test_drain_says_goaway_and_answers_what_is_open(serve: Serve) -> None:
     stream = busy.ask()
     world.front._is_draining = True
 
-    world.wait(GOAWAY_SECONDS + 2 * SWEEP_SECONDS)
+    world.wait(QUIET_SECONDS + CLOSE_SECONDS + 3 * SWEEP_SECONDS)
     idle.read()
     busy.read()
-    assert (idle.goaways[-1], idle.peer.is_closed) == ((0, 0), True)
-    assert (busy.goaways[-1], busy.peer.is_closed) == ((0, stream), False)
+    assert (idle.goaways, idle.peer.is_closed) == ([(0, ANY_STREAM), (0, 0)], True)
+    assert (busy.goaways, busy.peer.is_closed) == ([(0, ANY_STREAM)], False)
 
     held.release()
     busy.read()
-    world.wait(GOAWAY_SECONDS)
+    world.wait(QUIET_SECONDS + CLOSE_SECONDS + 3 * SWEEP_SECONDS)
     assert (busy.status(stream), busy.peer.is_closed) == (200, True)
 
 
@@ -202,7 +226,7 @@ def test_old_connection_serves_one_more_request(serve: Serve) -> None:
 
     stream = client.ask()
 
-    assert (client.status(stream), client.goaways) == (200, [(0, stream)])
+    assert (client.status(stream), client.goaways) == (200, [(0, ANY_STREAM)])
 
 
 def test_client_that_says_goaway_is_answered_and_left(serve: Serve) -> None:

@@ -71,7 +71,7 @@ def test_random_frames_do_no_harm(seed: int) -> None:
         asked = [request.target for request in responder.requests]
         noted = [notice.request for notice in world.served if notice.response.status == 200]
         assert world.warnings == []
-        assert [client.held.total for client in clients] == [0] * 10
+        assert [client.room.total for client in clients] == [0] * 10
         assert len(asked) == len(noted)
         assert all(not client.connection._streams for client in clients)
-        assert all(client.connection._orphans == 0 for client in clients)
+        assert all(client.connection._streams._orphans == 0 for client in clients)

@@ -4,13 +4,15 @@ import pytest
 
 from gateway.core.alb import REQUEST_BODY_LIMIT
 from gateway.core.http import HttpRequest, HttpResponse
+from gateway.core.room import Claim, Share
 from gateway.web.h2_stream import CONNECTION_SPECIFIC, Step, Stream
 
 DATE = b"Thu, 01 Jan 1970 00:17:04 GMT"
 
 
 def stream(*headers: tuple[bytes, bytes], has_ended: bool = True) -> Stream:
-    return Stream(1, HttpRequest("POST", b"/", b"/", b"", list(headers)), has_ended=has_ended)
+    request = HttpRequest("POST", b"/", b"/", b"", list(headers))
+    return Stream(1, request, Claim(Share("a", list)), has_ended=has_ended)
 
 
 @pytest.mark.parametrize("over", [-1, 0, 1])
@@ -26,12 +28,11 @@ def test_complete_body_belongs_to_the_request_alone() -> None:
     request.expect_body(1.0)
     request.add(b"ab", 2.0)
     request.add(b"c", 3.0)
-    assert request.held_bytes == 3
 
     request.end_body()
 
     assert (request.request.body, request.request.received_bytes) == (b"abc", 3)
-    assert (request.step, request.held_bytes) == (Step.RUNNING, 0)
+    assert (request.step, request.body) == (Step.WAITING, b"")
     assert (request.progress.began_at, request.progress.active_at) == (1.0, 3.0)
 
 

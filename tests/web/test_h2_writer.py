@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from gateway.core.floods import HELD_BYTES, HELD_BYTES_IN_ALL, Held
 from gateway.core.http import HttpRequest, HttpResponse
+from gateway.core.room import Claim, Room, Share
 from gateway.web.h2_stream import Stream
 from gateway.web.h2_writer import ROUND_BYTES, TURN_BYTES, Writer, cut_off
 from gateway.wire.h2 import Session
@@ -64,17 +64,20 @@ class Taking(asyncio.Transport):
         self.is_aborted = True
 
 
-def writer(session: Session, *sizes: int) -> tuple[Writer, Held, Taking]:
+REQUEST = HttpRequest("GET", b"/", b"/", b"", [])
+
+
+def writer(session: Session, *sizes: int) -> tuple[Writer, Room, Taking]:
     """A writer of responses of these sizes, on streams 1, 3, ..."""
-    held, transport = Held(), Taking()
-    made = Writer(session, held)
+    room, transport, share = Room(1), Taking(), Share("a", list)
+    made = Writer(session, room)
     made.begin(transport)
     for index, size in enumerate(sizes):
-        stream = Stream(1 + 2 * index, HttpRequest("GET", b"/", b"/", b"", []), has_ended=True)
+        stream = Stream(1 + 2 * index, REQUEST, Claim(share), has_ended=True)
         stream.answer(HttpResponse(200, "OK", [], bytes(size)), b"")
-        assert made.hold(size)
+        room.reply(stream.claim, size)
         made.add(stream)
-    return made, held, transport
+    return made, room, transport
 
 
 def test_write_limit_is_not_zero() -> None:
@@ -85,28 +88,28 @@ def test_write_limit_is_not_zero() -> None:
 
 def test_response_within_its_window_is_written_at_once() -> None:
     session = Windows(s1=100)
-    made, held, _ = writer(session, 100)
+    made, room, _ = writer(session, 100)
 
     sent, finished = made.flush(0)
 
     assert (sent, [stream.stream_id for stream in finished]) == (100, [1])
     assert session.sent == [(1, 100, True)]
-    assert held.total == 0
+    assert room.total == 0
 
 
-@pytest.mark.parametrize("room", [0, 1, 99])
-def test_response_beyond_its_window_waits(room: int) -> None:
-    session = Windows(s1=room)
-    made, held, _ = writer(session, 100)
+@pytest.mark.parametrize("window", [0, 1, 99])
+def test_response_beyond_its_window_waits(window: int) -> None:
+    session = Windows(s1=window)
+    made, room, _ = writer(session, 100)
 
-    assert made.flush(0) == (room, [])
-    assert held.total == 100 - room
+    assert made.flush(0) == (window, [])
+    assert room.total == 100 - window
     session.rooms[1] = 100
     assert made.flush(0) == (0, [])  # nobody has said that the window grew
 
     made.is_due = True
-    assert made.flush(0)[0] == 100 - room
-    assert held.total == 0
+    assert made.flush(0)[0] == 100 - window
+    assert room.total == 0
 
 
 def test_stream_without_window_holds_up_nobody() -> None:
@@ -147,78 +150,60 @@ def test_nothing_is_written_to_a_transport_that_is_gone() -> None:
     assert (transport.writes, transport.reading) == (0, True)
 
 
-@pytest.mark.parametrize("over", [-1, 0, 1])
-def test_no_more_is_held_than_there_is_room_for(over: int) -> None:
-    made, held, _ = writer(Windows(), 100)
-    size = HELD_BYTES - 100 + over
-
-    assert made.hold(size) is (over <= 0)
-    assert held.total == (HELD_BYTES + over if over <= 0 else 100)
-
-
-class Hog:
-    """Holds so much of what is held until it is evicted."""
-
-    def __init__(self, held: Held, held_bytes: int) -> None:
-        self._held = held
-        self.held_bytes = held_bytes
-        held.holders.add(self)
-        held.total += held_bytes
-
-    def evict(self) -> None:
-        self._held.total -= self.held_bytes
-        self.held_bytes = 0
-
-
-def test_room_is_made_by_whoever_holds_most() -> None:
-    made, held, _ = writer(Windows())
-    most, *others = [Hog(held, size) for size in (HELD_BYTES, *[HELD_BYTES - 1] * 4)]
-    others.append(Hog(held, HELD_BYTES_IN_ALL - held.total))
-
-    assert made.hold(100)
-    assert most.held_bytes == 0
-    assert all(other.held_bytes for other in others)
-    assert (made.held_bytes, held.total) == (100, HELD_BYTES_IN_ALL - HELD_BYTES + 100)
-
-
-def test_nobody_is_evicted_while_there_is_room() -> None:
-    made, held, _ = writer(Windows())
-    hogs = [Hog(held, HELD_BYTES) for _ in range(5)]
-
-    assert made.hold(HELD_BYTES_IN_ALL - 5 * HELD_BYTES)
-    assert [hog.held_bytes for hog in hogs] == [HELD_BYTES] * 5
-
-
-def test_nobody_is_evicted_for_one_that_would_hold_as_much() -> None:
-    made, held, _ = writer(Windows())
-    hog = Hog(held, 100)
-    held.total = HELD_BYTES_IN_ALL
-
-    assert not made.hold(100)
-    assert (made.held_bytes, hog.held_bytes) == (0, 100)
-
-
-def test_stream_that_is_forgotten_holds_nothing() -> None:
-    made, held, _ = writer(Windows(s1=0, s3=30), 50, 70)
+def test_stream_that_is_forgotten_is_not_written() -> None:
+    session = Windows(s1=0, s3=30)
+    made, room, _ = writer(session, 50, 70)
     made.flush(0)
-    assert held.total == 90
+    assert room.total == 90
 
     for stream in list(made._waiting.values()):
         made.forget(stream)
+    session.rooms = {1: 100, 3: 100}
+    made.is_due = True
 
-    assert held.total == 0
+    assert made.flush(0) == (0, [])
 
 
-def test_body_that_is_released_holds_nothing() -> None:
-    made, held, _ = writer(Windows())
-    stream = Stream(1, HttpRequest("POST", b"/", b"/", b"", []), has_ended=False)
-    stream.expect_body(0)
-    made.hold(3)
-    stream.add(b"abc", 0)
+@pytest.mark.parametrize(("now", "takes_nothing"), [(0.9, False), (1.0, True), (1.1, True)])
+def test_client_that_takes_nothing_is_known_by_its_last_byte(
+    now: float, *, takes_nothing: bool
+) -> None:
+    made, _, _ = writer(Windows(s1=0), 10)
+    made.flush(0)
 
-    made.release(stream)
+    assert made.takes_nothing(now, 1) is takes_nothing
 
-    assert held.total == 0
+
+def test_client_that_takes_one_stream_takes_something() -> None:
+    session = Windows(s1=0, s3=0)
+    made, _, _ = writer(session, 10, 10)
+    made.flush(0)
+    session.rooms[3] = 5
+    made.is_due = True
+    made.flush(5)
+
+    assert not made.takes_nothing(5.9, 1)
+    assert made.takes_nothing(6, 1)
+
+
+def test_client_for_which_nothing_waits_takes_all() -> None:
+    made, _, _ = writer(Windows(s1=10), 10)
+    made.flush(0)
+
+    assert made.has_sent
+    assert not made.takes_nothing(100, 1)
+
+
+def test_time_without_anything_to_take_does_not_count() -> None:
+    session = Windows(s1=10, s3=0)
+    made, _, _ = writer(session, 10)
+    made.flush(0)
+    later = Stream(3, REQUEST, Claim(Share("a", list)), has_ended=True)
+    later.answer(HttpResponse(200, "OK", [], bytes(10)), b"")
+    later.moved_at = 100
+    made.add(later)
+
+    assert not made.takes_nothing(100.9, 1)
 
 
 @pytest.mark.parametrize(("now", "has_stalled"), [(59.9, False), (60.0, True)])
