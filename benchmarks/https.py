@@ -56,7 +56,7 @@ class Server:
     load: tuple[str, ...]
     budget: float | None = None
     """How often the CPU per request of the version's baseline it may cost."""
-    per_connection: int = 3900
+    per_connection: int = 3800
     """Requests of a connection, below the number at which the server ends it."""
 
 
