@@ -8,6 +8,7 @@ import h2.config
 import h2.connection
 import h2.events
 import h2.settings
+import hpack
 
 from gateway.core.http import Tls
 from gateway.web.h2_connection import Http2Connection
@@ -163,3 +164,12 @@ class H2Client:
 
 def statuses(client: H2Client, streams: Sequence[int]) -> list[int]:
     return [client.status(stream_id) for stream_id in streams]
+
+
+BLOCK = hpack.Encoder().encode(GET)
+"""A request's head in full, past the codec's own table."""
+
+
+def asked(*ids: int) -> bytes:
+    """Requests on these streams, past the codec: what comes of them is not for it to read."""
+    return b"".join(frame(1, 5, at, BLOCK) for at in ids)
