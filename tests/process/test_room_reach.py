@@ -1,0 +1,254 @@
+"""What an environment still reaches, as the threat model says, and where that ends: each line is
+tried from inside environments of the whole command."""
+
+import fcntl
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.serving import get
+from tests.process.rooms import FORKED, NOBODY, SELF, Attacked, attacked
+from tests.runtime.launching import need_room
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="rooms need Linux"),
+]
+
+
+def user_of(room: Attacked) -> int:
+    return int(room.probe("print(os.getuid())"))
+
+
+@pytest.fixture
+def neighbour(room: Attacked) -> Iterator["subprocess.Popen[bytes]"]:
+    """Give a process of the gateway's user that is no environment."""
+    uid, gid = eval(room.probe("print((os.getuid(), os.getgid()))"))
+    ids = {} if uid == os.getuid() else {"user": uid, "group": gid, "extra_groups": []}
+    process = subprocess.Popen(["/bin/sleep", "60"], env={"SECRET": "kept"}, **ids)
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory)
+
+
+# The network
+
+
+def test_it_reaches_loopback_and_the_listener_itself(room: Attacked) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as service:
+        for port in (service.getsockname()[1], room.port):
+            code = f"import socket\nprint(attempt(socket.create_connection, ('127.0.0.1', {port})))"
+            assert room.probe(code).startswith("<socket.socket")
+
+
+def test_it_has_the_gateways_routes_to_metadata_addresses_too(room: Attacked) -> None:
+    """A datagram socket is only told where it would send to: nothing leaves the machine."""
+    address = ("169.254.169.254", 80)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect(address)
+            expected = "done"
+        except OSError as error:
+            expected = os.strerror(error.errno or 0)
+    code = "import socket\nsock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+    code += f"try:\n    sock.connect({address})\n    print('done')\n"
+    code += "except OSError as error:\n    print(error.strerror)"
+
+    assert room.probe(code) == expected
+
+
+NETWORK = """
+import fcntl, socket, struct
+print(attempt(socket.socket, socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP))
+print(attempt(socket.socket, socket.AF_PACKET, socket.SOCK_RAW, 0))
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    print(attempt(fcntl.ioctl, sock, 0x8914, struct.pack("16sh14x", b"lo", 0)))
+print(attempt(socket.socket, 40, socket.SOCK_STREAM))
+"""
+
+
+def test_it_changes_nothing_of_the_network(room: Attacked) -> None:
+    """No raw sockets, no interface taken down, no way to the host of a virtual machine."""
+    assert room.probe(NETWORK).split() == ["EPERM", "EPERM", "EPERM", "EAFNOSUPPORT"]
+
+
+# Sockets on the disk and without a path
+
+
+CONNECT = "import socket\nprint(attempt(socket.socket(socket.AF_UNIX).connect, {path!r}))"
+
+
+def test_it_connects_to_sockets_elsewhere_on_the_disk(room: Attacked, shared: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as service:
+        service.bind(f"{shared}/a.sock")
+        service.listen()
+        (shared / "a.sock").chmod(0o666)
+
+        assert room.probe(CONNECT.format(path=f"{shared}/a.sock")) == "done"
+
+
+def test_it_does_not_find_sockets_below_tmp(room: Attacked, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as service:
+        short = tempfile.mkdtemp(dir="/tmp")
+        service.bind(f"{short}/a.sock")
+        service.listen()
+        try:
+            assert room.probe(CONNECT.format(path=f"{short}/a.sock")) == "ENOENT"
+        finally:
+            Path(short, "a.sock").unlink()
+            Path(short).rmdir()
+
+
+def test_it_connects_to_abstract_sockets(room: Attacked) -> None:
+    with socket.socket(socket.AF_UNIX) as service:
+        name = f"\0gateway-test-{os.getpid()}"
+        service.bind(name)
+        service.listen()
+
+        assert room.probe(CONNECT.format(path=name)) == "done"
+
+
+# Other processes
+
+LOOK = """
+import glob
+seen = set()
+own = {os.getpid()}
+for directory in glob.glob("/proc/[0-9]*"):
+    if int(directory[6:]) in own:
+        continue
+    for name in ("environ", "maps", "mem", "root/etc", "cwd/.", "auxv"):
+        try:
+            os.close(os.open(f"{directory}/{name}", os.O_RDONLY))
+            with open(f"{directory}/{name}", "rb") as file:
+                if file.read(1):
+                    seen.add((name, directory))
+        except IsADirectoryError:
+            seen.add((name, directory))
+        except OSError:
+            pass
+    for name in ("fd", "ns", "map_files"):
+        for path in glob.glob(f"{directory}/{name}/*"):
+            try:
+                os.readlink(path)
+                seen.add((path, directory))
+            except OSError:
+                pass
+print(sorted(seen))
+"""
+
+
+def test_it_sees_nothing_inside_other_processes(
+    room: Attacked, neighbour: "subprocess.Popen[bytes]"
+) -> None:
+    """Not of any process of the machine, the gateway and its fork server among them."""
+    if user_of(room) != os.getuid() and os.getuid() == 0:
+        assert Path(f"/proc/{neighbour.pid}/environ").read_bytes() == b"SECRET=kept\0"
+
+    assert room.probe(LOOK) == "[]"
+
+
+def test_it_sees_nothing_inside_an_environment_of_another_gateway(room: Attacked) -> None:
+    user = SELF if user_of(room) == os.getuid() else NOBODY
+    with attacked(user, *FORKED) as other:
+        pid = other.probe("print(os.getpid())")
+        code = f"print({{attempt(os.open, '/proc/{pid}/' + name, 0) for name in "
+        code += "('mem', 'environ', 'root', 'fd/0', 'ns/user')})"
+
+        assert room.probe(code) == "{'EACCES'}"
+
+
+def test_it_lists_processes_and_ends_those_of_its_user(
+    room: Attacked, neighbour: "subprocess.Popen[bytes]"
+) -> None:
+    pid = neighbour.pid
+    code = f"import resource\nprint(open('/proc/{pid}/cmdline', 'rb').read())\n"
+    code += f"print(resource.prlimit({pid}, resource.RLIMIT_NOFILE, (5, 5)) is not None)\n"
+    code += f"print(attempt(os.kill, {pid}, 9))"
+
+    assert room.probe(code) == "b'/bin/sleep\\x0060\\x00'\nTrue\ndone"
+    assert neighbour.wait(10) == -9
+
+
+def test_it_ends_no_process_of_another_user(room: Attacked) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can start a process of another user")
+    other = subprocess.Popen(["/bin/sleep", "60"], user=65533)
+    try:
+        code = (
+            f"print(attempt(os.kill, {other.pid}, 9), attempt(os.setpriority, 0, {other.pid}, 9))"
+        )
+        assert room.probe(code) in {"EPERM EPERM", "EPERM EACCES"}
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
+# Files
+
+
+def test_it_reads_what_the_gateways_user_may_read_and_no_more(room: Attacked, shared: Path) -> None:
+    uid = user_of(room)
+    own, foreign = shared / "own", shared / "foreign"
+    for path, owner in ((own, uid), (foreign, 65533)):
+        path.write_text("secret")
+        path.chmod(0o600)
+        if os.getuid() == 0:
+            os.chown(path, owner, owner)
+    assert room.probe(f"print(open('{own}').read())") == "secret"
+    if os.getuid() == 0:
+        assert room.probe(f"print(attempt(open, '{foreign}'))") == "EACCES"
+
+
+def test_it_writes_nothing_that_the_gateways_user_may_write(room: Attacked, shared: Path) -> None:
+    uid = user_of(room)
+    if os.getuid() == 0:
+        os.chown(shared, uid, uid)
+    code = f"print({{attempt(act, '{shared}/x') for act in (os.mkdir, os.mkfifo)}})\n"
+    code += f"print(attempt(open, '{shared}/x', 'w'), attempt(os.rmdir, '{shared}'))"
+
+    assert room.probe(code) == "{'EROFS'}\nEROFS EROFS"
+    assert list(shared.iterdir()) == []
+
+
+def test_it_locks_files_that_it_may_read(room: Attacked, shared: Path) -> None:
+    path = shared / "lock"
+    path.touch()
+    path.chmod(0o644)
+    code = f"import builtins, fcntl\nbuiltins.held = open('{path}')\n"
+    code += "print(attempt(fcntl.flock, builtins.held, fcntl.LOCK_EX))"
+    assert room.probe(code) == "done"
+    with path.open() as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    room.probe("import builtins\nbuiltins.held.close()")
+
+
+def test_named_pipes_on_the_disk_take_its_bytes(room: Attacked, shared: Path) -> None:
+    os.mkfifo(shared / "pipe")
+    (shared / "pipe").chmod(0o666)
+    reader = os.open(shared / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        code = f"print(os.write(os.open('{shared}/pipe', os.O_WRONLY), b'written'))"
+        assert room.probe(code) == "7"
+        assert os.read(reader, 9) == b"written"
+    finally:
+        os.close(reader)
+
+
+def test_listener_answers_after_all_that(room: Attacked) -> None:
+    need_room()
+    assert get(room, "/")[0] in {200, 502}
