@@ -3,8 +3,7 @@
 import os
 import sys
 import time
-from asyncio import TaskGroup, sleep  # noqa: TID251 - one turn of the loop, no time passes
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -20,13 +19,13 @@ from gateway.core.http import HttpRequest
 from gateway.core.interfaces import Invoker, Sink
 from gateway.core.invocation import Invocation, InvocationResult, LogType, request_id
 from gateway.core.listener import Listener, listener_from_url
-from gateway.core.notices import FunctionReloaded, OperatorWarning
+from gateway.core.notices import OperatorWarning
 from gateway.core.pages import Pages
 from gateway.core.tracing import trace_header
 from gateway.invokers.capture import captured_streams, current_request_id
 from gateway.invokers.code import HandlerCode
 from gateway.invokers.in_process import InProcess, InProcessSettings
-from gateway.invokers.reload import error_lines, on_change, reload_on_change, reloaded
+from gateway.reloads import InProcessReload, Reload, reported, watched
 from gateway.runtime.child.bootstrap import InitError
 from gateway.runtime.child.lambda_context import FunctionSettings
 from gateway.runtime.child.logs import configure_logging
@@ -169,11 +168,6 @@ def in_process(serving: Serving, code: HandlerCode) -> InProcess:
     return InProcess(settings, code.load(), function=function, clock=CLOCK)
 
 
-Reload = Callable[[], Awaitable[str]]
-"""Takes in what has changed on the disk; returns what went wrong, and then the old goes on, or
-nothing."""
-
-
 @asynccontextmanager
 async def running_function(
     serving: Serving, sink: Sink | None, on_hangup: list[Reload] | None = None
@@ -181,39 +175,20 @@ async def running_function(
     """Load the function, start its workers and, if asked, the watch over its files."""
     code = code_of(serving.function, sink)
     async with in_process(serving, code) as invoker:
+        has_code = partial(has_loaded, invoker)
+        swap = InProcessReload(code, invoker, serving.function)
+        reload = reported(swap, code.handler, sink, has_code=has_code)
         if on_hangup is not None:
-            on_hangup.append(reported(partial(swap, code, invoker), code.handler, sink))
+            on_hangup.append(reload)
         if not serving.is_reloading:
             check_callable(invoker)
+        async with watched(serving, reload, sink):
             yield invoker
-            return
-        async with TaskGroup() as tasks:
-            watch = tasks.create_task(reload_on_change(code, invoker, sink or Fanout([])))
-            await sleep(0)  # the watch stands before anybody hears of the listener
-            yield invoker
-            watch.cancel()
 
 
-async def swap(code: HandlerCode, invoker: InProcess) -> str:
-    """Load the handler afresh and use it; returns why not, and then the old one stays."""
-    handler = await reloaded(code)
-    if isinstance(handler, InitError) or not callable(handler):
-        return error_lines(handler) or f"the handler is a {type(handler).__name__}, not a function"
-    invoker.replace(handler)
-    return ""
-
-
-def reported(reload: Reload, handler: str, sink: Sink | None) -> Reload:
-    """Return a reload of the code that also tells the sink what became of it."""
-
-    async def told() -> str:
-        failure = await reload()
-        if sink is not None:
-            error = f"{failure}\nthe code before it goes on serving" if failure else ""
-            sink.emit(FunctionReloaded(handler, error))
-        return failure
-
-    return told
+def has_loaded(invoker: InProcess) -> bool:
+    """Say whether there is code that serves."""
+    return not isinstance(invoker.handler, InitError)
 
 
 @asynccontextmanager
@@ -236,21 +211,12 @@ async def invokable(
         async with running_function(serving, sink, on_hangup) as invoker:
             yield invoker, IN_PROCESS
         return
-    async with (
-        environments.running(serving, sink, CLOCK, HexDraws()) as running,
-        TaskGroup() as tasks,
-    ):
-        function = serving.function
+    async with environments.running(serving, sink, CLOCK, HexDraws()) as running:
+        has_code = partial(getattr, running, "has_code")
+        reload = reported(running.replace, serving.function.handler, sink, has_code=has_code)
         if on_hangup is not None:
-            on_hangup.append(reported(running.replace, function.handler, sink))
-        if serving.is_reloading:
-            code = HandlerCode(function.handler, function.code)
-            watching = on_change(code.directory, code.handler, running.replace, sink or Fanout([]))
-            watch = tasks.create_task(watching)
-            await sleep(0)  # the watch stands before anybody hears of the listener
-            yield running.pool, running.isolation
-            watch.cancel()
-        else:
+            on_hangup.append(reload)
+        async with watched(serving, reload, sink):
             yield running.pool, running.isolation
 
 

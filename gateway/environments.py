@@ -3,7 +3,7 @@
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -145,24 +145,53 @@ class Maker:
                 blueprint.sink.emit(OperatorWarning(line))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Running:
     """A function that can be invoked, and made anew."""
 
     pool: Pool
-    make: "Maker"
+    remake: Callable[[], Awaitable["Maker"]]
+    """Reads what the function is made of: variables, runtime, links; raises InvalidSetting."""
     isolation: str
     """What is isolated on this machine, in a line, and in another which Python that is not the
     gateway's runs the function."""
+    has_code: bool = False
+    """Whether its code could be loaded, now or before."""
 
     async def replace(self) -> str:
-        """Move to new environments; returns what went wrong with the new code, or nothing."""
-        await self.make.look()
+        """Read everything again and move to new environments; returns what went wrong, or
+        nothing."""
         try:
-            await self.pool.replace(self.make)
+            make = await self.remake()
+        except InvalidSetting as error:
+            return str(error)
+        return await self.move_to(make)
+
+    async def move_to(self, make: "Maker") -> str:
+        """Move to new environments; returns what went wrong with the new code, or nothing."""
+        try:
+            await self.pool.replace(make)
         except InitFailed as failure:
             return str(failure)
+        self.has_code = True
         return ""
+
+
+class Launchers:
+    """What starts processes: a fork server as soon as there is a function that can be forked."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        """Take what ends the fork server."""
+        self._stack = stack
+        self._forks: ForkServer | None = None
+
+    async def of(self, runtime: Runtime) -> Launcher:
+        """Return the launcher of a runtime."""
+        if runtime.command:
+            return ProcessLauncher()
+        if self._forks is None:
+            self._forks = await self._stack.enter_async_context(ForkServer())
+        return self._forks
 
 
 @asynccontextmanager
@@ -179,20 +208,29 @@ async def running(
     gateways = await asyncio.to_thread(own)
     abilities = await asyncio.to_thread(find_abilities, gateways.keep)
     await asyncio.to_thread(sweep, abilities)
-    async with AsyncExitStack() as stack:
-        launcher: Launcher = ProcessLauncher()
-        if not runtime.command:
-            launcher = await stack.enter_async_context(ForkServer())
-        blueprint = blueprint_of(function, runtime, abilities, launcher, sink, clock, draw)
-        make = Maker(blueprint)
+    async with AsyncExitStack() as ended_last, AsyncExitStack() as stack:
+        launchers = Launchers(ended_last)
+
+        async def made(function: Function, runtime: Runtime) -> Maker:
+            launcher = await launchers.of(runtime)
+            blueprint = blueprint_of(function, runtime, abilities, launcher, sink, clock, draw)
+            maker = Maker(blueprint)
+            await maker.look()
+            return maker
+
+        async def remade() -> Maker:
+            fresh = await asyncio.to_thread(function.read_again)
+            return await made(fresh, await asyncio.to_thread(runtime_of, fresh))
+
+        make = await made(function, runtime)
         pool = Pool(make, pool_settings(serving), clock=clock, sink=sink or Fanout([]))
         said = [str(abilities)]
         if runtime.interpreter is not None and runtime.interpreter.source:
             said.append(str(runtime.interpreter))
         if runtime.interpreter is not None and runtime.interpreter.note and sink is not None:
             sink.emit(OperatorWarning(runtime.interpreter.note))
-        found = Running(await stack.enter_async_context(pool), make, "\n".join(said))
-        failure = await found.replace()
+        found = Running(await stack.enter_async_context(pool), remade, "\n".join(said))
+        failure = await found.move_to(make)
         if failure and not serving.is_reloading:
             raise InvalidSetting(failure)
         yield found

@@ -34,6 +34,7 @@ from gateway.config.settings import Serving
 from gateway.core.errors import InvalidSetting
 from gateway.core.interfaces import Sink
 from gateway.core.notices import OperatorWarning
+from gateway.reloads import Reload
 from gateway.sockets import BACKLOG, opened, port_of, url_of
 from gateway.systemd import Notifier
 from gateway.telemetry.writer import to_stderr
@@ -235,7 +236,7 @@ async def _serve(stage: Stage, secured: Secured | None) -> None:
     stage.notifier.watch(loop)
     if stage.place is not None:
         stage.place.watch_parent()
-    on_hangup: list[compose.Reload] = []
+    on_hangup: list[Reload] = []
     if secured is not None:
         say = partial(_say, sink)
         secured.watch(loop, say)
@@ -308,7 +309,7 @@ async def _renew(secured: Secured, say: Callable[[str], None]) -> str:
 
 
 @asynccontextmanager
-async def _reloading(reloads: list[compose.Reload], stage: Stage) -> AsyncIterator[None]:
+async def _reloading(reloads: list[Reload], stage: Stage) -> AsyncIterator[None]:
     """Have each SIGHUP run the reloads, until the block ends; that of a terminal that is gone stops
     the server, as it always has."""
     asked, at_start = asyncio.Event(), terminals()
@@ -326,9 +327,7 @@ async def _reloading(reloads: list[compose.Reload], stage: Stage) -> AsyncIterat
         task.cancel()
 
 
-async def _reload_when_asked(
-    asked: asyncio.Event, reloads: list[compose.Reload], stage: Stage
-) -> None:
+async def _reload_when_asked(asked: asyncio.Event, reloads: list[Reload], stage: Stage) -> None:
     """Run all reloads, one round after the other; what fails leaves the old in place."""
     while True:
         await asked.wait()
@@ -342,7 +341,7 @@ async def _reload_when_asked(
         stage.notifier.ready(said)
 
 
-async def _failure(reload: compose.Reload) -> str:
+async def _failure(reload: Reload) -> str:
     """Run a reload; returns what went wrong, a defect of ours, too."""
     try:
         return await reload()

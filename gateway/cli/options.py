@@ -238,6 +238,7 @@ def with_options(command: Command, options: Sequence[Callable[[Command], Command
 def function_of(options: dict[str, Any]) -> Function:
     """Take the function's options out of all options; no handler is an empty one."""
     handler = options.pop("handler")
+    pairs, file = options.pop("env"), options.pop("env_file")
     return Function(
         handler="" if handler is None else handler_name(handler, options["runtime"]),
         code=options.pop("code"),
@@ -246,7 +247,9 @@ def function_of(options: dict[str, Any]) -> Function:
         account_id=options.pop("account_id"),
         timeout_seconds=options.pop("timeout"),
         memory_mb=options.pop("memory_size"),
-        environment=environment(list(options.pop("env")), options.pop("env_file")),
+        environment=environment(list(pairs), file),
+        environment_pairs=tuple(pairs),
+        environment_file=file,
         target_group_arn=options.pop("target_group_arn"),
         ephemeral_storage_mb=options.pop("ephemeral_storage"),
         layers=tuple(options.pop("layer")),

@@ -56,6 +56,9 @@ class Function:
     timeout_seconds: float = 3.0
     memory_mb: int = 128
     environment: dict[str, str] = field(default_factory=dict)
+    environment_pairs: tuple[str, ...] = ()
+    environment_file: Path | None = None
+    """What the variables were read from, to read them again."""
     target_group_arn: str = ""
     """Empty: made up from region, account and name."""
     runtime: str = ""
@@ -78,6 +81,14 @@ class Function:
         if self.name:
             return self.name
         return re.sub(r"[^a-zA-Z0-9-_]", "-", self.code.resolve().name)[:64] or "function"
+
+    def read_again(self) -> "Function":
+        """Return the function with its variables as their file has them now; raises
+        InvalidSetting."""
+        if self.environment_file is None:
+            return self
+        fresh = environment(list(self.environment_pairs), self.environment_file)
+        return replace(self, environment=fresh)
 
     def reference(self) -> FunctionRef:
         """Return how callers name this function; raises InvalidSetting."""

@@ -10,6 +10,7 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ class HandlerCode:
     def __init__(self, handler: str, directory: Path, layers: Iterable[Path] = ()) -> None:
         self.handler = handler
         self.directory = readable(directory)
+        layers = [layer.resolve() for layer in layers]
         self._path = [str(self.directory), *layer_path(layers)]
+        self._layers = layers
         self._refuse_own_name()
         self._refuse_hidden_name()
 
@@ -73,16 +76,29 @@ class HandlerCode:
             return error
 
     def reload(self) -> Handler | InitError:
-        """Forget every module that came from the code directory and load again."""
-        for name in self._loaded_modules():
-            forget_bytecode(sys.modules.pop(name, None))
+        """Forget every module that came from code and layers and load again; the old ones come back
+        when that fails, because the old handler may import them later."""
+        old = {name: sys.modules.pop(name) for name in self._loaded_modules()}
+        for module in old.values():
+            forget_bytecode(module)
         importlib.invalidate_caches()
-        return self.load()
+        handler = self.load()
+        if isinstance(handler, InitError):
+            for name in self._loaded_modules():
+                sys.modules.pop(name, None)
+            sys.modules.update(old)
+        return handler
 
     def _loaded_modules(self) -> list[str]:
         """Return names before the first one goes: a namespace package asks its parent for its
-        path."""
-        return [name for name, module in list(sys.modules.items()) if self._is_ours(name, module)]
+        path. Packages with native modules stay: most of those cannot be loaded twice."""
+        ours = {
+            name: module
+            for name, module in list(sys.modules.items())
+            if self._is_ours(name, module)
+        }
+        native = {top_of(name) for name, module in ours.items() if is_native(module)}
+        return [name for name in ours if top_of(name) not in native]
 
     def _is_ours(self, name: str, module: object) -> bool:
         if name.partition(".")[0] in {"__main__", OWN_PACKAGE}:
@@ -93,10 +109,27 @@ class HandlerCode:
         return any(isinstance(place, str) and self._is_inside(place) for place in places)
 
     def _is_inside(self, path: str) -> bool:
-        place = Path(path).resolve()
-        if not place.is_relative_to(self.directory) or place.is_relative_to(STANDARD_LIBRARY):
+        """Say whether a file is in code or layers, be it by a link that leads out of them."""
+        places = (Path(path), Path(path).resolve())
+        if places[1].is_relative_to(STANDARD_LIBRARY):
             return False
-        return "site-packages" not in place.relative_to(self.directory).parts
+        if any(place.is_relative_to(layer) for place in places for layer in self._layers):
+            return True
+        inside = [place for place in places if place.is_relative_to(self.directory)]
+        return any(
+            "site-packages" not in place.relative_to(self.directory).parts for place in inside
+        )
+
+
+def top_of(name: str) -> str:
+    """Return the top-level package of a module."""
+    return name.partition(".")[0]
+
+
+def is_native(module: object) -> bool:
+    """Say whether a module is a native library."""
+    file = getattr(module, "__dict__", {}).get("__file__")
+    return isinstance(file, str) and file.endswith(tuple(EXTENSION_SUFFIXES))
 
 
 def layer_path(layers: Iterable[Path]) -> list[str]:

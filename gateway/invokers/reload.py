@@ -1,8 +1,7 @@
-"""Imports the handler afresh after every save in the code directory.
+"""Reloads a function after every save of its files.
 
-The import runs on a thread, so requests go on meanwhile; the new handler takes over in one
-assignment, and an import that fails takes over too: the next invocations answer with its error
-until the next save.
+A save starts one reload; what is saved meanwhile starts one more. Code that cannot be loaded leaves
+the code before it serving, in this process as in execution environments.
 """
 
 import asyncio
@@ -12,42 +11,81 @@ from concurrent.futures import Future
 from contextlib import aclosing
 from pathlib import Path
 
-from watchfiles import PythonFilter, awatch
+from watchfiles import Change, awatch
 
 from gateway.core.interfaces import Sink
-from gateway.core.notices import FunctionReloaded, OperatorWarning
+from gateway.core.notices import OperatorWarning
 from gateway.invokers.code import Handler, HandlerCode
-from gateway.invokers.in_process import InProcess
+from gateway.invokers.watched import Outputs, Places
 from gateway.runtime.child.bootstrap import InitError
 
-WATCHED = PythonFilter(extra_extensions=(".json", ".yaml", ".yml", ".toml", ".html", ".txt"))
-
-
-async def reload_on_change(code: HandlerCode, invoker: InProcess, sink: Sink) -> None:
-    """Watch the code of a function in this process until cancelled."""
-
-    async def reload() -> str:
-        handler = await reloaded(code)
-        invoker.replace(handler)
-        return error_lines(handler)
-
-    await on_change(code.directory, code.handler, reload, sink)
+STANDING_TURNS = 3
+"""Turns of the event loop after which the watch stands that a task has begun."""
 
 
 async def on_change(
-    directory: Path, handler: str, reload: Callable[[], Awaitable[str]], sink: Sink
+    find: Callable[[], Places],
+    outputs: Outputs,
+    reload: Callable[[], Awaitable[object]],
+    sink: Sink,
 ) -> None:
-    """Reload after every save until cancelled; `reload` returns what went wrong, or nothing.
+    """Reload after every save until cancelled; new links are found after each.
 
-    A directory that cannot be watched is served without it.
+    What cannot be watched is served without it.
     """
-    saves = awatch(directory, watch_filter=WATCHED)
+    places, changed = find(), asyncio.Event()
     try:
-        async with aclosing(saves):
-            async for _ in saves:
-                sink.emit(FunctionReloaded(handler, await reload()))
-    except (OSError, RuntimeError) as error:  # RuntimeError: watchfiles' own errors
-        sink.emit(OperatorWarning(f"not reloading: {directory} cannot be watched: {error}"))
+        while True:
+            places = await _reload_while_same(places, find, outputs, reload, changed)
+            changed.set()  # there was no watch for a moment
+    except* (OSError, RuntimeError) as group:  # RuntimeError: watchfiles' own errors
+        text = f"not reloading: the code cannot be watched: {group.exceptions[0]}"
+        sink.emit(OperatorWarning(text))
+
+
+async def _reload_while_same(
+    places: Places,
+    find: Callable[[], Places],
+    outputs: Outputs,
+    reload: Callable[[], Awaitable[object]],
+    changed: asyncio.Event,
+) -> Places:
+    """Reload as long as the same places are to be watched; returns the next ones."""
+    parents = {path.parent for path in places.files}
+    async with asyncio.TaskGroup() as tasks:
+        watches = [
+            tasks.create_task(_watch(paths, places, outputs, changed, recursive=recursive))
+            for paths, recursive in ((places.directories, True), (parents, False))
+            if paths
+        ]
+        found = places
+        while found == places:
+            await changed.wait()
+            changed.clear()
+            await reload()
+            found = await asyncio.to_thread(find)
+        for watch in watches:
+            watch.cancel()
+    return found
+
+
+async def _watch(
+    paths: "frozenset[Path] | set[Path]",
+    places: Places,
+    outputs: Outputs,
+    changed: asyncio.Event,
+    *,
+    recursive: bool,
+) -> None:
+    """Set the event after every save."""
+
+    def is_save(_change: Change, path: str) -> bool:
+        return places.is_relevant(path) and path not in outputs
+
+    saves = awatch(*paths, watch_filter=is_save, recursive=recursive)
+    async with aclosing(saves):
+        async for _ in saves:
+            changed.set()
 
 
 async def reloaded(code: HandlerCode) -> Handler | InitError:

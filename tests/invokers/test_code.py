@@ -177,6 +177,64 @@ def test_module_that_the_handler_imports_is_loaded_afresh(directory: Path) -> No
     assert loaded(code.reload())(None, None) == "new one"
 
 
+def test_module_behind_a_link_out_of_the_code_is_loaded_afresh(
+    directory: Path, tmp_path: Path
+) -> None:
+    write(tmp_path / "shared" / "gw_part.py", "old")
+    (directory / "gw_part.py").symlink_to("../shared/gw_part.py")
+    (directory / "gw_app.py").write_text("from gw_part import handler")
+    code = HandlerCode("gw_app.handler", directory)
+    code.load()
+    write(tmp_path / "shared" / "gw_part.py", "new one")
+
+    assert loaded(code.reload())(None, None) == "new one"
+
+
+def test_modules_come_back_when_the_fresh_ones_cannot_be_loaded(directory: Path) -> None:
+    (directory / "gw_app.py").write_text("import gw_part\ndef handler(e, c): return gw_part")
+    (directory / "gw_part.py").write_text("")
+    code = HandlerCode("gw_app.handler", directory)
+    code.load()
+    before = {name: module for name, module in sys.modules.items() if name.startswith("gw_")}
+    (directory / "gw_app.py").write_text("import gw_part, gw_new, gw_no_such_module")
+    (directory / "gw_new.py").write_text("")
+
+    failed = code.reload()
+
+    assert isinstance(failed, InitError)
+    assert before.keys() == {"gw_app", "gw_part"}
+    after = {name: module for name, module in sys.modules.items() if name.startswith("gw_")}
+    assert after == before
+
+
+def test_modules_of_layers_are_loaded_afresh(directory: Path, tmp_path: Path) -> None:
+    part = tmp_path / "layer" / "python" / "gw_part.py"
+    write(part, "old")
+    (directory / "gw_app.py").write_text("from gw_part import handler")
+    code = HandlerCode("gw_app.handler", directory, [tmp_path / "layer"])
+    code.load()
+    write(part, "new one")
+
+    assert loaded(code.reload())(None, None) == "new one"
+
+
+def test_packages_with_native_modules_stay(directory: Path) -> None:
+    write(directory / "gw_app.py", 1)
+    (directory / "gw_native").mkdir()
+    code = HandlerCode("gw_app.handler", directory)
+    code.load()
+    for name, file in (("gw_native", "__init__.py"), ("gw_native.core", "core.abi3.so")):
+        module = sys.modules[name] = ModuleType(name)
+        module.__file__ = str(directory / "gw_native" / file)
+
+    app = sys.modules["gw_app"]
+    kept = {name: sys.modules[name] for name in ("gw_native", "gw_native.core")}
+    code.reload()
+
+    assert {name: sys.modules[name] for name in kept} == kept
+    assert sys.modules["gw_app"] is not app
+
+
 def test_nested_namespace_packages_are_loaded_afresh(directory: Path) -> None:
     """Such a package looks its parent up in sys.modules whenever it is asked for its path."""
     write(directory / "gw_space" / "inner" / "part.py", "old")

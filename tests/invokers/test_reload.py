@@ -1,223 +1,145 @@
-"""Real files, really watched."""
+"""When a save starts a reload; what a reload does is in tests/test_reloads.py."""
 
 import asyncio
-import json
-import sys
-import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from anyio.lowlevel import checkpoint
 
-from gateway.core.invocation import FunctionRef, Invocation
-from gateway.core.notices import FunctionReloaded, Notice, OperatorWarning
-from gateway.invokers.code import HandlerCode
-from gateway.invokers.in_process import InProcess, InProcessSettings
-from gateway.invokers.reload import reload_on_change
-from gateway.runtime.child.bootstrap import InitError
-from gateway.runtime.child.lambda_context import FunctionSettings
-from gateway.telemetry.system import SystemClock
+from gateway.core.notices import Notice, OperatorWarning
+from gateway.invokers.reload import STANDING_TURNS, on_change
+from gateway.invokers.watched import Outputs, find_places
 
 PATIENCE_SECONDS = 10.0
 
-NAME = "gw_reloaded"
 
-
-class WaitingSink:
-    """A Sink whose notices can be waited for."""
+class Saves:
+    """Counts reloads, which can be waited for, and keeps what the operator is told."""
 
     def __init__(self) -> None:
-        self._notices: asyncio.Queue[Notice] = asyncio.Queue()
+        self._queue: asyncio.Queue[None] = asyncio.Queue()
+        self.notices: list[Notice] = []
 
     def emit(self, notice: Notice, /) -> None:
-        self._notices.put_nowait(notice)
+        self.notices.append(notice)
 
-    async def wait_notice(self) -> Notice:
+    async def reload(self) -> None:
+        self._queue.put_nowait(None)
+
+    async def wait(self) -> None:
+        """Wait for a reload."""
         async with asyncio.timeout(PATIENCE_SECONDS):
-            return await self._notices.get()
+            await self._queue.get()
 
-
-@pytest.fixture(autouse=True)
-def fresh_imports() -> Iterator[None]:
-    """Forget what a test imported and where from."""
-    path = sys.path[:]
-    yield
-    sys.path[:] = path
-    sys.modules.pop(NAME, None)
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    """A code directory with a handler that answers "first"."""
-    path = tmp_path / "code"
-    path.mkdir()
-    save(path, "first")
-    return path
-
-
-def save(directory: Path, answer: str) -> None:
-    save_text(directory, f"def handler(event, context):\n    return {answer!r}\n")
-
-
-def save_text(directory: Path, text: str) -> None:
-    """Put the whole file in place at once, so that the watch sees one change."""
-    written = directory / "being_written"
-    written.write_text(text)
-    written.replace(directory / f"{NAME}.py")
+    @property
+    def has_more(self) -> bool:
+        """Say whether there was another reload."""
+        return not self._queue.empty()
 
 
 @asynccontextmanager
-async def reloading(
-    directory: Path, sink: WaitingSink, kind: type[HandlerCode] = HandlerCode
-) -> AsyncIterator[InProcess]:
-    """An invoker whose code is watched; the watch stands once this is entered."""
-    code = kind(f"{NAME}.handler", directory)
-    settings = InProcessSettings(code.handler, threads=1)
-    function = FunctionSettings()
-    async with (
-        InProcess(settings, code.load(), function=function, clock=SystemClock()) as invoker,
-        asyncio.TaskGroup() as tasks,
-    ):
-        watch = tasks.create_task(reload_on_change(code, invoker, sink))
-        await checkpoint()
-        yield invoker
+async def watching(*directories: Path, files: tuple[Path, ...] = ()) -> AsyncIterator[Saves]:
+    saves = Saves()
+    find = partial(find_places, directories, files)
+    async with asyncio.TaskGroup() as tasks:
+        watch = tasks.create_task(on_change(find, Outputs([], ()), saves.reload, saves))
+        for _ in range(STANDING_TURNS):
+            await checkpoint()
+        yield saves
         watch.cancel()
 
 
-async def answer(invoker: InProcess) -> object:
-    result = await invoker.invoke(Invocation("id", FunctionRef("shop", "", ""), b"{}"))
-    return json.loads(result.payload)
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    path = tmp_path / "code"
+    path.mkdir()
+    return path
 
 
-async def test_save_brings_the_new_code(directory: Path) -> None:
-    sink = WaitingSink()
-
-    async with reloading(directory, sink) as invoker:
-        before = await answer(invoker)
-        save(directory, "second")
-        notice = await sink.wait_notice()
-        after = await answer(invoker)
-
-    assert notice == FunctionReloaded(f"{NAME}.handler")
-    assert (before, after) == ("first", "second")
+@pytest.mark.parametrize(
+    "name", ["app.py", "bootstrap", "lib/native.so", "data", "node_modules/x/index.js", "a.log"]
+)
+async def test_every_file_of_the_code_brings_a_reload(code: Path, name: str) -> None:
+    (code / name).parent.mkdir(parents=True, exist_ok=True)
+    async with watching(code) as saves:
+        (code / name).write_text("x")
+        await saves.wait()
 
 
-@pytest.mark.slow
-async def test_syntax_error_answers_until_it_is_mended(directory: Path) -> None:
-    sink = WaitingSink()
-
-    async with reloading(directory, sink) as invoker:
-        save_text(directory, "def handler(:\n")
-        broken = await sink.wait_notice()
-        fault = await answer(invoker)
-        save(directory, "mended")
-        mended = await sink.wait_notice()
-        after = await answer(invoker)
-
-    assert isinstance(broken, FunctionReloaded)
-    assert broken.error.startswith(f"Runtime.UserCodeSyntaxError: Syntax error in module '{NAME}'")
-    assert broken.error.endswith(f'{NAME}.py" Line 1\n    def handler(:')
-    assert fault["errorType"] == "Runtime.UserCodeSyntaxError"
-    assert (mended, after) == (FunctionReloaded(f"{NAME}.handler"), "mended")
+async def test_layers_and_single_files_bring_reloads(code: Path, tmp_path: Path) -> None:
+    layer, file = tmp_path / "layer", tmp_path / "env" / "file"
+    for directory in (layer / "python", file.parent):
+        directory.mkdir(parents=True)
+    file.write_text("A1=1")
+    async with watching(code, layer, files=(file,)) as saves:
+        (layer / "python" / "words.py").write_text("x")
+        await saves.wait()
+        (file.parent / "unrelated").write_text("x")
+        (file.parent / "fresh").write_text("A1=2")
+        (file.parent / "fresh").replace(file)
+        await saves.wait()
+        file.write_text("A1=3")  # the file that was put in its place is watched, too
+        await saves.wait()
 
 
-async def test_code_that_exits_while_it_is_imported_is_an_error_like_any_other(
-    directory: Path,
-) -> None:
-    sink = WaitingSink()
-
-    async with reloading(directory, sink) as invoker:
-        save_text(directory, "raise SystemExit(3)\n")
-        broken = await sink.wait_notice()
-        fault = await answer(invoker)
-
-    assert isinstance(broken, FunctionReloaded)
-    assert broken.error == "Runtime.ExitError: Runtime exited with error: exit status 3"
-    assert fault["errorType"] == "Runtime.ExitError"
+async def test_what_links_point_to_brings_a_reload(code: Path, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (code / "shared").symlink_to("../shared")
+    async with watching(code) as saves:
+        (shared / "app.py").write_text("x")
+        await saves.wait()
 
 
-async def test_file_beside_the_code_brings_a_reload(directory: Path) -> None:
-    sink = WaitingSink()
-
-    async with reloading(directory, sink):
-        (directory / "prices.json").write_text("{}")
-        notice = await sink.wait_notice()
-
-    assert notice == FunctionReloaded(f"{NAME}.handler")
-
-
-class ImportGate(ModuleType):
-    """A module that holds up whoever imports from it and asks to be let through."""
-
-    def __init__(self) -> None:
-        super().__init__("gw_import_gate")
-        self.begun = threading.Semaphore(0)
-        self.passes = threading.Semaphore(0)
-        self.thread = threading.current_thread()
-        self.has_passed = False
-
-    def wait(self) -> None:
-        self.thread = threading.current_thread()
-        self.begun.release()
-        self.passes.acquire(timeout=PATIENCE_SECONDS)
-        self.has_passed = True
+async def test_what_a_link_made_later_points_to_brings_a_reload(code: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "words.py"
+    alone.write_text("x")
+    async with watching(code) as saves:
+        (code / "words.py").symlink_to(alone)
+        await saves.wait()
+        await saves.wait()  # once more, because the watch was another one for a moment
+        alone.write_text("y")
+        await saves.wait()
 
 
-def test_import_that_never_ends_keeps_neither_loop_nor_process(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gate = ImportGate()
-    monkeypatch.setitem(sys.modules, gate.__name__, gate)
+@pytest.mark.parametrize(
+    "name", ["__pycache__/app.cpython-311.pyc", ".git/index", "app.py~", ".app.py.swp", ".venv/x"]
+)
+async def test_what_tools_write_brings_none(code: Path, name: str) -> None:
+    (code / name).parent.mkdir(exist_ok=True)
+    async with watching(code) as saves:
+        (code / name).write_text("x")
+        (code / "last").write_text("x")  # all that came before it is known by then
+        await saves.wait()
 
-    async def main() -> None:
-        async with reloading(directory, WaitingSink()):
-            save_text(directory, "import gw_import_gate\ngw_import_gate.wait()\n")
-            assert await asyncio.to_thread(gate.begun.acquire, timeout=PATIENCE_SECONDS)
-
-    asyncio.run(main())
-    has_passed = gate.has_passed
-    gate.passes.release()
-    gate.thread.join(PATIENCE_SECONDS)
-
-    assert gate.thread.daemon
-    assert not has_passed
+        assert not saves.has_more
 
 
-async def test_reload_that_cannot_be_done_ends_the_watch_and_says_why(directory: Path) -> None:
-    class Broken(HandlerCode):
-        def reload(self) -> InitError:
-            raise RuntimeError("symlink loop")
+async def test_directory_that_cannot_be_watched_is_served_without(tmp_path: Path) -> None:
+    async with watching(tmp_path / "gone") as saves:
+        pass
 
-    sink = WaitingSink()
+    [notice] = saves.notices
+    assert isinstance(notice, OperatorWarning)
+    assert notice.text.startswith("not reloading: the code cannot be watched: ")
 
-    async with reloading(directory, sink, Broken):
-        save(directory, "second")
-        notice = await sink.wait_notice()
 
+async def test_reload_that_cannot_be_done_ends_the_watch_and_says_why(code: Path) -> None:
+    saves = Saves()
+
+    async def reload() -> None:
+        raise RuntimeError("symlink loop")
+
+    find = partial(find_places, [code])
+    async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as tasks:
+        tasks.create_task(on_change(find, Outputs([], ()), reload, saves))
+        for _ in range(STANDING_TURNS):
+            await checkpoint()
+        (code / "app.py").write_text("x")
+
+    [notice] = saves.notices
     assert isinstance(notice, OperatorWarning)
     assert notice.text.endswith(": symlink loop")
-
-
-@pytest.fixture
-def code_that_went(directory: Path) -> HandlerCode:
-    code = HandlerCode(f"{NAME}.handler", directory)
-    directory.rename(directory.parent / "moved")
-    return code
-
-
-async def test_directory_that_cannot_be_watched_is_served_without(
-    code_that_went: HandlerCode,
-) -> None:
-    sink = WaitingSink()
-    settings = InProcessSettings(code_that_went.handler)
-    invoker = InProcess(settings, print, function=FunctionSettings(), clock=SystemClock())
-
-    await reload_on_change(code_that_went, invoker, sink)
-    notice = await sink.wait_notice()
-
-    directory = code_that_went.directory
-    assert isinstance(notice, OperatorWarning)
-    assert notice.text.startswith(f"not reloading: {directory} cannot be watched: ")
