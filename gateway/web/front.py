@@ -29,6 +29,7 @@ from gateway.core.outcomes import outcome
 from gateway.core.pages import Pages
 from gateway.web.connection import Connection
 from gateway.web.members import Member, Members
+from gateway.web.throttle import Throttle
 
 SLICE_SECONDS = 0.001
 """How long a sweep holds up clients at a stretch: to look at 5,000 connections takes 5 ms, and to
@@ -77,6 +78,7 @@ class Front:
         """Requests per desync class and reason: the metric of alb.md 4.9."""
         self._pages = pages
         self._sink = sink
+        self.throttle = Throttle(self.monotonic, self._call_later)
         self.members = Members(limits, clock.monotonic)
         self._connections = self.members.connections
         self.admit = self.members.admit
@@ -181,6 +183,9 @@ class Front:
             self._sink.emit(OperatorWarning(line))
 
     # What connections ask for.
+
+    def _call_later(self, seconds: float, callback: Callable[[], None]) -> object:
+        return self._loop.call_later(seconds, callback)
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a request's coroutine: the one place where a task is made (architecture, decision

@@ -18,7 +18,7 @@ from gateway.web.stall import Stall
 class Lingering(asyncio.Protocol):
     """Takes the place of a connection's protocol after its last response."""
 
-    __slots__ = ("_front", "_is_lost", "_stall", "_transport", "client", "progress")
+    __slots__ = ("_front", "_is_lost", "_is_paused", "_stall", "_transport", "client", "progress")
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Lingering(asyncio.Protocol):
         self._front = front
         self._transport = transport
         self._stall = stall
-        self._is_lost = False
+        self._is_lost = self._is_paused = False
         self.client = client
         self.progress = progress
 
@@ -56,6 +56,20 @@ class Lingering(asyncio.Protocol):
         progress.body_bytes += len(data)
         if progress.body_bytes > self._front.limits.linger_bytes:
             self._transport.abort()
+        elif not self._is_paused:
+            self._front.throttle.spend(self, len(data))
+
+    def pause(self) -> None:
+        """Read nothing until it is this connection's turn."""
+        self._is_paused = True
+        self._transport.pause_reading()
+
+    def go_on(self) -> None:
+        """Read on; the client was not silent, it was not heard."""
+        self._is_paused = False
+        if not self._is_lost:
+            self.progress.active_at = self._front.monotonic()
+            self._transport.resume_reading()
 
     def pause_writing(self) -> None:
         """Note that the client takes less than is written."""
@@ -78,6 +92,8 @@ class Lingering(asyncio.Protocol):
         if self._is_lost:
             return
         self._stall.look(now)
+        if self._is_paused:
+            self.progress.active_at = now
         if overdue(self.progress, self._front.limits, now) is not None:
             self._stall.abort()
 

@@ -9,6 +9,7 @@ from gateway.core.errors import GatewayError
 from gateway.core.http import HttpRequest, HttpResponse
 from gateway.core.interfaces import Responder
 from gateway.core.limits import Limits, Progress
+from gateway.web.throttle import Throttle
 
 
 class Shared(Protocol):
@@ -17,6 +18,7 @@ class Shared(Protocol):
     responder: Responder
     limits: Limits
     mode: Mode
+    throttle: Throttle
     date: bytes
     """The Date header's value, no older than a sweep."""
 

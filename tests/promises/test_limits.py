@@ -4,6 +4,7 @@ Within a limit the request is served and so is the one pipelined behind it. Beyo
 page with its status and `Connection: close`, no byte of the request in it, and nothing else.
 """
 
+import re
 import select
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -191,9 +192,11 @@ def test_connection_limit_is_exact(serve: Serve, name: str, report: Report) -> N
         admitted[0].socket.close()
         again = until_admitted(server)
 
+    said = server.output.wait_for(r"closed unanswered: (?P<what>.*)")["what"]
     assert statuses == [200] * 5
     assert refused == b""
     assert again == 200
+    assert re.fullmatch(rf"\d+ over {name}=5 \(from 127\.0\.0\.1\)", said)
     report(f"P10 {name}=5: 5 served, the 6th closed without an answer, then one for one that left")
 
 

@@ -105,6 +105,21 @@ def test_plain_http_is_refused_and_lingers(serve: Serve, tmp_path: Path) -> None
     assert world.noted == [(400, len(peer.received))]
 
 
+def test_plain_http_client_that_takes_nothing_of_the_page_is_reset(
+    serve: Serve, tmp_path: Path
+) -> None:
+    world = serve()
+    peer, _ = connect(world, tmp_path)
+    peer.room = 10
+
+    peer.send(GET)
+    world.wait(LIMITS.stalled_write_seconds - SWEEP_SECONDS)
+    assert not peer.is_aborted
+    world.wait(2 * SWEEP_SECONDS)
+
+    assert peer.is_reset
+
+
 def test_abort_ends_a_handshake_without_counting_it(serve: Serve, tmp_path: Path) -> None:
     world = serve()
     peer, failures = connect(world, tmp_path)
