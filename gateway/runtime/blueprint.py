@@ -95,7 +95,7 @@ class Blueprint:
         limits_memory = self.abilities.limits_memory
         data_bytes = 0 if limits_memory else self.memory_mb * MEGABYTE * DATA_FACTOR
         return Plan(
-            tuple(part.replace(TASK_ROOT, root) for part in self.command),
+            tuple(self._placed(part, root) for part in self.command),
             variables,
             root,
             self._room() if has_room else None,
@@ -109,6 +109,13 @@ class Blueprint:
         python = self.variables.get("AWS_EXECUTION_ENV", "").removeprefix("AWS_Lambda_")
         versioned = [f"{root}/python/lib/{python}/site-packages" for root in roots]
         return [*versioned, *(f"{root}/python" for root in roots)]
+
+    def _placed(self, part: str, root: str) -> str:
+        """Return a part of the command as the process sees it: an executable may be in a layer."""
+        if root != TASK_ROOT:
+            return part.replace(TASK_ROOT, root)
+        layer = next((str(each) for each in self.layers if part.startswith(f"{each}/")), None)
+        return part if layer is None else f"/opt{part.removeprefix(layer)}"
 
     def _room(self) -> Room:
         return Room(

@@ -113,7 +113,6 @@ def seal(plan: dict[str, Any]) -> None:
 
 def _entrance(group: str) -> str:
     """Return the file for single threads, which this process is, where there is one (version 1).
-
     The other takes a lock of the whole system and waits for a grace period first: 5 to 20 ms
     measured, against 0.15 (kernel/cgroup/cgroup.c, cgroup_procs_write_start).
     """
@@ -139,7 +138,7 @@ def _call(name: str, *arguments: Any) -> None:
 
 
 def _join(namespaces: tuple[int, ...]) -> None:
-    """Enter namespaces, the user namespace first: it gives the right to enter the other."""
+    """Enter namespaces, the user namespace first: it gives the right to enter the others."""
     for descriptor in namespaces:
         _call("setns", descriptor, 0)
 
@@ -166,10 +165,8 @@ def _unshare() -> None:
 
 
 def _forbid_user_namespaces() -> None:
-    """Allow none within the new one, which would give every capability back in another room.
-
-    The setting is the new namespace's own. Where /proc is read-only, the call filter has to do.
-    """
+    """Allow none within the new one, whose own setting this is: it would give every capability
+    back. Where /proc is read-only, the call filter has to do."""
     try:  # noqa: SIM105 - contextlib would cost a child 2 ms
         _write(_MAX_USER_NAMESPACES, "0")
     except OSError:
@@ -213,10 +210,19 @@ def _hold_links(links: Iterable[dict[str, Any]], held: list[int]) -> _Links:
     """Hold what links lead to; leave out those that have changed since they were looked at."""
     found = []
     for link in links:
-        targets = [_hold(path, held) for path in link["targets"] if os.path.realpath(path) == path]
-        if len(targets) == len(link["targets"]):
+        targets = [_hold_exactly(path, held) for path in link["targets"]]
+        if all(targets):
             found.append((link["name"], targets, _hold_links(link["links"], held)))
     return found
+
+
+def _hold_exactly(path: str, held: list[int]) -> str:
+    """Hold a path without links; return nothing when it is gone or has got links by now."""
+    try:
+        other = _hold(path, held)
+    except OSError:
+        return ""
+    return other if os.readlink(other) == path else ""
 
 
 def _outermost(paths: Iterable[str]) -> list[str]:
@@ -326,7 +332,7 @@ def _overlay(target: str, sources: list[str]) -> None:
     try:
         _mount("overlay", target, "overlay", 1 | _NOSUID | _NODEV, f"lowerdir={lower}")
     except OSError:
-        if target not in sources:
+        if target not in sources:  # it may be full of what was bound with the one above
             _mount(_blank(), target, "", _BIND)
         _merge([source for source in sources if source != target], target)
 
@@ -386,10 +392,10 @@ def _seal(target: str, flags: int) -> None:
 
 def _mount_points(target: str) -> list[str]:
     """Return a mount point and those below it, for Linux before 5.12."""
-    with open("/proc/self/mountinfo", "rb") as file:
-        points = [line.split()[4].decode("unicode_escape").encode("latin-1") for line in file]
-    paths = [os.fsdecode(point) for point in points]
-    return [path for path in paths if path == target or path.startswith(f"{target}/")]
+    with open("/proc/self/mountinfo", encoding="latin-1") as file:
+        points = [line.split()[4].encode("latin-1").decode("unicode_escape") for line in file]
+    paths = [os.fsdecode(point.encode("latin-1")) for point in points]
+    return [path for path in paths if f"{path}/".startswith(f"{target}/")]
 
 
 def _remount(target: str, flags: int) -> None:

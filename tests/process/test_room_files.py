@@ -204,6 +204,17 @@ def test_bind_shows_one_more(listening: tuple[Path, Path]) -> None:
         assert server.probe(f"print(attempt(open, '{directory}/new', 'w'))") == "EROFS"
 
 
+def test_bind_shows_a_device_that_works() -> None:
+    need_root()
+    need_room()
+    found = [path for path in ("/dev/fuse", "/dev/loop-control", "/dev/kvm") if Path(path).exists()]
+    if not found:
+        pytest.skip("this machine has none of the devices to try")
+    with attacked(SELF, "--bind", found[0]) as server:
+        code = f"print(attempt(os.open, '{found[0]}', os.O_RDWR) > 2, len(os.listdir('/dev')))"
+        assert server.probe(code) == "True 10"
+
+
 def test_files_of_credential_variables_are_shown_and_nothing_beside_them(
     listening: tuple[Path, Path],
 ) -> None:

@@ -134,22 +134,30 @@ def test_saved_link_is_followed_after_a_reload(tmp_path: Path) -> None:
         assert server.probe("print(open('more.txt').read())") == "more"
 
 
-def test_target_that_has_changed_since_is_left_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", ["gone", "a link", "deeper a link"])
+def test_target_that_has_changed_since_is_left_out(tmp_path: Path, change: str) -> None:
     """A directory at the look that is a link at the start of an environment may lead anywhere."""
-    code, shared = tmp_path / "code", tmp_path / "shared"
+    code, shared = tmp_path / "code", tmp_path / "above" / "shared"
     code.mkdir()
-    shared.mkdir()
-    (code / "it").symlink_to("../shared")
+    shared.mkdir(parents=True)
+    (shared / "passwd").write_text("")
+    (code / "it").symlink_to("../above/shared")
     plan = room_plan("", code)
     assert plan.room
     found = find_links(str(code), (), plan.room.keep)
     assert found.code
-    shared.rmdir()
-    shared.symlink_to("/etc")
+    shutil.rmtree(tmp_path / "above")
+    if change == "a link":
+        shared.parent.mkdir()
+        shared.symlink_to("/etc")
+    elif change == "deeper a link":
+        (tmp_path / "evil").mkdir()
+        (tmp_path / "evil" / "shared").symlink_to("/etc")
+        shared.parent.symlink_to("evil")
     plan = replace(plan, room=replace(plan.room, code_links=found.code))
-    show = "print(os.path.exists('/var/task/it/passwd'))"
+    show = "print(os.listdir('/var/task'), os.path.exists('/var/task/it/passwd'))"
 
-    assert test_sandbox.entered(asdict(plan), show) == "False"
+    assert test_sandbox.entered(asdict(plan), show) == "['it'] False"
 
 
 def test_links_are_followed_where_overlays_are_denied(tmp_path: Path) -> None:

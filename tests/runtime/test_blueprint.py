@@ -66,6 +66,14 @@ def test_room_has_code_layers_and_a_limited_tmp() -> None:
     assert "TMPDIR" not in found.environ
 
 
+def test_executable_of_a_layer_is_at_opt_in_a_room() -> None:
+    command = ("/srv/extra/bootstrap", "/srv/extras")
+    settings: dict[str, Any] = {"layers": (BASE, EXTRA), "command": command}
+
+    assert plan(ROOM, **settings).command == ("/opt/bootstrap", "/srv/extras")
+    assert plan(GROUPS, **settings).command == command
+
+
 def test_without_a_room_the_variables_say_where_everything_is() -> None:
     blueprint = a_blueprint(Abilities(), layers=(BASE, EXTRA))
     holding = blueprint.holding(STREAM)

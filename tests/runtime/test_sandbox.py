@@ -185,7 +185,7 @@ def refuse(source, target, kind, flags, data=""):
 sandbox._mount = refuse
 """
 
-NO_SETATTR = "sandbox._MOUNT_SETATTR = 100000"
+NO_SETATTR = "sandbox._MOUNT_SETATTR = 100000\n"
 
 
 def test_layers_are_merged_by_binds_where_overlays_are_denied(
@@ -215,6 +215,14 @@ def test_what_is_bound_is_read_only_before_linux_5_12_too(task: Path) -> None:
     assert old == new
     assert old.startswith("EROFS\n")
     assert "done" not in old
+
+
+def test_mount_points_have_any_name_before_linux_5_12(task: Path, tmp_path: Path) -> None:
+    layer = tree(tmp_path / "layer", {"a b\\ \u00fc/file": ""})
+    plan = asdict(room_plan("", task, layer))
+    code = f"{TRY}\nattempt(lambda: open('/opt/a b\\\\ \u00fc/file', 'w'))"
+
+    assert entered(plan, code, NO_SETATTR + NO_OVERLAY) == "EROFS"
 
 
 def directories_of(directory: Path) -> list[Path]:
@@ -293,6 +301,33 @@ async def test_it_cannot_leave_its_control_groups(task: Path) -> None:
     code += "    attempt(lambda: open(name + '/cgroup.procs', 'w').write('0'))"
 
     assert await run(room_plan(code, task)) == (0, "\n".join(["EROFS"] * len(names)))
+
+
+async def test_calls_are_filtered_without_a_room_too() -> None:
+    if not abilities().call_filter:
+        pytest.skip("system calls cannot be filtered here")
+    code = "import ctypes; libc = ctypes.CDLL(None, use_errno=True)\n"
+    code += "print(libc.unshare(0x10000000), ctypes.get_errno())"
+
+    assert await run(replace(python_plan(code), call_filter=abilities().call_filter)) == (0, "-1 1")
+
+
+@pytest.mark.parametrize("call", ["seccomp", "prctl"])
+def test_calls_are_filtered_before_linux_4_17_too(call: str) -> None:
+    if not abilities().call_filter:
+        pytest.skip("system calls cannot be filtered here")
+    plan = asdict(replace(python_plan(""), call_filter=abilities().call_filter))
+    before = "sandbox._SPECTRE_ALLOW = 1 << 20" if call == "prctl" else ""
+    code = (
+        "print(sandbox._libc.unshare(0x10000000), open('/proc/self/status').read().count('p:\\t2'))"
+    )
+
+    assert entered(plan, code, before) == "-1 1"
+
+
+def test_program_that_the_kernel_refuses_is_an_error() -> None:
+    with pytest.raises(OSError, match="prctl"):
+        sandbox._filter_calls(bytes(8))
 
 
 async def test_limits_are_those_of_the_plan() -> None:
