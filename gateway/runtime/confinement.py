@@ -128,7 +128,7 @@ class ControlGroups:
         """Set the limit of processes again, after a kill (`kill_groups`)."""
         for hierarchy, path in self._groups:
             if "pids" in hierarchy.controllers:
-                (path / "pids.max").write_text(str(self._limits["pids"]), encoding="ascii")
+                _tell(path / "pids.max", str(self._limits["pids"]))
 
     def remove(self) -> bool:
         """Remove the directories that are empty of processes; say whether all are gone."""

@@ -121,9 +121,12 @@ class Certificates:
                 self._trusted = _read_trust_store(self._mutual.trust_store)
             except InvalidSetting as error:
                 problems.append(f"{error}; the trust store before it stays in use")
+        try:
+            self._context = self._build()
+        except OSError as error:
+            problems.append(f"certificates: {error.strerror}; those before stay in use")
         if problems:  # perhaps for a passing reason: the next look tries again
             self._stamp = ()
-        self._context = self._build()
         self.warnings = self._expiries()
         return problems + self.warnings
 
@@ -141,6 +144,8 @@ class Certificates:
         except ssl.SSLError as error:
             reason = (error.reason or str(error)).lower().replace("_", " ")
             raise InvalidSetting(f"{files.certificate}: OpenSSL refuses it: {reason}") from error
+        except OSError as error:  # no descriptor left
+            raise InvalidSetting(f"{files.certificate}: {error.strerror}") from error
         return pair
 
     def _expiries(self) -> list[str]:

@@ -6,14 +6,17 @@ import resource
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.serving import APPS, DEADLINE_SECONDS, Process, Server, gateway_command
-from tests.process.whole import WAYS, WORKERS, look
+from tests.process.rooms import EXECUTED
+from tests.process.whole import WAYS, WORKERS, cpu_seconds, look
 
 pytestmark = [
     pytest.mark.slow,
@@ -123,3 +126,50 @@ def test_what_does_not_fit_is_refused_with_the_numbers(
 def test_lower_number_of_connections_is_said() -> None:
     with limited(soft=1024, hard=1024) as server:
         server.output.wait_for(r"^connections: 328, 82 of one address; 1,024 descriptors")
+
+
+def leave(pid: int, spare: int) -> None:
+    """Leave a process so many descriptors."""
+    used = {int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    free = (number for number in range(1024) if number not in used)
+    _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (next(islice(free, spare, None)), hard))
+
+
+def outcome(server: Server) -> int:
+    """Return the status of a request, 0 for a connection that is closed without an answer."""
+    try:
+        return status_from("127.0.0.1", server)
+    except ConnectionError:
+        return 0
+
+
+@pytest.mark.parametrize("spare", [0, 1, 9, 14, 19])
+def test_no_descriptor_left_is_a_refusal_with_a_line(spare: int) -> None:
+    with (
+        limited("--concurrency", "8", *EXECUTED, soft=1024, hard=1024) as server,
+        ThreadPoolExecutor(8) as clients,
+    ):
+        limit = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+        leave(server.pid, spare)
+        short = list(clients.map(lambda _: outcome(server), range(8)))
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, limit)
+        after = [outcome(server) for _ in range(3)]
+    text = server.output.text()
+
+    assert set(short) <= {0, 200, 502}
+    assert after == [200, 200, 200]
+    assert "Traceback" not in text
+    assert 502 not in short or "Too many open files" in text
+
+
+def test_accepting_without_descriptors_takes_no_time() -> None:
+    options = ("--in-process", "--threads", "0", "--quiet")
+    with limited(*options, soft=1024, hard=1024) as server:
+        leave(server.pid, 0)
+        before = cpu_seconds(server.pid)
+        refused = [outcome(server) for _ in range(200)]
+        spent = cpu_seconds(server.pid) - before
+
+    assert set(refused) == {0}
+    assert spent < 0.5

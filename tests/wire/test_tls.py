@@ -1,5 +1,6 @@
 """Which certificate a client gets, what a policy allows, mutual TLS, and files that change."""
 
+import errno
 import os
 import shutil
 import ssl
@@ -519,3 +520,24 @@ def test_policy_holds_for_clients_with_certificates(tmp_path: Path, trust_store:
     new.set_alpn_protocols(["h2"])
     near, _ = shake_hands(served.context, new)
     assert (near.version(), near.selected_alpn_protocol()) == ("TLSv1.3", "h2")
+
+
+def test_reload_without_a_descriptor_keeps_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = certificates(issue(tmp_path / "1.pem", "a.test"))
+    before = served.context
+    monkeypatch.setattr(tls, "_in_memory", no_descriptor)
+
+    problems = served.reload()
+
+    assert problems == [
+        f"{tmp_path}/1.pem: Too many open files; the certificate before it stays in use",
+        "certificates: Too many open files; those before stay in use",
+    ]
+    assert served.context is before
+    assert served.changed()  # so that the next look tries again
+
+
+def no_descriptor(_data: bytes) -> None:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
