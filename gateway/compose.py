@@ -29,7 +29,7 @@ from gateway.reloads import InProcessReload, Reload, reported, watched
 from gateway.runtime.child.bootstrap import InitError
 from gateway.runtime.child.lambda_context import FunctionSettings
 from gateway.runtime.child.logs import configure_logging
-from gateway.runtime.interpreter import named, own_runtime, unused_environment
+from gateway.runtime.interpreter import named, own, own_runtime, unused_environment
 from gateway.telemetry.fanout import Fanout
 from gateway.telemetry.system import HexDraws, SystemClock
 from gateway.web.asgi import AsgiFront
@@ -181,7 +181,7 @@ async def running_function(
         if on_hangup is not None:
             on_hangup.append(reload)
         if not serving.is_reloading:
-            check_callable(invoker)
+            check_callable(invoker, serving.function)
         async with watched(serving, reload, sink):
             yield invoker
 
@@ -220,11 +220,12 @@ async def invokable(
             yield running.pool, running.isolation
 
 
-def check_callable(invoker: InProcess) -> None:
+def check_callable(invoker: InProcess, function: Function) -> None:
     """Raise InvalidSetting when the handler is none: better now than at the first request."""
     handler = invoker.handler
     if isinstance(handler, InitError):
-        raise InvalidSetting(f"{handler.error_type}: {handler.message}")
+        failure = f"{handler.error_type}: {handler.message}"
+        raise InvalidSetting(environments.explained(failure, function, own()))
     if not callable(handler):
         kind = type(handler).__name__
         raise InvalidSetting(f"the handler is a {kind}, not a function; name one: module.function")
@@ -248,7 +249,7 @@ async def invoke_once(
             return await running.pool.invoke(invocation)
     with function_process(function):
         invoker = in_process(serving, code_of(function, sink))
-        check_callable(invoker)
+        check_callable(invoker, function)
         async with invoker:
             return await invoker.invoke(invocation)
 

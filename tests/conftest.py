@@ -1,11 +1,15 @@
 """What every test may use: the golden comparison, asyncio for async tests, hypothesis profiles."""
 
+import os
 from collections.abc import Callable
 
 import pytest
 from hypothesis import settings
 
 from tests.golden import Case, compressed
+
+# An environment that is active where the tests are run is not the one that they serve with.
+os.environ.pop("VIRTUAL_ENV", None)
 
 Golden = Callable[[Case, str], None]
 

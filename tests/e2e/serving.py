@@ -192,9 +192,10 @@ class Server(Process):
 
 
 def environment(more: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of a child: ours without any of AWS, the repository importable, sets
-    in the same order in all of them."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
+    """Return the variables of a child: ours without those of AWS and of an active environment, the
+    repository importable, sets in the same order in all of them."""
+    dropped = ("AWS_", "VIRTUAL_ENV")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
     own = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PYTHONHASHSEED": "0"}
     own["XDG_STATE_HOME"] = STATE.name
     return {**kept, **own, **more}

@@ -32,7 +32,7 @@ from gateway.runtime.confinement import Abilities
 from gateway.runtime.environment import Environment
 from gateway.runtime.launch import LaunchFailed, Outlets, Plan
 from gateway.telemetry.system import HexDraws, SystemClock
-from tests.runtime.api_client import PATIENCE_SECONDS
+from tests.runtime.api_client import PATIENCE_SECONDS, until
 
 ARN = "arn:aws:lambda:eu-west-1:111122223333:function:shop"
 OURS = (sys.executable, str(Path(child.__file__).with_name("__main__.py")))
@@ -220,10 +220,7 @@ async def world(launcher: Any, code: Path, **settings: Any) -> AsyncIterator[Wor
             await it.environment.close()
     assert len(asyncio.all_tasks()) == tasks
     assert all(child.exited.done() for child in launcher.children)
-    turn = asyncio.get_running_loop().create_future()  # transports close in the next turn
-    asyncio.get_running_loop().call_later(0.01, turn.set_result, None)
-    await turn
-    assert descriptor_count() <= descriptors
+    await until(lambda: descriptor_count() <= descriptors)  # transports close a turn later
 
 
 def descriptor_count() -> int:

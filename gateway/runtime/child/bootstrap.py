@@ -152,11 +152,16 @@ class Outcome(NamedTuple):
 
 
 _TOO_LARGE = Outcome(
-    b'{"errorMessage":"Response payload size exceeded maximum allowed payload size '
-    b'(6291556 bytes).","errorType":"Function.ResponseSizeTooLarge"}',
+    b'{"errorType":"Function.ResponseSizeTooLarge","errorMessage":"Response payload size exceeded '
+    b'maximum allowed payload size (6291556 bytes)."}',
     "Unhandled",
     "Function.ResponseSizeTooLarge",
 )
+
+
+def too_large(outcome: Outcome) -> Outcome:
+    """Return an error that is too large as the platform gives it to the caller."""
+    return Outcome(_TOO_LARGE.payload, outcome.function_error, outcome.error_type, outcome.log)
 
 
 def invoke(
@@ -167,9 +172,10 @@ def invoke(
 ) -> Outcome:
     """Call the handler and return what comes of it; never raises, even when the handler exits."""
     try:
-        return answer(handler, payload, context, settings)
+        outcome = answer(handler, payload, context, settings)
     except BaseException as error:  # noqa: BLE001 - here AWS's process would end
         return _exited(error, context.aws_request_id)
+    return outcome if len(outcome.payload) <= MAX_RESPONSE_BYTES else too_large(outcome)
 
 
 def answer(

@@ -105,9 +105,9 @@ class RuntimeApi:
         self._socket.sendall(self._post(f"packages?{listed}", b"", ""))
         self._read()
 
-    def give_up(self, payload: bytes, headers: str) -> None:
-        """Post an error of the init phase."""
-        self._socket.sendall(self._post("init/error", payload, headers))
+    def give_up(self, path: str, payload: bytes, headers: str) -> None:
+        """Post an error that is the last word of this process."""
+        self._socket.sendall(self._post(path, payload, headers))
         self._read()
 
     def _post(self, path: str, payload: bytes, headers: str) -> bytes:
@@ -180,7 +180,7 @@ class Log:
         if self._pipe < 0:
             sys.stdout.write(text.replace("\n", "\r") + "\n")
             return
-        message = text.encode(errors="backslashreplace")
+        message = text.encode()  # AWS's client, too, raises for a lone surrogate
         kind = (JSON_FRAME_TYPE if is_json else FRAME_TYPE) | LEVEL_BITS.get(level, 0)
         head = kind.to_bytes(4, "big") + len(message).to_bytes(4, "big")
         data = memoryview(head + (time.time_ns() // 1000).to_bytes(8, "big") + message)
@@ -213,12 +213,12 @@ def serve() -> NoReturn:
     api = RuntimeApi(os.environ["AWS_LAMBDA_RUNTIME_API"])
     handler = load(api, log, settings)
     tell_news(api, imports)
-    answer = handle(handler, api.first(), settings, log)
+    answer = answered(api, handle(handler, api.first(), settings, log))
     tell_news(api, imports)
     meanwhile = None if marshaller.orjson else partial(load_orjson, imports.load_unseen)
     message = api.answer(*answer, meanwhile)
     while True:
-        answer = handle(handler, message, settings, log)
+        answer = answered(api, handle(handler, message, settings, log))
         if imports.pending:
             tell_news(api, imports)
         message = api.answer(*answer)
@@ -259,7 +259,7 @@ def load(api: RuntimeApi, log: Log, settings: Any) -> Any:
             leave(error.__cause__)
         outcome = bootstrap.failed(error, "", settings)
         log.write(outcome.log, "ERROR", is_json=settings.json_log)
-        api.give_up(outcome.payload, error_type_header(error.error_type))
+        api.give_up("init/error", outcome.payload, error_type_header(error.error_type))
         sys.exit(1)
 
 
@@ -292,6 +292,16 @@ def handle(handler: Any, message: Message, settings: Any, log: Log) -> tuple[str
     is_ours = outcome.error_type == RESPONSE_TOO_LARGE
     kind = error_type_header(outcome.error_type) if is_ours else ""
     return f"invocation/{request_id}/error", outcome.payload, echoed + kind
+
+
+def answered(api: RuntimeApi, answer: tuple[str, bytes, str]) -> tuple[str, bytes, str]:
+    """Return the answer; ends the process with a response that is too large, as AWS's client does,
+    which the platform refuses it."""
+    if RESPONSE_TOO_LARGE in answer[2]:
+        api.give_up(*answer)
+        sys.stderr.write("RuntimeError: Failed to post invocation response\n")
+        sys.exit(1)
+    return answer
 
 
 def error_type_header(error_type: str) -> str:

@@ -40,7 +40,7 @@ async def replies(
 ) -> list[Any]:
     """Return what the handler's JSON says, time after time in one environment."""
     shop = function(directory, way, **files)
-    serving = Serving(shop, concurrency=1)
+    serving = Serving(shop, concurrency=1, queue_timeout_seconds=20.0)
     found = []
     async with environments.running(serving, sink or FakeSink(), SystemClock(), HexDraws()) as it:
         for number in range(times):

@@ -13,6 +13,7 @@ from typing import Any
 import awslambdaric.bootstrap as aws
 import pytest
 
+from gateway.core import function_errors
 from gateway.runtime.child import bootstrap
 from gateway.runtime.child.bootstrap import (
     InitError,
@@ -319,11 +320,18 @@ def test_a_response_has_a_size_limit(kind: type) -> None:
     )
 
     assert (len(fits.payload), fits.function_error) == (6_291_556, "")
-    assert larger.payload == (
-        b'{"errorMessage":"Response payload size exceeded maximum allowed payload size '
-        b'(6291556 bytes).","errorType":"Function.ResponseSizeTooLarge"}'
-    )
+    assert larger.payload == function_errors.TOO_LARGE
     assert larger[1:3] == ("Unhandled", "Function.ResponseSizeTooLarge")
+
+
+def test_an_error_that_is_too_large_is_the_platforms() -> None:
+    def fails(event: Any, context: Any) -> None:
+        raise ValueError("x" * 6_291_556)
+
+    outcome = call(fails)
+
+    assert (outcome.payload, outcome.error_type) == (function_errors.TOO_LARGE, "ValueError")
+    assert len(outcome.log) > 6_291_556
 
 
 @pytest.mark.slow

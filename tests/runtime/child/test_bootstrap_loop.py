@@ -122,6 +122,8 @@ async def test_a_large_result_arrives_whole(tmp_path: Path) -> None:
         too_large = json.loads((await it.call(b"6291555")).payload)
         assert too_large["errorType"] == "Function.ResponseSizeTooLarge"
         assert len(it.launcher.children) == 1
+        assert (await it.call(b"1")).payload == b'"x"'
+        assert len(it.launcher.children) == 2  # AWS's client ends, too
 
 
 async def test_a_large_event_arrives_whole(tmp_path: Path) -> None:
@@ -241,7 +243,20 @@ HANDLERS = {
     "handler missing": "other = 1",
     "import raises": "raise ValueError('at import')",
     "exits while loading": "import os; os._exit(5)",
+    "reads a lone surrogate": handler("return len(json.loads(b'\"\\\\ud800\"'))", "import json"),
+    "logs a lone surrogate": handler(
+        "try:\n        logging.warning('\\ud800')\n    except ValueError as error:\n"
+        "        return str(error)"
+    ),
+    "raises 7 MB": handler("raise ValueError('x' * 7_000_000)"),
 }
+
+ENDS = {
+    "returns a lone surrogate": handler("return ['\\ud800', {'\\udfff': 1}]"),
+    "raises a lone surrogate": handler("raise ValueError('\\ud800')"),
+    "returns 7 MB": handler("return 'x' * 7_000_000"),
+}
+"""Where AWS's client may end with a traceback through its own files, ours with its last line."""
 
 
 def shown(result: InvocationResult, it: World) -> dict[str, Any]:
@@ -271,7 +286,8 @@ def is_framed(entry: LogEntry) -> bool:
 
 
 def one(entry: LogEntry, it: World) -> tuple[str, bool, Any]:
-    text = json.loads(entry.text) if entry.is_json else entry.text
+    is_whole = entry.is_json and entry.text.endswith("}")
+    text = json.loads(entry.text) if is_whole else entry.text
     return entry.level, entry.is_json, cleaned(text, it)
 
 
@@ -301,4 +317,19 @@ async def test_the_same_as_awss_client(
     ours = await observed(tmp_path, OURS, variables=variables)
     awss = await observed(tmp_path, AWSS, variables=variables)
 
+    assert ours == awss
+
+
+@pytest.mark.parametrize("variables", [{}, JSON_LOG, RUNTIME_3_12], ids=["text", "JSON", "3.12"])
+@pytest.mark.parametrize("name", ENDS)
+async def test_it_ends_where_awss_client_ends(
+    tmp_path: Path, name: str, variables: dict[str, str]
+) -> None:
+    write(tmp_path, app=ENDS[name])
+
+    ours = await observed(tmp_path, OURS, variables=variables)
+    awss = await observed(tmp_path, AWSS, variables=variables)
+
+    last_words = [re.sub(r"position \d+", "", str(it.pop("entries")[-1:])) for it in (ours, awss)]
+    assert last_words[0] == last_words[1]
     assert ours == awss
