@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 PRIVATE = 0o700
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
@@ -67,26 +68,44 @@ def _write(found: Listener, place: Path, stack: ExitStack) -> None:
     descriptor, name = tempfile.mkstemp(dir=place, prefix=".")
     path = Path(name)
     stack.callback(os.close, descriptor)
-    stack.callback(path.unlink, missing_ok=True)
+    stack.callback(_remove, path)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     os.write(descriptor, json.dumps(asdict(found)).encode())
     visible = place / f"{path.name[1:]}.listener"
     path.rename(visible)
-    stack.callback(visible.unlink, missing_ok=True)
+    stack.callback(_remove, visible)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, unless its directory is another one by now."""
+    with suppress(OSError):
+        path.unlink()
 
 
 def listeners(place: Path) -> list[Listener]:
     """Return where the living gateways of this user listen, sorted by URL; files of dead ones are
-    removed."""
-    if not _is_private(place):
-        return []
-    found = [_read(path) for path in place.glob("*.listener")]
-    return sorted((one for one in found if one is not None), key=lambda one: one.url)
+    removed. Root that runs none sees those of all users: one may have given up root's rights."""
+    found = _listeners(place) if _is_private(place) else []
+    if not found and os.geteuid() == 0:
+        others = (each for each in place.parent.glob("gateway-*") if _is_of_its_user(each))
+        found = [one for each in others for one in _listeners(each)]
+    return sorted(found, key=lambda one: one.url)
+
+
+def _listeners(place: Path) -> list[Listener]:
+    found = (_read(path) for path in place.glob("*.listener"))
+    return [one for one in found if one is not None]
+
+
+def _opened(path: Path) -> IO[str]:
+    """Open a file that may be another user's: neither a link nor a pipe that nothing writes to."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    return os.fdopen(descriptor, encoding="utf-8")
 
 
 def _read(path: Path) -> Listener | None:
     """Return what a file says, None when its gateway is dead."""
-    with suppress(OSError, ValueError, TypeError, LookupError), path.open(encoding="utf-8") as file:
+    with suppress(OSError, ValueError, TypeError, LookupError), _opened(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:  # its gateway holds it
@@ -100,9 +119,19 @@ def _read(path: Path) -> Listener | None:
 
 def _is_private(place: Path) -> bool:
     """Say whether a directory is the user's own: in /tmp others may make one of the same name."""
+    return _is_private_to(place, os.geteuid())
+
+
+def _is_of_its_user(place: Path) -> bool:
+    """Say whether a directory belongs to the user that its name names."""
+    uid = place.name.removeprefix("gateway-")
+    return uid.isdecimal() and _is_private_to(place, int(uid))
+
+
+def _is_private_to(place: Path, uid: int) -> bool:
     try:
         found = place.lstat()
     except OSError:
         return False
-    is_own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+    is_own = stat.S_ISDIR(found.st_mode) and found.st_uid == uid
     return is_own and stat.S_IMODE(found.st_mode) == PRIVATE

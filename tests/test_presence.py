@@ -65,10 +65,24 @@ def test_directory_that_others_can_write_is_not_used(tmp_path: Path) -> None:
 def test_directory_of_another_user_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = tmp_path / "private"
+    place = tmp_path / "gateway-4710"
     with announced(ONE, place):
         monkeypatch.setattr(os, "geteuid", lambda: 4711)
         assert listeners(place) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root sees what other users run")
+def test_root_that_runs_none_finds_those_of_other_users(tmp_path: Path) -> None:
+    own, other, foreign = (tmp_path / f"gateway-{uid}" for uid in (0, 4711, 4712))
+    with announced(ONE, other), announced(TWO, foreign):
+        os.chown(other, 4711, 4711)  # and the second is not of the user that it names
+        os.mkfifo(other / "pipe.listener")
+        (other / "link.listener").symlink_to("/etc/passwd")
+        alone = listeners(own)
+        with announced(TWO, own):
+            beside = listeners(own)
+
+    assert (alone, beside) == ([ONE], [TWO])
 
 
 def test_gateway_without_a_directory_serves_all_the_same(tmp_path: Path) -> None:
