@@ -43,12 +43,13 @@ class _Machine:
     column: int
     """Its numbers in `REFUSED`."""
     clone: int
+    kill: int
     socket: int
 
 
 MACHINES = {
-    "x86_64": _Machine(0xC000003E, 0, clone=56, socket=41),
-    "aarch64": _Machine(0xC00000B7, 1, clone=220, socket=198),
+    "x86_64": _Machine(0xC000003E, 0, clone=56, kill=62, socket=41),
+    "aarch64": _Machine(0xC00000B7, 1, clone=220, kill=129, socket=198),
 }
 
 CLONE3 = 435
@@ -134,6 +135,16 @@ _JUDGE_CLONE: list[_Instruction] = [
     *_ALLOW,
 ]
 
+# All processes of the user, the gateway among them, and what keeps the machine or container going:
+# a slip must not end those. There are other ways: docs/threat-model.md.
+_JUDGE_KILL: list[_Instruction] = [
+    (_LOAD, 0, 0, _FIRST_ARGUMENT),
+    (_JUMP_EQUAL, 1, 0, 1),
+    (_JUMP_EQUAL, 0, 1, 0xFFFFFFFF),
+    *_fail(_EPERM),
+    *_ALLOW,
+]
+
 # A virtual machine's way to its host, which no rule for the network reaches.
 _JUDGE_SOCKET: list[_Instruction] = [
     (_LOAD, 0, 0, _FIRST_ARGUMENT),
@@ -168,9 +179,13 @@ def _answers(machine: _Machine) -> dict[int, list[_Instruction]]:
     """Return what is to be done at each number that is not simply allowed."""
     numbers = (numbers[machine.column] for numbers in REFUSED.values())
     answers = {number: _fail(_EPERM) for number in numbers if number is not None}
-    answers[machine.clone], answers[machine.socket] = _JUDGE_CLONE, _JUDGE_SOCKET
-    answers[CLONE3] = _fail(_ENOSYS)
-    return answers
+    judged = {
+        machine.clone: _JUDGE_CLONE,
+        machine.kill: _JUDGE_KILL,
+        machine.socket: _JUDGE_SOCKET,
+        CLONE3: _fail(_ENOSYS),
+    }
+    return {**answers, **judged}
 
 
 _Span = tuple[int, list[_Instruction]]

@@ -183,6 +183,15 @@ def test_it_lists_processes_and_ends_those_of_its_user(
     assert neighbour.wait(10) == -9
 
 
+def test_a_slip_ends_neither_all_processes_nor_the_first(
+    room: Attacked, neighbour: "subprocess.Popen[bytes]"
+) -> None:
+    code = "print({attempt(os.kill, pid, number) for pid in (-1, 1) for number in (0, 10, 9)})"
+
+    assert room.probe(code) == "{'EPERM'}"
+    assert neighbour.poll() is None
+
+
 def test_it_ends_no_process_of_another_user(room: Attacked) -> None:
     if os.getuid() != 0:
         pytest.skip("only root can start a process of another user")

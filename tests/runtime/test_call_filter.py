@@ -67,7 +67,8 @@ def test_numbers_are_those_of_the_kernels_own_headers(machine: str) -> None:
     )
     theirs = {name: int(number) for name, number in defined}
     known = MACHINES[machine]
-    ours = {**dict(numbers(machine)), "clone": known.clone, "socket": known.socket}
+    ours = {**dict(numbers(machine)), "clone": known.clone}
+    ours |= {"kill": known.kill, "socket": known.socket}
 
     newer = ours.keys() - theirs.keys()
     assert {name: theirs[name] for name in ours.keys() - newer} == {
@@ -100,6 +101,14 @@ def test_sockets_to_the_host_of_a_virtual_machine_are_refused(machine: str) -> N
 
     assert judge(machine, number, 40) == EAFNOSUPPORT
     assert [judge(machine, number, family) for family in (1, 2, 10, 16)] == [ALLOWED] * 4
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_signals_to_all_processes_and_to_the_first_are_refused(machine: str) -> None:
+    number = MACHINES[machine].kill
+
+    assert [judge(machine, number, pid & 0xFFFFFFFF) for pid in (1, -1)] == [EPERM] * 2
+    assert [judge(machine, number, pid & 0xFFFFFFFF) for pid in (0, 2, 77, -2)] == [ALLOWED] * 4
 
 
 @pytest.mark.parametrize("machine", MACHINES)
