@@ -4,7 +4,7 @@ Executed by path as `fork_server.py SOCKET SANDBOX_FILE CHILD_DIRECTORY`; not wi
 flags are those of its children. It stands alone: one thread, no event loop, no code of users,
 nothing of ours on `sys.path`.
 Requests and replies are lines of JSON on a stream socket to the gateway; with the first byte of a
-request come its descriptors: output, log, and zero or three namespaces.
+request come its descriptors: output, log, and zero or two namespaces.
 
     {"id": 1, "plan": {...}}  ->  {"started": 1, "pid": 70}, later {"exited": 1, "pid": 70, "status": 0}
                               or  {"failed": 1, "why": "..."}
@@ -50,7 +50,7 @@ _ROUND_MS = 5
 _LINUX = sys.platform == "linux"
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-# More than any request has: output, log, three namespaces.
+# More than any request has: output, log, two namespaces.
 _MAX_DESCRIPTORS = 16
 _libc = ctypes.CDLL(None, use_errno=True)
 

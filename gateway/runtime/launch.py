@@ -72,7 +72,7 @@ class Outlets:
     log: int
     """Becomes `_LAMBDA_TELEMETRY_LOG_FD` (lambda.md 1.9)."""
     namespaces: tuple[int, ...] = field(default=())
-    """User and other namespaces of an earlier process of the environment, to be entered instead of
+    """User and mount namespace of an earlier process of the environment, to be entered instead of
     making new ones, so that /tmp survives a reset (lambda.md 1.10)."""
 
 

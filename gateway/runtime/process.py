@@ -27,8 +27,8 @@ SWEEP_SECONDS = 0.005
 SWEEPS = 400
 """How often, and for how many times, an exit waits for what is killed to be gone: 2 s in all."""
 
-NAMESPACES = ("user", "mnt", "ipc")
-"""What a room has of its own; to enter the first gives the right to enter the others."""
+NAMESPACES = ("user", "mnt")
+"""What a later process of an environment enters; the first gives the right to enter the second."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 else:  # typing and signal would cost a child 14 ms
     import _signal as signal
 
-# CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER: what SysV calls and message queues make goes, too.
-_NEW_NAMESPACES = 0x00020000 | 0x08000000 | 0x10000000
+_NEW_IPC = 0x08000000  # CLONE_NEWIPC: what SysV calls and message queues make ends with a process
+_NEW_NAMESPACES = 0x00020000 | 0x10000000 | _NEW_IPC  # CLONE_NEWNS, CLONE_NEWUSER
 _MAX_USER_NAMESPACES = "/proc/sys/user/max_user_namespaces"
 _NOSUID, _NODEV = 2, 4
 _REMOUNT = 32 | 4096  # MS_REMOUNT, MS_BIND
@@ -69,8 +69,7 @@ _DEVICE_LINKS = {"fd": "", "stdin": "/0", "stdout": "/1", "stderr": "/2"}
 _HIDDEN = ("/sys/kernel/debug", "/sys/kernel/tracing", "/sys/fs/bpf")
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_Numbers2, _Numbers6 = ctypes.c_uint32 * 2, ctypes.c_uint32 * 6
-_Attributes = ctypes.c_uint64 * 4
+_Numbers2, _Numbers6, _Attributes = ctypes.c_uint32 * 2, ctypes.c_uint32 * 6, ctypes.c_uint64 * 4
 
 # Looked up and made here, once for all children of a fork server: 0.2 ms each time.
 _CALLS = ("unshare", "setns", "mount", "umount2", "pivot_root", "prctl", "capset", "syscall")
@@ -82,7 +81,7 @@ if sys.platform == "linux":
 def enter(plan: dict[str, Any], namespaces: tuple[int, ...] = ()) -> None:
     """Do to this single-threaded process what the plan says, up to its command.
 
-    `namespaces` are descriptors of the user and other namespaces to enter in place of new ones.
+    `namespaces` are descriptors of the user and mount namespaces to enter in place of new ones.
     Raises OSError, with the path or the call that failed (lambda.md 1.8).
     """
     furnish(plan, namespaces)
@@ -138,9 +137,10 @@ def _call(name: str, *arguments: Any) -> None:
 
 
 def _join(namespaces: tuple[int, ...]) -> None:
-    """Enter namespaces, the user namespace first: it gives the right to enter the others."""
+    """Enter namespaces, the user namespace first: it gives the right to enter the other."""
     for descriptor in namespaces:
         _call("setns", descriptor, 0)
+    _call("unshare", _NEW_IPC)
 
 
 def _make_room(room: dict[str, Any]) -> None:

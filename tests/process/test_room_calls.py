@@ -121,6 +121,9 @@ def test_what_it_makes_for_other_processes_stays_in_the_room(room: Attacked) -> 
     assert room.probe(LEAVE) == "True True True"
     assert machine() == before
 
+    room.reset()  # as memory does, what it made ends with the process
+    assert room.probe("print(libc.shmget(0x5E41, 0, 0), ctypes.get_errno())") == "-1 2"
+
 
 def test_keys_of_the_gateways_user_are_out_of_reach(room: Attacked) -> None:
     assert MACHINE
