@@ -50,7 +50,7 @@ QUICK_RESETS = 128
 RESETS_PER_SECOND = 10.0
 """Resets: a set of streams cancelled at once, and so many a second for ever."""
 
-FIELDS_PER_FRAME = 8
+FIELDS_PER_FRAME = 2
 """Of a head with too many fields, so many cost what a frame without progress costs."""
 
 Frame = tuple[int, int, int]

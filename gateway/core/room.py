@@ -32,9 +32,13 @@ FIRST_NEED_BYTES = MEGABYTE
 LEAST_NEED_BYTES = 16 * 1024
 """What a stream costs whatever its reply."""
 
+NEED_SECONDS = 10.0
+"""A new connection's replies are expected to need what the largest one of all connections needed
+in a time between this and twice this."""
+
 NEED_FALLS_BY = 8
-"""The need rises to a larger reply at once; a smaller one lowers it by this part of the
-difference."""
+"""With its own replies a connection's need rises to a larger one at once; a smaller one lowers it
+by this part of the difference."""
 
 TURN_SECONDS = 1.0
 """How long a stream waits for its turn among running invocations; then it is run, and a function
@@ -44,7 +48,7 @@ that is at its concurrency throttles it, as Lambda does."""
 class Share:
     """What one connection holds."""
 
-    __slots__ = ("active", "address", "evict", "loose", "reserved", "waiting")
+    __slots__ = ("active", "address", "evict", "loose", "need", "reserved", "waiting")
 
     def __init__(self, address: str, evict: Callable[[], None]) -> None:
         self.address = address
@@ -54,6 +58,8 @@ class Share:
         """Bytes of claims with room, and of request bodies without."""
         self.active = self.waiting = 0
         """Claims that have room, and claims that wait for it."""
+        self.need = 0
+        """What a reply needs, from the connection's own; 0 before the first."""
 
     @property
     def held_bytes(self) -> int:
@@ -144,10 +150,12 @@ class Room:
     __slots__ = (
         "_addresses",
         "_at_once",
+        "_largest",
+        "_largest_before",
+        "_largest_since",
         "_runs",
         "_uploads",
         "lost",
-        "need",
         "running",
         "shares",
         "total",
@@ -162,8 +170,8 @@ class Room:
         self.total = self.lost = self.running = 0
         """Bytes held or reserved, those of streams that were reset while they ran among them; and
         how many streams run."""
-        self.need = FIRST_NEED_BYTES
-        """What a reply needs."""
+        self._largest_before, self._largest = FIRST_NEED_BYTES, 0
+        self._largest_since = 0.0
 
     @property
     def is_waited_for(self) -> bool:
@@ -190,7 +198,7 @@ class Room:
     def ask_upload(self, claim: Claim, go_on: Callable[[], None], size: int) -> None:
         """Let a stream wait for room for a body of this size."""
         claim.go_on = go_on
-        claim.size = max(size, self.need)
+        claim.size = max(size, self.need(claim.share))
         self._uploads.add(claim)
 
     def next_upload(self) -> Claim | None:
@@ -219,7 +227,7 @@ class Room:
         return not missing or self._has_room(claim, missing, 1)
 
     def _missing(self, claim: Claim) -> int:
-        return max(0, max(self.need, claim.loose) - claim.reserved)
+        return max(0, max(self.need(claim.share), claim.loose) - claim.reserved)
 
     def _has_room(self, claim: Claim, size: int, part: int) -> bool:
         """Say whether so much more fits in one part of each share. One stream of a connection
@@ -272,10 +280,19 @@ class Room:
         self._stop_waiting(claim)
         self._grant(claim, size - claim.reserved)
 
-    def learn(self, size: int) -> None:
+    def need(self, share: Share) -> int:
+        """Return what a connection's next reply is expected to need."""
+        return share.need or max(self._largest_before, self._largest)
+
+    def learn(self, share: Share, size: int, now: float) -> None:
         """Remember what a function's reply needed."""
-        size = max(size, LEAST_NEED_BYTES)
-        self.need = size if size > self.need else self.need - (self.need - size) // NEED_FALLS_BY
+        size, need = max(size, LEAST_NEED_BYTES), self.need(share)
+        share.need = size if size > need else need - (need - size) // NEED_FALLS_BY
+        age = now - self._largest_since
+        if age >= NEED_SECONDS:
+            self._largest_before = self._largest if age < 2 * NEED_SECONDS else 0
+            self._largest, self._largest_since = 0, now
+        self._largest = max(self._largest, size)
 
     def send(self, claim: Claim, size: int) -> None:
         """Count out bytes that were written."""

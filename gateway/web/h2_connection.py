@@ -195,6 +195,10 @@ class Http2Connection(asyncio.Protocol):
         self.progress.active_at = now
         self.progress.phase = Phase.RUNNING
         self._streams.begin(event)
+        fields = len(event.headers)
+        if fields > self._front.limits.header_fields and self._floods.is_field_flood(fields, now):
+            self._calm()
+            return
         self._enter(self._ending.due(), now)
 
     def _refuse(self, stream_id: int, now: float) -> None:
@@ -255,11 +259,6 @@ class Http2Connection(asyncio.Protocol):
         """End a stream, and the connection if it has ended too many."""
         self._session.reset(stream_id, code)
         self._count_reset(now)
-
-    def charge_fields(self, fields: int, now: float) -> None:
-        """Count a head with too many fields."""
-        if self._floods.is_field_flood(fields, now):
-            self._calm()
 
     def _enter(self, stage: Stage, now: float) -> None:
         """Go on to a stage of the ending that is due."""

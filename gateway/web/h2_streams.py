@@ -57,10 +57,6 @@ class Owner(Protocol):
         """End a stream, and the connection if it has ended too many."""
         ...
 
-    def charge_fields(self, fields: int, now: float, /) -> None:
-        """Count a head with too many fields."""
-        ...
-
     def after_response(self, now: float, /) -> None:
         """Note that a response has begun."""
         ...
@@ -145,8 +141,6 @@ class Streams:
             size = f"{request.received_bytes} bytes, {len(request.headers)} fields"
             detail = f"head with a line, a size or a number over the limit: {size}"
             self.answer_early(stream, front.page(status, request, detail), now)
-            if len(request.headers) > front.limits.header_fields:
-                self._owner.charge_fields(len(request.headers), now)
         elif detail := fault(request, event.protocol):
             self.answer_early(stream, front.page(400, request, detail), now)
         elif stream.has_ended:
@@ -279,12 +273,13 @@ class Streams:
         except Exception as error:  # noqa: BLE001 - the outermost loop: a bug is a response
             front.failed()
             response = front.refused(request, GatewayError(repr(error)))
-        self._shared.room.learn(len(response.body))
+        now = front.monotonic()
+        self._shared.room.learn(self._share, len(response.body), now)
         self._end_task(stream)
         if stream.step is Step.OVER:
             front.note(request, response, self._left(CLIENT_LEFT), 0)
             return
-        self._write(stream, response, front.monotonic())
+        self._write(stream, response, now)
         self._owner.flush_soon()
 
     def _end_task(self, stream: Stream) -> None:

@@ -60,14 +60,14 @@ def test_stream_reserves_what_a_reply_needs() -> None:
     claim = asking(room, share(room))
 
     assert run_all(room) == [claim]
-    assert (claim.reserved, room.total, room.need) == (FIRST_NEED_BYTES, MEGABYTE, MEGABYTE)
+    assert (claim.reserved, room.total) == (FIRST_NEED_BYTES, MEGABYTE)
 
 
 @AROUND
 def test_connection_has_its_share(over: int) -> None:
     room = Room(MANY)
     one = share(room)
-    holding(room, CONNECTION_BYTES - room.need + over, of=one)
+    holding(room, CONNECTION_BYTES - MEGABYTE + over, of=one)
     asking(room, one)
 
     assert len(run_all(room)) == (over <= 0)
@@ -78,7 +78,7 @@ def test_address_has_its_share(over: int) -> None:
     room = Room(MANY)
     one = share(room)
     holding(room, 1, of=one)
-    holding(room, ADDRESS_BYTES - room.need - 1 + over)
+    holding(room, ADDRESS_BYTES - MEGABYTE - 1 + over)
     asking(room, one)
     other = share(room, "b")
     holding(room, 1, of=other)
@@ -93,8 +93,8 @@ def test_all_have_their_share(over: int) -> None:
     one = share(room)
     holding(room, 1, of=one)
     for address in "bcde":
-        holding(room, (ROOM_BYTES - room.need) // 4, address)
-    holding(room, ROOM_BYTES - room.need - room.total + over, "f")
+        holding(room, (ROOM_BYTES - MEGABYTE) // 4, address)
+    holding(room, ROOM_BYTES - MEGABYTE - room.total + over, "f")
     asking(room, one)
 
     assert len(run_all(room)) == (over <= 0)
@@ -131,8 +131,8 @@ def test_room_that_is_left_is_given_to_those_that_wait() -> None:
 
 def test_connections_take_turns_and_then_their_streams() -> None:
     room = Room(MANY)
-    room.need = 1
     greedy, modest = share(room), share(room)
+    greedy.need = modest.need = 1
     many = [asking(room, greedy) for _ in range(3)]
     few = [asking(room, modest) for _ in range(2)]
 
@@ -152,7 +152,6 @@ def test_connection_without_room_holds_up_no_other() -> None:
 @AROUND
 def test_so_many_run_at_once(over: int) -> None:
     room = Room(3)
-    room.need = 1
     claims = [asking(room, share(room)) for _ in range(3 + over)]
 
     assert run_all(room) == claims[:3]
@@ -165,7 +164,7 @@ def test_stream_that_waited_long_for_its_turn_is_run(seconds: float, *, runs: bo
     """The function's own limit then decides, as on AWS."""
     room = Room(0)  # as 1
     one = share(room)
-    room.need = 1
+    one.need = 1
     asking(room, one)
     run_all(room)
     claim = asking(room, one, now=5.0)
@@ -176,17 +175,41 @@ def test_stream_that_waited_long_for_its_turn_is_run(seconds: float, *, runs: bo
 # What replies need
 
 
-def test_need_rises_at_once_and_falls_slowly() -> None:
+def test_need_of_a_connection_rises_at_once_and_falls_slowly() -> None:
     room = Room(MANY)
-    room.learn(0)
-    assert room.need == MEGABYTE - (MEGABYTE - LEAST_NEED_BYTES) // NEED_FALLS_BY
+    one = share(room)
+    assert room.need(one) == FIRST_NEED_BYTES
+    room.learn(one, 0, 0)
+    assert room.need(one) == MEGABYTE - (MEGABYTE - LEAST_NEED_BYTES) // NEED_FALLS_BY
 
     for _ in range(200):
-        room.learn(0)
-    assert LEAST_NEED_BYTES <= room.need < LEAST_NEED_BYTES + NEED_FALLS_BY
+        room.learn(one, 0, 0)
+    assert LEAST_NEED_BYTES <= room.need(one) < LEAST_NEED_BYTES + NEED_FALLS_BY
 
-    room.learn(700_000)
-    assert room.need == 700_000
+    room.learn(one, 700_000, 0)
+    assert room.need(one) == 700_000
+
+
+@pytest.mark.parametrize(
+    ("then", "seconds", "need"),
+    [
+        (9.9, 9.9, MEGABYTE),
+        (9.9, 10.0, 500_000),
+        (9.9, 19.9, 500_000),
+        (10.0, 20.0, 500_000),
+        (10.0, 29.9, 500_000),
+        (10.0, 30.0, LEAST_NEED_BYTES),
+    ],
+)
+def test_need_of_a_new_connection_is_the_largest_lately(
+    then: float, seconds: float, need: int
+) -> None:
+    room = Room(MANY)
+    room.learn(share(room), 500_000, then)
+
+    room.learn(share(room), 0, seconds)
+
+    assert room.need(share(room)) == need
 
 
 def test_reply_smaller_than_what_was_reserved_leaves_room() -> None:
@@ -241,7 +264,7 @@ def test_body_with_room_runs_without_more_of_it() -> None:
     room.ask(claim, do_nothing, 0)
 
     assert run_all(room) == [claim]
-    assert claim.reserved == room.need
+    assert claim.reserved == MEGABYTE
 
 
 def test_body_that_ends_while_it_waits_for_room_waits_for_its_turn_alone() -> None:
@@ -254,7 +277,7 @@ def test_body_that_ends_while_it_waits_for_room_waits_for_its_turn_alone() -> No
 
     assert room.next_upload() is None
     assert run_all(room) == [claim]
-    assert (claim.share.waiting, claim.share.held_bytes) == (0, room.need)
+    assert (claim.share.waiting, claim.share.held_bytes) == (0, MEGABYTE)
 
 
 def test_uploads_that_wait_do_not_hold_up_requests() -> None:
@@ -294,7 +317,7 @@ def test_stream_that_is_over_holds_nothing(state: str) -> None:
     assert (one.held_bytes, one.waiting, one.active) == (0, 0, 0)
     assert not room.is_waited_for
     if state == "running":
-        assert (room.total, room.lost, room.running) == (room.need, room.need, 1)
+        assert (room.total, room.lost, room.running) == (MEGABYTE, MEGABYTE, 1)
         room.end(claim)
     assert (room.total, room.lost, room.running) == (0, 0, 0)
     assert not room._addresses
@@ -337,7 +360,7 @@ def test_largest_holder_is_of_the_address_that_holds_most() -> None:
 def test_nothing_is_closed_for_what_reset_streams_have_reserved() -> None:
     room = Room(MANY)
     claim = asking(room, share(room))
-    room.need = 2 * OVERFLOW_BYTES
+    claim.share.need = 2 * OVERFLOW_BYTES
     run_all(room)
     assert room.largest_holder() is claim.share
 
@@ -393,8 +416,9 @@ class Chance:
                 room.next_upload()
             case 3 | 4 if running:
                 size = random.randrange(2 * MEGABYTE)
-                room.learn(size)
-                room.reply(random.choice(running), size)
+                claim = random.choice(running)
+                room.learn(claim.share, size, now)
+                room.reply(claim, size)
             case _:
                 self.end_one()
 

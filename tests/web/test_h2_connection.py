@@ -235,7 +235,7 @@ def test_running_invocations_of_reset_streams_count(serve: Serve) -> None:
     held = Held()
     world = serve(held)
     client = H2Client(world)
-    client.room.need = LEAST_NEED_BYTES
+    client.connection._share.need = LEAST_NEED_BYTES
     for _ in range(100):
         client.codec.reset_stream(client.ask(), CANCEL)
         client.flush()
@@ -255,7 +255,7 @@ def test_streams_at_once_have_a_limit(serve: Serve, over: int) -> None:
     held = Held()
     world = serve(held)
     client = H2Client(world)
-    client.room.need = LEAST_NEED_BYTES
+    client.connection._share.need = LEAST_NEED_BYTES
     encode = client.codec.encoder.encode
     count = CONCURRENT_STREAMS + over
     client.peer.send(b"".join(frame(1, 5, 1 + 2 * index, encode(GET)) for index in range(count)))

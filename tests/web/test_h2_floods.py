@@ -102,7 +102,7 @@ def test_requests_that_were_begun_and_reset_are_noted(serve: Serve) -> None:
     held = peer.Held()
     world = serve(held)
     client = H2Client(world)
-    client.room.need = 1
+    client.connection._share.need = 1
     for _ in range(QUICK_RESETS):
         client.codec.reset_stream(client.ask(), CANCEL)
         client.flush()

@@ -135,7 +135,7 @@ def test_full_set_of_streams_on_its_way_at_goaway_loses_nothing(serve: Serve) ->
     held = Held()
     world = serve(held)
     client = H2Client(world)
-    client.room.need = 1
+    client.connection._share.need = 1
     slow = client.ask()
     ids = iter(range(slow + 2, 2**31, 2))
     get = frame(1, 5, 0, client.codec.encoder.encode(GET))

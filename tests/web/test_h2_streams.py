@@ -131,9 +131,9 @@ def test_replies_above_what_was_reserved_close_the_largest_holder(serve: Serve) 
     world = serve(Telling(2**20))
     shared = SharedRoom(1000, world.front)
     clients = [H2Client(world, window=0, shared=shared) for _ in range(3)]
-    shared.room.need = LEAST_NEED_BYTES
     for client, count in zip(clients, (14, 24, 11), strict=True):
         client.connection._share.address = str(count)
+        client.connection._share.need = LEAST_NEED_BYTES
         client.peer.send(asked(*range(1, 2 * count, 2)))
     world.turn()
 
