@@ -50,7 +50,12 @@ class RuntimeApiServer:
         self.authority = b""
 
     async def start(self) -> None:
-        """Listen, before the process starts: runtimes try for one second (lambda.md 1.1)."""
+        """Listen, before the process starts: runtimes try for one second (lambda.md 1.1).
+
+        Does nothing when it listens already. Raises OSError.
+        """
+        if self._server is not None:
+            return
         self._loop = asyncio.get_running_loop()
         listening = free_port(self._loop.time())
         try:

@@ -111,8 +111,12 @@ class _Connection:
         self._starting: dict[int, asyncio.Future[ForkedProcess]] = {}
         self._running: dict[int, ForkedProcess] = {}
         self._socket, theirs = socket.socketpair()
-        with theirs:
-            self._process = _start(command, theirs)
+        try:
+            with theirs:
+                self._process = _start(command, theirs)
+        except BaseException:
+            self._socket.close()
+            raise
         self._socket.setblocking(False)  # noqa: FBT003
         self._loop.add_reader(self._socket, self._read)
         self.ended: asyncio.Future[None] = self._loop.create_future()
@@ -122,13 +126,12 @@ class _Connection:
         return self._process.pid
 
     def request(self, number: int, plan: Plan, outlets: Outlets) -> asyncio.Future[ForkedProcess]:
-        started: asyncio.Future[ForkedProcess] = self._loop.create_future()
-        self._starting[number] = started
         given = (outlets.output, outlets.log, *outlets.namespaces)
         message = {"id": number, "descriptors": len(given), "plan": asdict(plan)}
         data = memoryview(json.dumps(message).encode() + b"\n")
-        # Their owner may close them when nobody waits any more.
-        self._requests.append(_Request(data, [os.dup(descriptor) for descriptor in given]))
+        self._requests.append(_Request(data, _duplicates(given)))
+        started: asyncio.Future[ForkedProcess] = self._loop.create_future()
+        self._starting[number] = started
         if len(self._requests) == 1:
             self._write()
         return started
@@ -214,6 +217,20 @@ class _Connection:
 
 class ServerEnded(LaunchFailed):
     """The fork server has died before it said what became of a request."""
+
+
+def _duplicates(descriptors: Iterable[int]) -> list[int]:
+    """Duplicate descriptors, whose owner may close its own when nothing waits any more; raises
+    OSError and leaves none."""
+    made: list[int] = []
+    try:
+        for descriptor in descriptors:
+            made.append(os.dup(descriptor))  # noqa: PERF401 - those made are closed on failure
+    except OSError:
+        for duplicate in made:
+            os.close(duplicate)
+        raise
+    return made
 
 
 def _fail(started: asyncio.Future[ForkedProcess], error: LaunchFailed) -> None:

@@ -8,7 +8,8 @@ import asyncio
 import fcntl
 import os
 import select
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 
 from gateway.core.interfaces import Clock
 from gateway.core.notices import LogEntry
@@ -19,7 +20,7 @@ PIPE_BYTES = 1024 * 1024
 
 
 class Outlet:
-    """Standard output and the log pipe of one environment."""
+    """Standard output and the log pipe of one environment; raises OSError and leaves neither."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
         self._loop = loop
@@ -27,13 +28,21 @@ class Outlet:
         self._journal = Journal()
         self._lines = Lines(self._journal)
         self._frames = Frames(self._journal)
-        self._output, self.output = pipe()
-        self._log, self.log = pipe()
         self._poll = select.poll()  # one call for both, and no exception where nothing is there
-        self._poll.register(self._output, select.POLLIN)
-        self._poll.register(self._log, select.POLLIN)
-        loop.add_reader(self._output, self._read_output)
-        loop.add_reader(self._log, self._read_log)
+        with ExitStack() as undone:
+            self._output, self.output = self._opened(undone, self._read_output)
+            self._log, self.log = self._opened(undone, self._read_log)
+            self._closing = undone.pop_all()
+
+    def _opened(self, undone: ExitStack, read: Callable[[], None]) -> tuple[int, int]:
+        """Return a pipe that is read from now on; `undone` closes it."""
+        reading, writing = pipe()
+        undone.callback(os.close, writing)
+        undone.callback(os.close, reading)
+        self._poll.register(reading, select.POLLIN)
+        self._loop.add_reader(reading, read)
+        undone.callback(self._loop.remove_reader, reading)
+        return reading, writing
 
     def collect(self) -> list[LogEntry]:
         """Return what was written since the last time; what has begun ends here."""
@@ -47,10 +56,7 @@ class Outlet:
 
     def close(self) -> None:
         """Close both pipes."""
-        self._loop.remove_reader(self._output)
-        self._loop.remove_reader(self._log)
-        for end in (self._output, self.output, self._log, self.log):
-            os.close(end)
+        self._closing.close()
 
     def _read_output(self) -> None:
         data, _ = drain(self._output)

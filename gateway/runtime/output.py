@@ -3,6 +3,8 @@
 Standard output and standard error are lines (lambda.md 9.1). The log pipe has frames, each with
 its type, its length, the time in microseconds and the message, so that a record of several lines
 stays one entry (lambda.md 1.9); what is no frame is counted and passed over up to the next one.
+A length is believed as long as it can be: a frame that is not complete at the end of an invocation,
+or behind which no frame begins, ends where the next frame is found in it.
 
 Both add to one Journal, which is taken at the end of an invocation and keeps no more than its
 limit: what comes after that is only counted, chunk by chunk, so that a function that writes a
@@ -12,6 +14,7 @@ gigabyte costs neither memory nor time.
 import os
 import re
 import struct
+from itertools import islice
 
 from gateway.core.notices import LogEntry
 
@@ -42,6 +45,9 @@ LEVELS = ("", "TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL", "")
 # CloudWatch Logs refuses events outside of these (API reference, PutLogEvents).
 OLDEST_SECONDS = 14 * 24 * 3600
 NEWEST_SECONDS = 2 * 3600
+
+CANDIDATES = 1000
+"""How many places are tried for the begin of a frame in the message of one that is too long."""
 
 
 class Journal:
@@ -160,6 +166,9 @@ class Frames:
         """From the beginning of a frame, unless nobody knows where one begins."""
         self._surplus = 0
         """How many bytes are still to come of a message of which no more is kept."""
+        self._is_torn = False
+        """Whether that message was not complete at the end of an invocation, so that its length is
+        in doubt."""
         self._is_lost = False
         """Bytes went by unread while the journal was full."""
 
@@ -169,19 +178,28 @@ class Frames:
             self._lose(len(data))
             return
         self._held += data
-        self._drop_surplus()
-        while self._is_at_header() and self._is_added(at):
-            if self._journal.is_full:
-                self._lose(0)
-                return
+        self._drop_surplus(at)
+        self._read(at)
 
     def flush(self, at: float) -> None:
         """End the frame that has begun, as at the end of an invocation or of a process."""
         held = self._held
-        if len(held) > HEADER.size:
-            self._add(len(held), at)
-        elif not TYPE_START.startswith(held[: len(TYPE_START)]):
+        if self._surplus:
+            self._drop(self._surplus)
+            self._is_torn = True
+        while len(held) > HEADER.size:
+            end = self._frame_inside(len(held), at)
+            self._add(end, at, is_torn=end == len(held))
+            self._read(at)
+        if not TYPE_START.startswith(held[: len(TYPE_START)]):
             self._pass_over(len(held))
+
+    def _read(self, at: float) -> None:
+        """Add all frames that are complete."""
+        while not self._surplus and self._is_at_header() and self._is_added(at):
+            if self._journal.is_full:
+                self._lose(0)
+                return
 
     def _is_at_header(self) -> bool:
         """Say whether a whole header is there, after passing over what is none."""
@@ -196,32 +214,64 @@ class Frames:
 
     def _is_added(self, at: float) -> bool:
         """Add the frame if as much of it is there as is kept; say whether it was."""
-        length = HEADER.unpack_from(self._held)[1]
+        held = self._held
+        length = HEADER.unpack_from(held)[1]
         end = HEADER.size + min(length, self._limit)
-        if len(self._held) < end:
+        if len(held) < end:
             return False
-        self._add(end, at)
+        is_whole = length <= self._limit
+        if is_whole and not TYPE_START.startswith(held[end : end + len(TYPE_START)]):
+            end = self._frame_inside(end, at)
+        self._add(end, at, is_torn=False)
         return True
 
-    def _add(self, end: int, at: float) -> None:
-        """Add the frame up to this place, and drop what more there is of its message."""
+    def _add(self, end: int, at: float, *, is_torn: bool) -> None:
+        """Add the frame up to this place, and drop what more there is of its message: nothing if
+        another frame begins there."""
         kind, length, micros = HEADER.unpack_from(self._held)
         message = bytes(self._held[HEADER.size : end])
         del self._held[:end]  # moves nothing: a bytearray can begin later
-        self._surplus = length - len(message)
-        self._drop_surplus()
+        is_cut = len(message) == self._limit
+        self._surplus = length - len(message) if is_torn or is_cut else 0
+        self._is_torn = is_torn
+        self._drop_surplus(at)
         self._is_lost = False
         told = micros / 1_000_000
-        is_plausible = at - OLDEST_SECONDS <= told <= at + NEWEST_SECONDS
         level, text = LEVELS[kind >> 2 & 7], message.removesuffix(b"\n")
-        self._journal.add(told if is_plausible else at, text, level, is_json=not kind & 1)
+        self._journal.add(told if is_plausible(told, at) else at, text, level, is_json=not kind & 1)
 
-    def _drop_surplus(self) -> None:
-        if self._surplus:
-            gone = min(self._surplus, len(self._held))
-            self._surplus -= gone
-            del self._held[:gone]
-            self._journal.drop(gone)
+    def _frame_inside(self, end: int, at: float, begin: int = HEADER.size) -> int:
+        """Return where in what is held another frame begins, `end` if none does up to there."""
+        held = self._held
+        last = end + len(TYPE_START)  # its type may lie across the end
+        for found in islice(TYPE.finditer(held, begin, last), CANDIDATES):
+            start = found.start()
+            if start + HEADER.size <= len(held):
+                micros = HEADER.unpack_from(held, start)[2]
+                if is_plausible(micros / 1_000_000, at):
+                    return start
+        return end
+
+    def _drop_surplus(self, at: float) -> None:
+        """Drop what there is of a message of which no more is kept, up to the next frame where its
+        length is in doubt."""
+        if not self._surplus:
+            return
+        if not self._is_torn:
+            self._drop(self._surplus)
+            return
+        # Without the last bytes, which may be the beginning of a header.
+        known = max(0, min(self._surplus, len(self._held) - HEADER.size + 1))
+        found = self._frame_inside(known, at, begin=0)
+        self._drop(found)
+        if found < known:
+            self._surplus = 0
+
+    def _drop(self, most: int) -> None:
+        count = min(most, self._surplus, len(self._held))
+        self._surplus -= count
+        del self._held[:count]
+        self._journal.drop(count)
 
     def _pass_over(self, count: int) -> None:
         del self._held[:count]
@@ -235,6 +285,11 @@ class Frames:
         self._journal.drop(len(self._held) + count)
         self._held.clear()
         self._surplus, self._is_lost = 0, True
+
+
+def is_plausible(told: float, at: float) -> bool:
+    """Say whether CloudWatch Logs would take a time, in epoch seconds, as that of an event."""
+    return at - OLDEST_SECONDS <= told <= at + NEWEST_SECONDS
 
 
 def drain(descriptor: int, limit_bytes: int = DRAIN_BYTES) -> tuple[bytes, bool]:

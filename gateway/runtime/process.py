@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from typing import IO
 
@@ -153,15 +153,20 @@ class ProcessLauncher:
 def _spawn(plan: Plan, outlets: Outlets) -> tuple[ChildProcess, int]:
     """Start the interpreter that becomes the command; return with it where it would complain."""
     status, theirs = os.pipe()
-    try:
-        popen = _execute(plan, outlets, theirs)
-    except OSError as error:
-        os.close(status)
-        raise LaunchFailed(f"{sys.executable}: {error}") from error
-    finally:
-        os.close(theirs)
-    marker = plan.environ.get(MARKER, "")
-    return ChildProcess(popen, Members(popen.pid, plan.cgroups, marker)), status
+    with ExitStack() as undone:
+        undone.callback(os.close, status)
+        try:
+            popen = _execute(plan, outlets, theirs)
+        except OSError as error:
+            raise LaunchFailed(f"{sys.executable}: {error}") from error
+        finally:
+            os.close(theirs)
+        undone.callback(popen.wait)
+        undone.callback(popen.kill)
+        marker = plan.environ.get(MARKER, "")
+        process = ChildProcess(popen, Members(popen.pid, plan.cgroups, marker))
+        undone.pop_all()
+    return process, status
 
 
 def _execute(plan: Plan, outlets: Outlets, status: int) -> "subprocess.Popen[bytes]":

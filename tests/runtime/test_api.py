@@ -9,6 +9,7 @@ from gateway.runtime.api import RuntimeApiServer
 from gateway.runtime.ports import RECENT_PORTS
 from tests.runtime.api_client import NEXT, connected, post, until
 from tests.runtime.api_rig import Fake, served, unguarded
+from tests.runtime.environments import descriptor_count
 
 
 async def test_connections_are_limited_and_forgotten() -> None:
@@ -58,3 +59,26 @@ async def test_a_closed_server_gives_its_port_back() -> None:
         port = int(server.address.split(":")[1])
 
     assert RECENT_PORTS.has(port, asyncio.get_running_loop().time())
+
+
+async def test_a_second_start_listens_where_the_first_did() -> None:
+    async with served(Fake()) as server:
+        address, before = server.address, descriptor_count()
+        await server.start()
+
+        assert server.address == address
+        assert descriptor_count() == before
+
+
+async def test_a_server_that_cannot_listen_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        raise OSError("no")
+
+    before = descriptor_count()
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_server", refuse)
+    server = RuntimeApiServer(Fake(), unguarded())
+    with pytest.raises(OSError, match="no"):
+        await server.start()
+
+    assert descriptor_count() == before
+    server.close()

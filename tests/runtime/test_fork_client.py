@@ -1,6 +1,8 @@
 """The gateway's side of the fork server: requests, replies, and a server that dies."""
 
 import asyncio
+import errno
+import itertools
 import os
 import signal
 import sys
@@ -213,3 +215,34 @@ class TestServer:
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             assert runner.run(run()) == (0, "uv\n")
+
+    @pytest.mark.parametrize("at", [1, 2])
+    async def test_descriptors_that_cannot_be_given_leave_nothing(
+        self, forks: Forks, outlet: int, monkeypatch: pytest.MonkeyPatch, at: int
+    ) -> None:
+        await forks.run("")
+        before = open_descriptors()
+        duplicate, calls = os.dup, itertools.count(1)
+
+        def refuse(descriptor: int) -> int:
+            if next(calls) == at:
+                raise OSError(errno.EMFILE, "Too many open files")
+            return duplicate(descriptor)
+
+        monkeypatch.setattr(os, "dup", refuse)
+        with pytest.raises(OSError, match="Too many"):
+            await forks.server.start(plan_of(""), Outlets(outlet, outlet))
+        monkeypatch.undo()
+
+        assert open_descriptors() == before
+        assert (await forks.run("print(1)")) == (0, "1\n")
+
+    async def test_a_server_that_cannot_be_executed_leaves_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = open_descriptors()
+        monkeypatch.setattr(sys, "executable", str(tmp_path / "missing"))
+        with pytest.raises(FileNotFoundError):
+            await ForkServer().__aenter__()
+
+        assert open_descriptors() == before

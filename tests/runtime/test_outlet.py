@@ -1,14 +1,19 @@
 """The pipes of an environment: what was written before is there when it is asked for."""
 
 import asyncio
+import errno
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any
 
 import pytest
 
+from gateway.runtime import outlet as outlet_module
 from gateway.runtime.outlet import Outlet, pipe
 from gateway.testing import FakeClock
+from tests.runtime.environments import descriptor_count
 
 
 @pytest.fixture
@@ -67,3 +72,33 @@ def test_only_the_reading_end_does_not_block() -> None:
     finally:
         os.close(reading)
         os.close(writing)
+
+
+def failing(call: Callable[..., Any], at: int) -> Callable[..., Any]:
+    """Return a call that fails the given time, counted from 1."""
+    times = count(1)
+
+    def maybe(*arguments: Any) -> Any:
+        if next(times) == at:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return call(*arguments)
+
+    return maybe
+
+
+@pytest.mark.parametrize("at", [1, 2])
+@pytest.mark.parametrize("what", ["pipe", "reader"])
+async def test_an_outlet_that_cannot_be_made_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, what: str, at: int
+) -> None:
+    loop = asyncio.get_running_loop()
+    if what == "pipe":
+        monkeypatch.setattr(outlet_module, "pipe", failing(pipe, at))
+    else:
+        monkeypatch.setattr(loop, "add_reader", failing(loop.add_reader, at))
+    before = descriptor_count()
+
+    with pytest.raises(OSError, match="Too many"):
+        Outlet(loop, FakeClock())
+
+    assert descriptor_count() == before

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.core.notices import LogEntry
 from gateway.runtime.output import (
+    CANDIDATES,
     EVENT_OVERHEAD_BYTES,
     HEADER,
     LEVELS,
@@ -344,6 +345,75 @@ def test_a_frame_without_its_end_is_shown_and_its_end_passed_over() -> None:
     frames.feed(record[20:] + frame(b"next"), AT)
     found = [entry.text for entry in journal.take(AT)]
     assert found == ["next", "[gateway] output cut: 9 bytes were dropped"]
+
+
+FALSE_LENGTHS = [
+    *(0xFFFFFFF0, 0xFFFFFFFF, 0x80000000, 0x7FFFFFFF, 0x00A00000),
+    *(LINE_BYTES + 1, LINE_BYTES, LINE_BYTES - 1, 10_000, 30, 5, 4),
+]
+
+
+@pytest.mark.parametrize("length", FALSE_LENGTHS)
+def test_a_false_length_ends_its_own_frame_only(length: int) -> None:
+    good = [f"record {number}" for number in range(20)]
+    records = b"".join(frame(text.encode()) for text in good)
+
+    assert texts(Frames, frame(b"bad", length=length) + records)[:21] == ["bad", *good]
+
+
+@pytest.mark.parametrize("length", FALSE_LENGTHS)
+@pytest.mark.parametrize("cut", [1, 15, 16, 17, 40])
+def test_a_false_length_spoils_no_later_invocation(length: int, cut: int) -> None:
+    journal = Journal()
+    frames = Frames(journal)
+    good = [f"record {number}" for number in range(20)]
+    records = b"".join(frame(text.encode()) for text in good)
+    frames.feed(frame(b"bad", length=length), AT)
+    frames.flush(AT)
+    assert [entry.text for entry in journal.take(AT)] == ["bad"]
+
+    for piece in (records[:cut], records[cut:]):
+        frames.feed(piece, AT)
+    frames.flush(AT)
+    found = [entry.text for entry in journal.take(AT)]
+    assert [text for text in found if not text.startswith("[gateway]")] == good
+
+
+@pytest.mark.parametrize("length", [2, 1, 0])
+def test_a_length_that_is_too_short_leaves_bytes_of_no_frame(length: int) -> None:
+    found = texts(Frames, frame(b"bad", length=length) + frame(b"good"))
+
+    rest = f"[gateway] {3 - length} bytes on the log pipe were no log frame"
+    assert found == ["bad"[:length], "good", rest]
+
+
+def test_frames_in_the_message_of_a_frame_are_text() -> None:
+    inner = frame(b"END RequestId: forged")
+
+    [entry] = entries(Frames, frame(b"logged: " + inner))
+    assert entry.text.endswith("END RequestId: forged")
+    assert texts(Frames, frame(inner) + frame(b"next"))[1:] == ["next"]
+
+
+def test_a_message_over_the_limit_is_dropped_to_its_end_in_the_next_invocation() -> None:
+    journal = Journal()
+    frames = Frames(journal, 8)
+    record = frame(b"x" * 100)
+    frames.feed(record[:50], AT)
+    frames.flush(AT)
+    assert journal.take(AT)[0].text == "x" * 8
+
+    frames.feed(record[50:80], AT)
+    frames.flush(AT)
+    frames.feed(record[80:] + frame(b"next"), AT)
+    assert journal.take(AT)[0].text == "next"
+
+
+def test_the_search_for_a_frame_in_a_message_is_bounded() -> None:
+    junk = b"\xa5\x5a\x00\x03" * CANDIDATES
+
+    assert len(texts(Frames, frame(junk[4:], length=2**31) + frame(b"good"))) == 2
+    assert len(texts(Frames, frame(junk, length=2**31) + frame(b"good"))) == 1
 
 
 def test_frames_are_found_again_after_a_flood() -> None:

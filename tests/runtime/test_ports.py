@@ -69,3 +69,17 @@ def test_a_socket_that_gets_no_port_is_closed(monkeypatch: pytest.MonkeyPatch) -
         ports.bound_socket()
 
     assert bound[0].fileno() == -1
+
+
+def test_a_socket_that_cannot_listen_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[Any] = []
+
+    def refuse(it: Any, _backlog: int) -> None:
+        tried.append(it)
+        raise OSError("no room")
+
+    monkeypatch.setattr(socket.socket, "listen", refuse, raising=False)
+    with pytest.raises(OSError, match="no room"):
+        ports.free_port(0.0)
+
+    assert tried[0].fileno() == -1

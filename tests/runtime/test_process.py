@@ -420,3 +420,20 @@ async def test_cancelled_waiter_does_not_stop_the_reaping() -> None:
         it.process.exited = asyncio.get_running_loop().create_future()
         it.process.exited.set_result(0)
     assert isinstance(it.process, ChildProcess)
+
+
+@pytest.mark.parametrize("error", [ValueError("unmarshallable object"), MemoryError()])
+async def test_start_that_fails_otherwise_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    before = descriptors(), children()
+    for name in ("_execute", "ChildProcess"):  # before the process is there, and after
+        with monkeypatch.context() as broken, nowhere() as outlets:
+            broken.setattr(module, name, fail)
+            with pytest.raises(type(error)):
+                await ProcessLauncher().start(python_plan(""), outlets)
+
+    assert (descriptors(), children()) == before
