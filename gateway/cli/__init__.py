@@ -12,6 +12,7 @@ from gateway.cli.health import health
 from gateway.cli.invoke import invoke
 from gateway.cli.serve import serve
 from gateway.core.errors import GatewayError
+from gateway.telemetry.visible import visible
 
 
 class Refusal(click.ClickException):
@@ -21,7 +22,7 @@ class Refusal(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         """Print the line."""
-        click.echo(f"gateway: {self.message}", file=file, err=True)
+        click.echo(f"gateway: {visible(self.message)}", file=file, err=True)
 
 
 @contextmanager

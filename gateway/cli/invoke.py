@@ -17,6 +17,7 @@ from gateway.config.settings import Function, Serving
 from gateway.core.errors import InvalidSetting
 from gateway.core.invocation import InvocationResult, LogType
 from gateway.core.notices import InitReported, Notice, OperatorWarning
+from gateway.telemetry.visible import visible, visible_json
 
 
 @click.command(short_help="Run a handler once with an event.")
@@ -51,8 +52,8 @@ def invoke(function: Function, event: str, log_type: str, *, is_in_process: bool
     # stdout is for the reply alone; modules print at import too
     with ending, redirect_stdout(sys.stderr):
         result = asyncio.run(compose.invoke_once(serving, given, InitOutput(), wanted))
-    click.echo(written(result, wanted), nl=False, err=True)
-    click.echo(result.payload)
+    click.echo(visible(written(result, wanted)), nl=False, err=True)
+    click.echo(reply(result.payload, is_terminal=sys.stdout.isatty()))
     if result.function_error:
         sys.exit(1)
 
@@ -75,9 +76,15 @@ def ending_in_order() -> Iterator[None]:
             os.kill(os.getpid(), received[0])
 
 
-def written(result: InvocationResult, log_type: LogType) -> str | bytes:
+def written(result: InvocationResult, log_type: LogType) -> str:
     """Return what of the log is shown."""
-    return result.log_tail if log_type is LogType.TAIL else result.log
+    tail = result.log_tail
+    return tail.decode(errors="replace") if log_type is LogType.TAIL else result.log
+
+
+def reply(payload: bytes, *, is_terminal: bool) -> bytes | str:
+    """Return the reply: for a program as it is, for a terminal with its controls shown."""
+    return visible_json(payload.decode(errors="replace")) if is_terminal else payload
 
 
 class InitOutput:
@@ -89,11 +96,11 @@ class InitOutput:
     def emit(self, notice: Notice, /) -> None:
         """Show the lines of an init phase, or a warning."""
         if isinstance(notice, OperatorWarning):
-            click.echo(notice.text, err=True)
+            click.echo(visible(notice.text), err=True)
         if isinstance(notice, InitReported):
             for entry in notice.entries:
                 if notice.status == "success" or entry.level != "ERROR":
-                    click.echo(entry.text, err=True)
+                    click.echo(visible(entry.text), err=True)
 
 
 def payload(event: str) -> bytes:

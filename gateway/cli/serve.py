@@ -25,13 +25,18 @@ from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.console import Console
 from gateway.telemetry.fanout import Fanout
 from gateway.telemetry.function_logs import FunctionLogs
+from gateway.telemetry.recovery import LOST_LINE
 from gateway.telemetry.writer import LineWriter
 from gateway.workers import is_parent, is_worker
 
-DROPPED_LINES = {
-    "text": "(COUNT lines dropped: they came faster than they could be written)",
-    "json": '{"type":"LinesDropped","count":COUNT}',
+MISSING_LINES = {
+    "text": ("(COUNT lines dropped: they came faster than they could be written)", LOST_LINE),
+    "json": (
+        '{"type":"LinesDropped","count":COUNT}',
+        '{"type":"LinesLost","count":COUNT,"reason":"REASON"}',
+    ),
 }
+"""What the console says of lines that were dropped, and of lines that could not be written."""
 
 
 @click.command(short_help="Serve a handler as an Application Load Balancer would.")
@@ -227,8 +232,8 @@ def sinks(serving: Serving, stack: ExitStack) -> Sink | None:
     written."""
     found: list[Sink] = []
     if not serving.is_quiet:
-        dropped = DROPPED_LINES[serving.log_format]
-        terminal = stack.enter_context(LineWriter(sys.stdout, dropped_line=dropped))
+        dropped, lost = MISSING_LINES[serving.log_format]
+        terminal = stack.enter_context(LineWriter(sys.stdout, dropped_line=dropped, lost_line=lost))
         is_colored = sys.stdout.isatty()
         found.append(Console(terminal, is_colored=is_colored, log_format=serving.log_format))
     if serving.access_log:

@@ -4,8 +4,6 @@ Nothing that a client or a function wrote may drive the terminal: control charac
 sent. Advice appears once and the reason for throttling once a second, because both come in floods.
 """
 
-import re
-
 from gateway.core.http import HttpRequest
 from gateway.core.notices import (
     FunctionReloaded,
@@ -15,6 +13,7 @@ from gateway.core.notices import (
     RequestServed,
 )
 from gateway.telemetry.timestamp import time_of_day
+from gateway.telemetry.visible import INDENT, indented, on_one_line
 
 PATH_COLUMNS = 120
 METHOD_COLUMNS = 20
@@ -24,16 +23,8 @@ HINT_LIMIT = 100
 
 THROTTLED = "LambdaThrottling"
 
-INDENT = "\n    "
-
 COLORS = {2: "\x1b[32m", 3: "\x1b[36m", 4: "\x1b[33m", 5: "\x1b[31m"}
 PLAIN = "\x1b[0m"
-
-CONTROLS = (*range(9), *range(11, 32), *range(127, 160))
-# Invisible characters that turn the direction of the text after them (UAX 9) make a line lie.
-TURNS = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
-SHOWN = {code: f"\\x{code:02x}" for code in CONTROLS} | {code: f"\\u{code:04x}" for code in TURNS}
-DRIVING = re.compile(f"[{''.join(map(chr, SHOWN))}]")
 
 
 class ConsoleText:
@@ -144,20 +135,3 @@ def shown_path(request: HttpRequest) -> str:
     target = request.target[: PATH_COLUMNS + 1].decode("ascii", "backslashreplace")
     text = on_one_line(target) or "-"
     return text if len(text) <= PATH_COLUMNS else f"{text[: PATH_COLUMNS - 3]}..."
-
-
-def on_one_line(text: str) -> str:
-    """Return text that also cannot begin a line or move to a column."""
-    return shown(text).replace("\n", "\\x0a").replace("\t", "\\x09")
-
-
-def indented(text: str) -> str:
-    """Return text whose further lines stand beneath the first one, four blanks in."""
-    return shown(text).rstrip("\n").replace("\n", INDENT)
-
-
-def shown(text: str) -> str:
-    """Return text that a terminal only shows: newline and tab are the only controls in it."""
-    if text.isprintable() or not DRIVING.search(text):  # translate: 65 ns a character, search: 3
-        return text
-    return text.translate(SHOWN)

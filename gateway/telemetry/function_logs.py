@@ -8,6 +8,7 @@ it begins with the file's path between two NUL characters.
 import io
 import re
 from collections import OrderedDict
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -19,8 +20,10 @@ from gateway.core.notices import InitReported, InitStarted, InvocationReported, 
 from gateway.core.report import entries
 from gateway.telemetry.json_line import object_line
 from gateway.telemetry.output import FileOutput
+from gateway.telemetry.recovery import Recovering
 from gateway.telemetry.timestamp import iso
-from gateway.telemetry.writer import LineWriter
+from gateway.telemetry.visible import INDENT, visible, visible_json
+from gateway.telemetry.writer import LineWriter, to_stderr
 
 OPEN_FILES = 64
 """The file that was not written to for longest is closed for another one."""
@@ -107,49 +110,94 @@ class Files(io.TextIOBase):
         super().__init__()
         self.name = str(directory)
         self._directory = directory
-        self._open: OrderedDict[str, FileOutput] = OrderedDict()
+        self._open: OrderedDict[str, LogFile] = OrderedDict()
+        self._is_failing = False
+        """Whether it was said that a file cannot be written."""
+        self._unsaid = 0
+        """Lines lost of files that are closed."""
         self._lock = Lock()
 
     def write(self, text: str, /) -> int:
-        """Append each part of a text to the file that it names; raises OSError."""
+        """Append each part of a text to the file that it names; what cannot be written is counted
+        there."""
         _, *parts = text.split("\0")
         gathered: dict[str, list[str]] = {}
         for name, part in zip(parts[::2], parts[1::2], strict=True):
             gathered.setdefault(name, []).append(part)
         with self._lock:
-            for name, lines in gathered.items():
-                self._file(name).write("".join(lines))
+            written = [
+                self._file(name).lines.write("".join(lines)) for name, lines in gathered.items()
+            ]
+            if all(written):
+                self._is_failing = False
+                self._say_what_is_lost()
         return len(text)
 
     def close_all(self) -> None:
         """Close the files, or leave them when the thread is stuck in writing one."""
         if self._lock.acquire(blocking=False):
             while self._open:
-                self._open.popitem()[1].close()
+                self._close(self._open.popitem()[1])
+            if self._unsaid:
+                to_stderr(f"function logs in {self.name} lack {self._unsaid} lines")
             self._lock.release()
 
-    def _file(self, name: str) -> FileOutput:
+    def _file(self, name: str) -> "LogFile":
         file = self._open.get(name)
         if file is None:
             if len(self._open) >= OPEN_FILES:
-                self._open.popitem(last=False)[1].close()
-            file = self._open[name] = self._opened(self._directory / name)
+                self._close(self._open.popitem(last=False)[1])
+            file = self._open[name] = LogFile(self._directory / name, self._fail)
         self._open.move_to_end(name)
         return file
 
-    @staticmethod
-    def _opened(path: Path) -> FileOutput:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            return FileOutput(path)
-        except InvalidSetting as error:
-            raise OSError(str(error)) from error
+    def _close(self, file: "LogFile") -> None:
+        file.close()
+        self._unsaid += file.lines.lost
+
+    def _say_what_is_lost(self) -> None:
+        """Say in the directory what was lost of files that have been closed since."""
+        if self._unsaid:
+            report = f"({self._unsaid} lines of other files lost)\n"
+            if self._file(DROPPED).lines.write(report):
+                self._unsaid = 0
+
+    def _fail(self, error: Exception) -> None:
+        """Say once for all files that lines are lost."""
+        if not self._is_failing:
+            self._is_failing = True
+            to_stderr(f"function logs in {self.name} cannot be written, lines are lost: {error}")
+
+
+class LogFile:
+    """A file of a directory that may fail for a while, and come back."""
+
+    def __init__(self, path: Path, failed: Callable[[Exception], None]) -> None:
+        self._path = path
+        self._file: FileOutput | None = None
+        self.lines = Recovering(self._write, failed)
+
+    def close(self) -> None:
+        """Close it, if it is open."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _write(self, text: str) -> None:
+        if self._file is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._file = FileOutput(self._path)
+            except InvalidSetting as error:
+                raise error.__cause__ or OSError(str(error)) from error
+        self._file.write(text)
 
 
 def tail_line(entry: LogEntry) -> str:
-    """Return an entry as `aws logs tail` prints it; a NUL is shown."""
-    text = entry.text.replace("\0", "\\x00")
-    return f"{stamp(entry.at)} {text}"
+    """Return an entry as `aws logs tail` prints it, but that its further lines are indented and its
+    control characters shown: nothing but an entry begins with a time."""
+    text = visible_json(entry.text) if entry.is_json else visible(entry.text)
+    return f"{stamp(entry.at)} {text}".replace("\n", INDENT)
 
 
 @lru_cache(maxsize=64)

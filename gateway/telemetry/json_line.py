@@ -1,6 +1,5 @@
 """A notice as one line of JSON, for programs that read the console."""
 
-import re
 from typing import Any
 
 import orjson
@@ -14,9 +13,7 @@ from gateway.core.notices import (
     RequestServed,
 )
 from gateway.telemetry.timestamp import iso
-
-# JSON leaves these as they are, and a terminal that shows the line would obey some of them.
-CONTROL = re.compile("[\x7f-\x9f]")
+from gateway.telemetry.visible import visible_json
 
 OPTIONAL = ("request_id", "error_reason", "detail", "log")
 """What a forward may say under the names it has there; left out when empty."""
@@ -37,7 +34,8 @@ def object_line(members: dict[str, Any]) -> str:
         line = orjson.dumps(members).decode()
     except TypeError:  # a lone surrogate, which UTF-8 cannot carry
         line = orjson.dumps({key: _valid(value) for key, value in members.items()}).decode()
-    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
+    # JSON leaves some characters as they are that a terminal obeys, or that end a line.
+    return visible_json(line)
 
 
 def _members(notice: Notice) -> dict[str, Any]:

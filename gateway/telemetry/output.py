@@ -17,8 +17,19 @@ FILE_MODE = 0o640
 FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 
 
+class Unwritten(OSError):
+    """A text could not be written, or only in part."""
+
+    def __init__(self, error: OSError, lines: int, last: bytes) -> None:
+        super().__init__(error.errno, error.strerror)
+        self.lines = lines
+        """How many line ends were not written."""
+        self.last = last
+        """The last byte that was written, if any was."""
+
+
 class FileOutput:
-    """Appends to a file, and to the new one after somebody moved it away (logrotate)."""
+    """Appends to a file, and to a new one after it was moved away (logrotate) or removed."""
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
@@ -31,7 +42,7 @@ class FileOutput:
             ) from error
 
     def write(self, text: str, /) -> None:
-        """Write it all; waits as long as the file makes it wait."""
+        """Write it all; waits as long as the file makes it wait. Raises OSError."""
         if self._was_moved():
             self._reopen()
         write_all(self._descriptor, text.encode("utf-8", "backslashreplace"))
@@ -41,9 +52,10 @@ class FileOutput:
         os.close(self._descriptor)
 
     def _reopen(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         fresh = _open(self._path)  # first, so that a failure leaves nothing closed
-        os.close(self._descriptor)
-        self._descriptor = fresh
+        stale, self._descriptor = self._descriptor, fresh
+        os.close(stale)
 
     def _was_moved(self) -> bool:
         try:
@@ -83,13 +95,17 @@ def output(destination: str | Path | TextIO) -> FileOutput | StreamOutput:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write every byte, waiting for room also where the descriptor does not."""
+    """Write every byte, waiting for room also where the descriptor does not; raises Unwritten."""
     rest = memoryview(data)
     while rest:
         try:
             rest = rest[os.write(descriptor, rest) :]
         except BlockingIOError:
             select.select([], [descriptor], [])
+        except OSError as error:
+            written = len(data) - len(rest)
+            lines, last = data.count(b"\n", written), data[max(0, written - 1) : written]
+            raise Unwritten(error, lines, last) from error
 
 
 def _open(path: Path) -> int:

@@ -1,4 +1,4 @@
-"""Lines of text to a destination that may be slow, stuck or gone.
+"""Lines of text to a destination that may be slow, stuck, full or gone.
 
 The event loop only appends to an unlocked queue; one daemon thread does everything that can block.
 After each batch the thread pauses, so that under load it wakes twenty times a second and not once a
@@ -13,6 +13,8 @@ from threading import Event, Thread
 from typing import Self, TextIO
 
 from gateway.telemetry.output import output
+from gateway.telemetry.recovery import LOST_LINE, Recovering
+from gateway.telemetry.visible import visible
 
 GATHER_SECONDS = 0.05
 """The pause after a batch; too short to be seen on a terminal."""
@@ -40,8 +42,10 @@ class LineWriter:
         line_limit: int = LINE_LIMIT,
         character_limit: int = CHARACTER_LIMIT,
         dropped_line: str = "(COUNT lines dropped: they came faster than they could be written)",
+        lost_line: str = LOST_LINE,
     ) -> None:
         self._output = output(destination)
+        self._lines = Recovering(self._output.write, self._fail, lost_line)
         self._line_limit = line_limit
         self._character_limit = character_limit
         self._dropped_line = dropped_line
@@ -52,7 +56,11 @@ class LineWriter:
         self._accepted = self._dropped = 0
         self._taken = self._reported = 0
         self._thread = Thread(target=self._run, name="line-writer", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:  # no thread left
+            self._output.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -80,6 +88,8 @@ class LineWriter:
         self._thread.join(timeout_seconds)
         if not self._thread.is_alive():
             self._output.close()
+            if self._lines.lost:
+                to_stderr(f"the log to {self._output.name} lacks {self._lines.lost} lines")
 
     def _is_full(self) -> bool:
         return (
@@ -92,32 +102,27 @@ class LineWriter:
         while not is_last:
             first = self._queue.get()
             is_last = self._closing.is_set()
-            if not self._is_delivered(first + self._rest()):
-                return
+            self._deliver(first + self._rest())
             self._closing.wait(GATHER_SECONDS)
 
     def _rest(self) -> str:
         return "".join([self._queue.get_nowait() for _ in range(self._queue.qsize())])
 
-    def _is_delivered(self, text: str) -> bool:
-        """Write a batch; a destination that fails is given up, and that is said once."""
+    def _deliver(self, text: str) -> None:
+        """Write a batch, and how many lines were dropped meanwhile."""
         self._taken += len(text)
-        try:
-            self._output.write(text + self._dropped_report())
-        except (OSError, ValueError) as error:  # ValueError: the stream was closed by its owner
-            self._is_over = True
-            to_stderr(f"the log to {self._output.name} ends here: {error}")
-            return False
-        return True
-
-    def _dropped_report(self) -> str:
         count = self._dropped - self._reported
-        self._reported += count
-        return self._dropped_line.replace("COUNT", str(count)) + "\n" if count else ""
+        report = self._dropped_line.replace("COUNT", str(count)) + "\n" if count else ""
+        if text or report or self._lines.lost:
+            self._lines.write(text + report)
+            self._reported += count
+
+    def _fail(self, error: Exception) -> None:
+        to_stderr(f"the log to {self._output.name} cannot be written, lines are lost: {error}")
 
 
 def to_stderr(line: str) -> None:
-    """Write a line to stderr, if that works."""
+    """Write a line to stderr, if that works; what drives a terminal is shown."""
     with contextlib.suppress(OSError, ValueError):
-        sys.stderr.write(f"{line}\n")
+        sys.stderr.write(f"{visible(line)}\n")
         sys.stderr.flush()

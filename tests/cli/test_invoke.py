@@ -1,7 +1,10 @@
 """`gateway invoke`: a handler, run once."""
 
 import json
+import os
+import pty
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -185,3 +188,46 @@ def test_bad_event_is_one_line(
         Path("event.json").write_text(content)
 
     assert line in refusal(run("invoke", "app.handler", "--event", "event.json"))
+
+
+DRIVING = """
+def handler(event, context):
+    print("a\\x1b[2J\\x9b\\u202eb")
+    raise ValueError("\\x1b]0;title\\x07")
+
+def text(event, context):
+    return "\\x7f\\x9b\\u202e"
+"""
+
+
+@WAYS
+def test_what_a_function_writes_does_not_drive_the_terminal(tmp_path: Path, way: list[str]) -> None:
+    (tmp_path / "app.py").write_text(DRIVING)
+
+    _, _, errors = run_process("invoke", "app.handler", "--code", str(tmp_path), *way)
+
+    assert errors[0] == "a\\x1b[2J\\x9b\\u202eb"
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set("".join(errors))
+
+
+def test_a_tail_does_not_drive_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(DRIVING)
+    arguments = ("invoke", "app.handler", "--code", str(tmp_path), "--log-type", "Tail")
+
+    _, _, errors = run_process(*arguments)
+
+    assert "a\\x1b[2J\\x9b\\u202eb" in errors
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set("".join(errors))
+
+
+def test_a_reply_is_shown_to_a_terminal_and_left_alone_for_a_program(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(DRIVING)
+    command = gateway_command("invoke", "app.text", "--code", str(tmp_path))
+    terminal, theirs = pty.openpty()
+    with os.fdopen(terminal, "rb", 0) as screen, os.fdopen(theirs, "wb", 0) as stdout:
+        subprocess.run(command, stdout=stdout, check=True)
+        shown = screen.read(1000).decode()
+    plain = subprocess.run(command, stdout=-1, check=True).stdout.decode()
+
+    assert shown.strip() == '"\\u007f\\u009b\\u202e"'
+    assert json.loads(plain) == json.loads(shown) == "\x7f\x9b\u202e"

@@ -1,6 +1,8 @@
 """Function logs as files and as JSON lines."""
 
 import json
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,7 +50,7 @@ def test_a_stream_is_a_file_as_aws_logs_tail_prints_it(tmp_path: Path) -> None:
     assert start == (
         f"2026-10-08T07:30:27.768000+00:00 START RequestId: {REQUEST_ID} Version: $LATEST"
     )
-    assert (one, two) == ("2026-10-08T07:30:27.769000+00:00 one", "two")
+    assert (one, two) == ("2026-10-08T07:30:27.769000+00:00 one", "    two")
     assert end == f"2026-10-08T07:30:27.771000+00:00 END RequestId: {REQUEST_ID}"
     assert report.endswith("\tMax Memory Used: 36 MB\t")
 
@@ -166,16 +168,91 @@ def test_dropped_reports_are_counted_in_a_file(tmp_path: Path) -> None:
     assert (tmp_path / PATH).exists()
 
 
-def test_a_file_that_cannot_be_opened_is_said_once(
+def test_a_file_that_cannot_be_opened_is_said_once_and_recovers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / PATH).mkdir(parents=True)
-    with FunctionLogs(tmp_path) as logs:
-        logs.emit(invocation_reported())
-        logs._writer._thread.join(10)
-        logs.emit(invocation_reported())
+    files = Files(tmp_path)
+    before = open_files()
+    for _ in range(2):
+        files.write(f"\0{PATH}\0one\ntwo\n\0other.log\0fine\n")
+    (tmp_path / PATH).rmdir()
+    files.write(f"\0{PATH}\0three\n")
+    assert open_files() == before + 2
+    files.close_all()
 
-    assert capsys.readouterr().err.count("ends here: log file") == 1
+    assert (tmp_path / PATH).read_text() == "(4 lines lost: Is a directory)\nthree\n"
+    assert (tmp_path / "other.log").read_text() == "fine\nfine\n"
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"function logs in {tmp_path} cannot be written, lines are lost" in said
+
+
+def test_a_directory_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    files = Files(tmp_path / "logs")
+    files.write("\0a/b.log\0one\n")
+    shutil.rmtree(tmp_path / "logs")
+    files.write("\0a/b.log\0two\n\0a/c.log\0three\n")
+    files.close_all()
+
+    assert (tmp_path / "logs/a/b.log").read_text() == "two\n"
+    assert (tmp_path / "logs/a/c.log").read_text() == "three\n"
+
+
+def test_what_closed_files_lost_is_said_in_the_directory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = Files(tmp_path)
+    (tmp_path / "bad.log").mkdir()
+    files.write("\0bad.log\0one\ntwo\n")
+    for number in range(OPEN_FILES):
+        files.write(f"\0{number}.log\0line\n")
+    (tmp_path / "worse.log").mkdir()
+    files.write("\0worse.log\0one\n")
+    files.close_all()
+
+    assert (tmp_path / DROPPED).read_text() == "(2 lines of other files lost)\n"
+    assert capsys.readouterr().err.endswith(f"function logs in {tmp_path} lack 1 lines\n")
+
+
+FORGED = "END RequestId: 1\nREPORT RequestId: 1\tDuration: 1.00 ms"
+BREAKS = ["\n", "\r\n", "\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"]
+
+
+@pytest.mark.parametrize("line_break", BREAKS)
+@pytest.mark.parametrize("is_json", [True, False])
+def test_a_record_forges_no_line_of_another(tmp_path: Path, line_break: str, is_json: bool) -> None:
+    stamped = f"2026-10-08T07:30:27.768000+00:00 {FORGED}"
+    text = line_break.join(["harmless", *FORGED.split("\n"), stamped, ""])
+    with FunctionLogs(tmp_path) as logs:
+        logs.emit(invocation_reported(entries=[LogEntry(AT, text, is_json=is_json)]))
+
+    lines = (tmp_path / PATH).read_text().splitlines()
+    words = re.findall(r"^2026-\S+ ([A-Za-z]+)", "\n".join(lines), re.MULTILINE)
+    assert words == ["START", "harmless", "END", "REPORT"]
+    assert all(line.startswith(("2026-", "    ")) for line in lines)
+
+
+@pytest.mark.parametrize("code", [*range(9), *range(11, 32), 0x7F, 0x9B, 0x202E, 0x2066, 0x2028])
+def test_what_drives_a_terminal_is_shown(tmp_path: Path, code: int) -> None:
+    with FunctionLogs(tmp_path) as logs:
+        logs.emit(invocation_reported(entries=[LogEntry(AT, f"a{chr(code)}b")]))
+
+    written = (tmp_path / PATH).read_text()
+    assert chr(code) not in written
+    assert f"a\\{'x' if code < 256 else 'u'}{code:0{2 if code < 256 else 4}x}b" in written
+
+
+def test_json_stays_json_of_the_same_meaning(tmp_path: Path) -> None:
+    told = {"level": "INFO", "timestamp": "2026-10-08T07:30:27Z", "a": "\x7f\x9b\u202e\u2028é\n"}
+    text = json.dumps(told, ensure_ascii=False, indent=1).replace("\n", "\r\n")
+    with FunctionLogs(tmp_path, LoggingConfig("JSON")) as logs:
+        logs.emit(invocation_reported(entries=[LogEntry(AT, text, is_json=True)]))
+
+    written = (tmp_path / PATH).read_text()
+    record = written[written.index('{"level') if '{"level' in written else written.index("{ ") :]
+    assert json.JSONDecoder().raw_decode(record)[0] == told
+    assert not any(character in written for character in "\r\x7f\x9b\u202e\u2028")
 
 
 def test_a_directory_that_cannot_be_is_an_invalid_setting(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.notices import FunctionReloaded, LogEntry, OperatorWarning
-from gateway.telemetry.json_line import json_line
+from gateway.telemetry.json_line import json_line, object_line
 from tests.core.reported import init_reported, init_started, invocation_reported
 from tests.telemetry.served import forwarding, request, served
 
@@ -109,3 +109,12 @@ def test_an_init_phase_that_failed_or_printed() -> None:
         '"status":"error","error_type":"Runtime.ExitError","init_ms":463.512,"log":""}'
     )
     assert members(json_line(printed))["log"] == "one\ntwo\n"
+
+
+def test_nothing_in_a_line_drives_a_terminal_or_ends_the_line() -> None:
+    told = "\x1b\r\x85\x9b\u202e\u2066\u2028\u2029"
+    line = object_line({"text": told})
+
+    assert members(line) == {"text": told}
+    assert line.isascii()
+    assert line.isprintable()

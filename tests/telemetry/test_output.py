@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core.errors import InvalidSetting
-from gateway.telemetry.output import FileOutput, StreamOutput, output, write_all
+from gateway.telemetry.output import FileOutput, StreamOutput, Unwritten, output, write_all
 
 
 def test_a_file_is_appended_to(tmp_path: Path) -> None:
@@ -63,10 +63,42 @@ def test_a_file_that_cannot_be_made_anew_raises_and_still_closes(tmp_path: Path)
     file = FileOutput(folder / "log")
     (folder / "log").unlink()
     folder.rmdir()
+    folder.write_text("")
 
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(NotADirectoryError):
         file.write("lost\n")
     file.close()
+
+
+def test_a_directory_that_is_gone_is_made_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    file = FileOutput(folder / "log")
+    (folder / "log").unlink()
+    folder.rmdir()
+    file.write("line\n")
+    file.close()
+
+    assert (folder / "log").read_text() == "line\n"
+
+
+@pytest.mark.parametrize(("room", "lines", "last"), [(0, 3, b""), (3, 3, b"c"), (4, 2, b"\n")])
+def test_how_much_could_be_written_is_told(
+    monkeypatch: pytest.MonkeyPatch, room: int, lines: int, last: bytes
+) -> None:
+    rooms = iter([room])
+
+    def write(_descriptor: int, data: bytes) -> int:
+        for some in rooms:
+            if some:
+                return some
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", write)
+    with pytest.raises(Unwritten, match="No space left") as caught:
+        write_all(1, b"abc\ndef\nghi\n")
+
+    assert (caught.value.lines, caught.value.last) == (lines, last)
 
 
 def test_a_path_that_cannot_be_opened_is_an_invalid_setting(tmp_path: Path) -> None:

@@ -3,16 +3,21 @@
 import errno
 import io
 import os
+import resource
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Event
+from threading import Event, Thread
+from time import time_ns
 
 import pytest
 
 from gateway.core.errors import InvalidSetting
-from gateway.telemetry.writer import LineWriter
+from gateway.telemetry.writer import LineWriter, to_stderr
 
 
 class Stuck(io.StringIO):
@@ -38,13 +43,28 @@ class Stuck(io.StringIO):
 
 
 class Full(io.StringIO):
-    """A stream on a disk without room."""
+    """A stream on a disk without room, until some is made."""
 
-    tries = 0
+    has_room = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tries: SimpleQueue[str] = SimpleQueue()
 
     def write(self, text: str, /) -> int:
-        self.tries += 1
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.tries.put(text)
+        if not self.has_room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(text)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for what the writer's thread does."""
+    for _ in range(5000):
+        if condition():
+            return
+        Event().wait(0.002)
+    raise AssertionError("waited in vain")
 
 
 def stuck_writer(stream: Stuck, **limits: int) -> LineWriter:
@@ -187,7 +207,8 @@ def test_a_pipe_nobody_reads_stops_nobody(capsys: pytest.CaptureFixture[str]) ->
         assert writer._thread.is_alive()
         os.close(reading)
         writer._thread.join()
-    assert "ends here: [Errno 32] Broken pipe" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.count("cannot be written, lines are lost: [Errno 32] Broken pipe") == 1
 
 
 @pytest.mark.slow
@@ -206,28 +227,184 @@ def test_a_process_with_a_stuck_stdout_ends_well() -> None:
         assert process.stderr.read() == b""
 
 
-def test_a_full_disk_is_said_once_and_ends_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+FULL = "the log to Full cannot be written, lines are lost: [Errno 28] No space left on device\n"
+
+
+def test_a_full_disk_is_said_once_and_what_was_lost_is_counted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     stream = Full()
-    writer = LineWriter(stream)
-    writer.write("lost")
-    writer._thread.join()
-    writer.write("lost too")
+    with LineWriter(stream) as writer:
+        for number in range(3):
+            writer.write(f"lost {number}")
+            stream.tries.get(timeout=10)
+        wait_until(lambda: writer._lines.lost == 3)
+        stream.has_room = True
+        writer.write("kept")
 
-    assert writer._queue.empty()
+    assert stream.getvalue() == "(3 lines lost: No space left on device)\nkept\n"
+    assert capsys.readouterr().err == FULL
+
+
+def test_a_log_that_does_not_recover_says_at_its_end_what_it_lacks(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with LineWriter(Full()) as writer:
+        writer.write("one\ntwo")
+
+    assert capsys.readouterr().err == f"{FULL}the log to Full lacks 2 lines\n"
+
+
+def test_the_words_for_lost_lines_can_be_chosen() -> None:
+    stream = Full()
+    with LineWriter(stream, lost_line='{"lost":COUNT,"reason":"REASON"}') as writer:
+        writer.write("lost")
+        stream.tries.get(timeout=10)
+        stream.has_room = True
+
+    assert stream.getvalue() == '{"lost":1,"reason":"No space left on device"}\n'
+
+
+def test_lines_dropped_while_writing_fails_are_told_afterwards() -> None:
+    stream = Full()
+    writer = LineWriter(stream, line_limit=0)
+    writer.write("dropped")
+    writer._queue.put("lost\n")
+    stream.tries.get(timeout=10)
+    stream.has_room = True
     writer.close()
-    assert stream.tries == 1
-    expected = "the log to Full ends here: [Errno 28] No space left on device\n"
-    assert capsys.readouterr().err == expected
+
+    lost, _, dropped = stream.getvalue().partition("\n")
+    assert lost == "(2 lines lost: No space left on device)"
+    assert dropped == ""
 
 
-def test_a_stream_closed_by_its_owner_ends_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stream_closed_by_its_owner_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     stream = io.StringIO()
     writer = LineWriter(stream)
     stream.close()
     writer.write("lost")
     writer.close()
 
-    assert "ends here: I/O operation on closed file" in capsys.readouterr().err
+    assert "lines are lost: I/O operation on closed file" in capsys.readouterr().err
+
+
+def test_a_thread_that_cannot_start_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_thread: Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(Thread, "start", refuse)
+    before = len(os.listdir("/dev/fd"))  # noqa: PTH208
+    with pytest.raises(RuntimeError):
+        LineWriter(tmp_path / "log")
+
+    assert len(os.listdir("/dev/fd")) == before  # noqa: PTH208
+
+
+ESCAPES = "\x1b[31m\r\x9b\u202e\u2028"
+
+
+def test_stderr_is_not_driven(capsys: pytest.CaptureFixture[str]) -> None:
+    to_stderr(f"a{ESCAPES}b\nc")
+
+    assert capsys.readouterr().err == "a\\x1b[31m\\x0d\\x9b\\u202e\\u2028b\nc\n"
+
+
+# Real outages. Each breaks a path and repairs it again.
+
+
+def filled(path: Path) -> Callable[[], None]:
+    """Fill a small file system; return what makes room."""
+    ballast = path.parent / "ballast"
+    with suppress(OSError), ballast.open("wb", 0) as file:
+        for _ in range(1000):
+            file.write(bytes(4096))
+    assert ballast.stat().st_size < 64 * 1024
+    return ballast.unlink
+
+
+def limited(path: Path) -> Callable[[], None]:
+    """Let files of this process be no larger than the log is, but for two bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 2, hard))
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def turned_into_a_file(path: Path) -> Callable[[], None]:
+    """Move the directory away and put a file in its place."""
+    path.parent.rename(path.parent.with_name(f"moved-{time_ns()}"))
+    path.parent.write_text("")
+    return path.parent.unlink
+
+
+@pytest.fixture
+def folder(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    if request.getfixturevalue("broken") is not filled:
+        yield folder
+        return
+    if os.geteuid() != 0 or sys.platform != "linux":
+        pytest.skip("only root can mount a small file system")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(folder)]
+    subprocess.run(mount, check=True)
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("broken", [filled, limited, turned_into_a_file])
+def test_a_log_recovers_from_an_outage_and_counts_what_was_lost(
+    folder: Path, broken: Callable[[Path], Callable[[], None]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "access.log"
+    page = "x" * 5000  # more than is left in the last page of the file
+    with LineWriter(path) as writer:
+        for turn in range(2):
+            writer.write(f"before {turn}")
+            wait_until(lambda: f"before {turn}\n" in path.read_text())  # noqa: B023
+            repair = broken(path)
+            for _ in range(3):
+                writer.write(page)
+            wait_until(lambda: writer._lines.lost == 3)
+            repair()
+            writer.write(f"after {turn}")
+            wait_until(lambda: path.exists() and f"after {turn}\n" in path.read_text())  # noqa: B023
+
+    found = [line for line in path.read_text().splitlines() if not line.startswith("x")]
+    lost = [line for line in found if line.startswith("(3 lines lost: ")]
+    assert found[-2:] == [lost[-1], "after 1"]
+    assert len(lost) == (1 if broken is turned_into_a_file else 2)
+    assert capsys.readouterr().err.count("cannot be written") == 2
+
+
+def test_a_directory_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    path = tmp_path / "logs" / "access.log"
+    path.parent.mkdir()
+    with LineWriter(path) as writer:
+        writer.write("one")
+        wait_until(lambda: path.read_text() == "one\n")
+        shutil.rmtree(path.parent)
+        writer.write("two")
+
+    assert path.read_text() == "two\n"
+
+
+def test_a_named_pipe_whose_reader_comes_back_is_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with LineWriter(path) as writer:
+        os.close(reading)
+        writer.write("lost")
+        wait_until(lambda: writer._lines.lost == 1)
+        reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        writer.write("kept")
+        writer.close()
+
+    assert os.read(reading, 1000) == b"(1 lines lost: Broken pipe)\nkept\n"
+    os.close(reading)
 
 
 def test_a_stderr_that_fails_too_is_borne(monkeypatch: pytest.MonkeyPatch) -> None:
