@@ -217,6 +217,8 @@ async def running(
         async def made(function: Function, runtime: Runtime) -> Maker:
             launcher = await launchers.of(runtime)
             blueprint = blueprint_of(function, runtime, abilities, launcher, sink, clock, draw)
+            # The first worker has told what the others import, too.
+            blueprint = replace(blueprint, tells_init=serving.worker == 0)
             maker = Maker(blueprint)
             await maker.look()
             return maker

@@ -136,6 +136,8 @@ class Serving:
     is_quiet: bool = False
     workers: int = 1
     """Processes behind the one socket."""
+    worker: int = 0
+    """The number of the one that serves with these settings; 0 without workers, too."""
     uds: str = ""
     """Path of a Unix socket to listen on instead of host and port."""
     https: Https | None = None
@@ -165,6 +167,7 @@ class Serving:
             )
         return replace(
             self,
+            worker=number,
             concurrency=part(most),
             threads=self.threads and part(threads),
             min_environments=part(self.min_environments),

@@ -57,6 +57,8 @@ class Blueprint:
     run the function."""
     explain: Callable[[str], str] = str
     """Adds to the reason of a failed init what helps."""
+    tells_init: bool = True
+    """Whether the operator is told of packages that an init ahead of invocations imports."""
     told_packages: set[str] = field(default_factory=set)
     """Packages that the operator has been told of."""
     logging: LoggingConfig = TEXT

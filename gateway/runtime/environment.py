@@ -196,8 +196,8 @@ class Environment:
         """Tell the operator once of each package that has to be brought along to AWS."""
         told = self._blueprint.told_packages
         new = [name for name in names if name not in told][: PACKAGES - len(told)]
-        if new:
-            told.update(new)
+        told.update(new)
+        if new and (self._run is not None or self._blueprint.tells_init):
             text = f"on AWS these must be in the package or a layer: {', '.join(new)}"
             self._emit(OperatorWarning(text))
 

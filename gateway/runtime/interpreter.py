@@ -202,8 +202,10 @@ def _facts(python: str, called: str) -> tuple[tuple[int, int, int], str, list[st
     except OSError as error:
         raise InvalidSetting(f"{called} cannot be run: {error.strerror}") from error
     except subprocess.CalledProcessError as error:
-        said = error.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        why = said or f"it ended with status {error.returncode}"
+        said = error.stderr.decode(errors="replace").strip().splitlines()
+        # A traceback says it last, and whatever else stands for an interpreter says it first.
+        why = said[-said[0].startswith("Traceback")] if said else ""
+        why = why or f"it ended with status {error.returncode}"
         raise InvalidSetting(f"{called} is not a Python interpreter: {why}") from error
     except (ValueError, TypeError) as error:
         raise InvalidSetting(f"{called} is not a Python interpreter") from error

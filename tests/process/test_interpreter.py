@@ -40,8 +40,9 @@ def test_environment_in_the_code_is_used_and_said(code: Path) -> None:
         )
 
 
-def test_package_of_this_machine_is_said_once_on_the_console(code: Path) -> None:
-    with Process(command(code)) as process:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_package_of_this_machine_is_said_once_on_the_console(code: Path, workers: str) -> None:
+    with Process(command(code, "--workers", workers)) as process:
         process.output.wait_for("listening on")
         lines = process.output()
 

@@ -126,7 +126,8 @@ def test_the_option_may_name_a_directory(code: Path, tmp_path: Path, name: str) 
 
 
 def test_what_is_no_interpreter_is_refused_in_words(code: Path, tmp_path: Path) -> None:
-    script(tmp_path / "fails", "echo first >&2; echo 'no version is set' >&2; exit 127")
+    script(tmp_path / "fails", "echo 'no version is set' >&2; echo advice >&2; exit 127")
+    script(tmp_path / "raises", "echo 'Traceback (most' >&2; echo 'Error: last' >&2; exit 1")
     script(tmp_path / "silent", "exit 3")
     script(tmp_path / "echo", 'echo "$@"')
     (tmp_path / "text").write_text("text")
@@ -135,11 +136,12 @@ def test_what_is_no_interpreter_is_refused_in_words(code: Path, tmp_path: Path) 
     (tmp_path / "binary").chmod(0o755)
     said = {
         name: refusal(f"{tmp_path}/{name}", code=code).removeprefix(f"--python {tmp_path}/")
-        for name in ("fails", "silent", "echo", "text", "empty", "binary", "nothing")
+        for name in ("fails", "raises", "silent", "echo", "text", "empty", "binary", "nothing")
     }
 
     assert said == {
         "fails": "fails is not a Python interpreter: no version is set",
+        "raises": "raises is not a Python interpreter: Error: last",
         "silent": "silent is not a Python interpreter: it ended with status 3",
         "echo": "echo is not a Python interpreter",
         "text": "text: it may not be executed",

@@ -1,6 +1,9 @@
 """Functions in environments as the command runs them: forked, executed, or by AWS's client."""
 
 import json
+import os
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +55,13 @@ async def replies(
 
 def warnings(sink: FakeSink) -> list[str]:
     return [notice.text for notice in sink.notices if isinstance(notice, OperatorWarning)]
+
+
+def interpreter(version: str) -> str | None:
+    """Return a Python of this version that runs, from PATH or from pyenv."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found = [*pyenv.glob(f"{version}.*/bin/python"), shutil.which(f"python{version}")]
+    for python in filter(None, found):
+        if subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0:
+            return str(python)
+    return None

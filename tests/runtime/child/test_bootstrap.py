@@ -1,9 +1,7 @@
 """Loading, context, errors, invocations and logs, each held against AWS's client, awslambdaric."""
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -24,6 +22,7 @@ from gateway.runtime.child.bootstrap import (
     load_handler,
 )
 from gateway.runtime.child.lambda_context import FunctionSettings, LambdaContext
+from tests.runtime.child.functions import interpreter
 from tests.runtime.oracle import AWS, Posted, init_error_by_aws, json_client, posted
 
 HERE = Path(__file__).parent
@@ -348,13 +347,3 @@ def test_the_file_works_alone_under_another_interpreter(version: str) -> None:
     )
 
     assert process.stdout.split() == ["works", version.partition(".")[2]], process.stderr
-
-
-def interpreter(version: str) -> str | None:
-    """Return a Python of this version that runs, from PATH or from pyenv."""
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    found = [*pyenv.glob(f"{version}.*/bin/python"), shutil.which(f"python{version}")]
-    for python in filter(None, found):
-        if subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0:
-            return str(python)
-    return None

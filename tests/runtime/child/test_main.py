@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.runtime.child.functions import BY_AWS, WAYS, WAYS_AND_AWSS, replies
+from tests.runtime.child.functions import BY_AWS, WAYS, WAYS_AND_AWSS, interpreter, replies
 
 pytestmark = pytest.mark.slow
 
@@ -84,3 +84,21 @@ async def test_children_of_multiprocessing_do_not_see_the_gateway(
     (reply,) = await replies(tmp_path, way, app=app, mine="")
 
     assert [found[-2:] for found in reply] == [[False, True]] * 3
+
+
+@pytest.mark.parametrize("version", ["3.9", "3.10", "3.12", "3.13", "3.14"])
+async def test_other_pythons_do_the_same(tmp_path: Path, version: str) -> None:
+    python = interpreter(version)
+    if python is None:
+        pytest.skip(f"no Python {version} here")
+    app = WORK.replace('"click"', '"gateway"').replace(
+        "    return found", "    return [found, sys.version_info[1], sys.flags.isolated]"
+    )
+
+    (reply,) = await replies(tmp_path, {"python": python}, app=app, mine="")
+
+    found, minor, isolated = reply
+    assert [each[:3] + each[4:] for each in found] == [
+        [method, 0, True, False, True] for method in ("spawn", "forkserver", "fork")
+    ]
+    assert (f"3.{minor}", isolated) == (version, 0)
