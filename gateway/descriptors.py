@@ -5,10 +5,15 @@ and connections get the rest. So a crowd of idle clients never keeps an environm
 and never takes what another address needs.
 """
 
+import asyncio
+import errno
+import os
 import resource
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from gateway.core.errors import InvalidSetting
 from gateway.core.limits import Limits
@@ -33,6 +38,10 @@ ADDRESS_SHARE = 4
 
 MACOS_MOST = 10_240
 """OPEN_MAX of macOS, over which setrlimit(2) fails though the hard limit is infinite."""
+
+WATCH_SECONDS = 1.0
+"""How often a process looks whether a descriptor is left: libuv closes the connections for which
+there is none and says nothing (uv__emfile_trick)."""
 
 DEFAULT = Limits()
 
@@ -86,3 +95,25 @@ def fit(limits: Limits, allowed: int, use: Use, *, is_one_address: bool) -> tupl
     fitted = replace(limits, connections=room, connections_per_address=of_one)
     line = f"connections: {room:,}, {of_one:,} of one address; {allowed:,} descriptors (ulimit -n)"
     return fitted, line
+
+
+def watch(
+    loop: asyncio.AbstractEventLoop, say: Callable[[str], None], *, is_short: bool = False
+) -> None:
+    """Say when no descriptor is left, and when there is one again, as long as the event loop
+    runs."""
+    error = _shortage()
+    if error and not is_short:
+        say(f"{error}: new connections are closed until a descriptor is free")
+    elif is_short and not error:
+        say("descriptors are free again")
+    loop.call_later(WATCH_SECONDS, partial(watch, loop, say, is_short=bool(error)))
+
+
+def _shortage() -> str:
+    """Return why no descriptor can be had, nothing when one can."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return (error.strerror or "") if error.errno in {errno.EMFILE, errno.ENFILE} else ""
+    return ""

@@ -237,8 +237,9 @@ async def _serve(stage: Stage, secured: Secured | None) -> None:
     if stage.place is not None:
         stage.place.watch_parent()
     on_hangup: list[Reload] = []
+    say = partial(_say, sink)
+    descriptors.watch(loop, say)
     if secured is not None:
-        say = partial(_say, sink)
         secured.watch(loop, say)
         on_hangup.append(partial(_renew, secured, say))
     async with AsyncExitStack() as stack:

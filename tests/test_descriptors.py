@@ -1,10 +1,14 @@
 """What a number of descriptors leaves room for."""
 
+import errno
+import os
 import resource
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
+from gateway import descriptors
 from gateway.core.errors import InvalidSetting
 from gateway.core.limits import Limits
 from gateway.descriptors import Use, fit, raise_limit
@@ -54,3 +58,37 @@ def test_soft_limit_is_the_hard_one() -> None:
         assert raise_limit() == before[1]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_shortage_is_said_once_and_its_end_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    states = iter(["", "Too many open files", "Too many open files", ""])
+    monkeypatch.setattr(descriptors, "_shortage", lambda: next(states))
+    said: list[str] = []
+    later: list[Callable[[], None]] = []
+
+    class Loop:
+        def call_later(self, _seconds: float, callback: Callable[[], None]) -> None:
+            later.append(callback)
+
+    descriptors.watch(Loop(), said.append)  # type: ignore[arg-type]
+    for _ in range(3):
+        later.pop()()
+
+    closed = "new connections are closed until a descriptor is free"
+    assert said == [f"Too many open files: {closed}", "descriptors are free again"]
+
+
+def test_shortage_is_that_of_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for number in (0, errno.EMFILE, errno.ENFILE, errno.EACCES):
+
+        def opened(_path: str, _flags: int, number: int = number) -> int:
+            if number:
+                raise OSError(number, os.strerror(number))
+            return os.dup(0)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "open", opened)
+            found.append(descriptors._shortage())
+
+    assert found == ["", os.strerror(errno.EMFILE), os.strerror(errno.ENFILE), ""]

@@ -163,13 +163,17 @@ def test_no_descriptor_left_is_a_refusal_with_a_line(spare: int) -> None:
     assert 502 not in short or "Too many open files" in text
 
 
-def test_accepting_without_descriptors_takes_no_time() -> None:
-    options = ("--in-process", "--threads", "0", "--quiet")
+def test_accepting_without_descriptors_is_said_and_takes_no_time() -> None:
+    options = ("--in-process", "--threads", "0")
     with limited(*options, soft=1024, hard=1024) as server:
         leave(server.pid, 0)
+        server.output.wait_for("^Too many open files: new connections are closed")
         before = cpu_seconds(server.pid)
         refused = [outcome(server) for _ in range(200)]
         spent = cpu_seconds(server.pid) - before
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (1024, 1024))
+        server.output.wait_for("^descriptors are free again")
+        assert outcome(server) == 200
 
     assert set(refused) == {0}
     assert spent < 0.5
