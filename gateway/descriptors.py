@@ -102,7 +102,7 @@ def watch(
 ) -> None:
     """Say when no descriptor is left, and when there is one again, as long as the event loop
     runs."""
-    error = _shortage()
+    error = shortage()
     if error and not is_short:
         say(f"{error}: new connections are closed until a descriptor is free")
     elif is_short and not error:
@@ -110,7 +110,7 @@ def watch(
     loop.call_later(WATCH_SECONDS, partial(watch, loop, say, is_short=bool(error)))
 
 
-def _shortage() -> str:
+def shortage() -> str:
     """Return why no descriptor can be had, nothing when one can."""
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))

@@ -62,7 +62,7 @@ def test_soft_limit_is_the_hard_one() -> None:
 
 def test_shortage_is_said_once_and_its_end_too(monkeypatch: pytest.MonkeyPatch) -> None:
     states = iter(["", "Too many open files", "Too many open files", ""])
-    monkeypatch.setattr(descriptors, "_shortage", lambda: next(states))
+    monkeypatch.setattr(descriptors, "shortage", lambda: next(states))
     said: list[str] = []
     later: list[Callable[[], None]] = []
 
@@ -89,6 +89,6 @@ def test_shortage_is_that_of_descriptors(monkeypatch: pytest.MonkeyPatch) -> Non
 
         with monkeypatch.context() as patched:
             patched.setattr(os, "open", opened)
-            found.append(descriptors._shortage())
+            found.append(descriptors.shortage())
 
     assert found == ["", os.strerror(errno.EMFILE), os.strerror(errno.ENFILE), ""]
