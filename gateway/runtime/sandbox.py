@@ -11,7 +11,7 @@ bound once more over them. Everything disappears with the last process and the l
 the room's namespaces.
 """
 
-# ruff: noqa: PTH102, PTH103, PTH108, PTH110, PTH112, PTH114, PTH115, PTH120, PTH123, PTH208, PTH211, S108
+# ruff: noqa: PTH102, PTH103, PTH108, PTH110, PTH112, PTH115, PTH120, PTH123, PTH208, PTH211, S108
 # pathlib costs 5 ms at the start of a child; /tmp is what is made here.
 
 from __future__ import annotations
@@ -267,8 +267,8 @@ def _copy_machine() -> None:
     for name in ("var", "dev", "run"):
         os.mkdir(f"{_STAGE}/{name}")
     if os.path.isdir("/var"):
-        has_own_run = os.path.isdir("/var/run") and not os.path.islink("/var/run")
-        _merge(["/var"], f"{_STAGE}/var", leave_out=("task", *(["run"] if has_own_run else [])))
+        _merge(["/var"], f"{_STAGE}/var", leave_out=("task", "run"))
+    os.symlink("../run", f"{_STAGE}/var/run")
     for path in _HIDDEN:
         if os.access(path, os.R_OK):
             _mount(f"{_STAGE}/dev", _STAGE + path, "", _BIND & ~_REC)

@@ -251,6 +251,31 @@ async def test_what_an_interpreter_needs_below_tmp_and_opt_stays_visible(
     assert await run(plan) == (0, f"{expected}\nsecond True")
 
 
+def test_machine_whose_var_run_is_a_directory_hides_it_too(task: Path, tmp_path: Path) -> None:
+    plan = asdict(room_plan("", task))
+    token = tree(tmp_path / "token", {"it": "secret"})
+    before = f"""
+hold = sandbox._hold
+def other(path, held):
+    return hold({str(token / "it")!r} if path == "/var/run/app/it" else path, held)
+sandbox._hold = other
+exists = os.path.exists
+os.path.exists = lambda path: path == "/var/run/app/it" or exists(path)
+"""
+    plan["room"]["keep"] += ("/var/run/app/it",)
+    code = "print(open('/var/run/app/it').read(), os.listdir('/run'), os.listdir('/var/run/app'))"
+
+    assert entered(plan, code, before) == "secret ['app'] ['it']"
+    assert not Path("/run/app").exists()
+
+
+def test_device_that_the_machine_has_not_got_is_left_out(task: Path) -> None:
+    before = "sandbox._DEVICES += ('nothing',)"
+    code = "print(len(os.listdir('/dev')), os.path.exists('/dev/nothing'))"
+
+    assert entered(asdict(room_plan("", task)), code, before) == "9 False"
+
+
 async def test_other_directories_below_tmp_are_hidden(task: Path, tmp_path: Path) -> None:
     if not str(tmp_path).startswith("/tmp/"):
         pytest.skip("temporary directories are not below /tmp here")
