@@ -2,33 +2,48 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from tests.process.rooms import EXECUTED, FORKED, NOBODY, SELF, Attacked, attacked
 from tests.runtime.launching import abilities, need_room
 
+WAYS = [(user, how) for user in (SELF, NOBODY) for how in (FORKED, EXECUTED)]
 
-@pytest.fixture(
-    scope="module",
-    params=[(user, how) for user in (SELF, NOBODY) for how in (FORKED, EXECUTED)],
-    ids=lambda param: f"{param[0]}-{'executed' if param[1] else 'forked'}",
-)
-def attacked_server(request: pytest.FixtureRequest) -> Iterator[Attacked]:
+
+def named(way: tuple[str, tuple[str, ...]]) -> str:
+    return f"{way[0]}-{'executed' if way[1] else 'forked'}"
+
+
+@contextmanager
+def filtered(user: str, how: tuple[str, ...]) -> Iterator[Attacked]:
     if sys.platform != "linux":
         pytest.skip("rooms need Linux")
     need_room()
     if not abilities().call_filter:
         pytest.skip("system calls cannot be filtered here")
-    user, how = request.param
     with attacked(user, *how) as found:
         yield found
 
 
+@pytest.fixture(scope="module", params=WAYS, ids=named)
+def each_way(request: pytest.FixtureRequest) -> Iterator[Attacked]:
+    with filtered(*request.param) as found:
+        yield found
+
+
+@pytest.fixture(scope="module", params=[WAYS[0], WAYS[-1]], ids=named)
+def each_user(request: pytest.FixtureRequest) -> Iterator[Attacked]:
+    """Give an environment of each user, where it does not matter how its process starts."""
+    with filtered(*request.param) as found:
+        yield found
+
+
 @pytest.fixture(params=["first", "reset"])
-def room(request: pytest.FixtureRequest, attacked_server: Attacked) -> Attacked:
+def room(request: pytest.FixtureRequest, each_way: Attacked) -> Attacked:
     """Give an environment with a fresh process, or one whose process entered an older room."""
     if request.param == "reset":
-        attacked_server.probe("")
-        attacked_server.reset()
-    return attacked_server
+        each_way.probe("")
+        each_way.reset()
+    return each_way

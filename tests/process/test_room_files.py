@@ -19,6 +19,12 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="rooms need Linux"),
 ]
 
+
+@pytest.fixture
+def room(each_user: Attacked) -> Attacked:
+    return each_user
+
+
 SHARED = "/var/tmp"
 """A directory of the machine that a room shows."""
 

@@ -12,14 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.serving import get
 from tests.process.rooms import FORKED, NOBODY, SELF, Attacked, attacked
-from tests.runtime.launching import need_room
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="rooms need Linux"),
 ]
+
+
+@pytest.fixture
+def room(each_user: Attacked) -> Attacked:
+    return each_user
 
 
 def user_of(room: Attacked) -> int:
@@ -32,6 +35,8 @@ def neighbour(room: Attacked) -> Iterator["subprocess.Popen[bytes]"]:
     uid, gid = eval(room.probe("print((os.getuid(), os.getgid()))"))
     ids = {} if uid == os.getuid() else {"user": uid, "group": gid, "extra_groups": []}
     process = subprocess.Popen(["/bin/sleep", "60"], env={"SECRET": "kept"}, **ids)
+    while not Path(f"/proc/{process.pid}/cmdline").read_bytes():
+        pass  # Popen comes back in the middle of the execution
     yield process
     process.kill()
     process.wait()
@@ -258,6 +263,49 @@ def test_named_pipes_on_the_disk_take_its_bytes(room: Attacked, shared: Path) ->
         os.close(reader)
 
 
-def test_listener_answers_after_all_that(room: Attacked) -> None:
-    need_room()
-    assert get(room, "/")[0] in {200, 502}
+RIGHTS = """
+import fcntl, glob, resource, socket, subprocess
+def runs(*words):
+    if subprocess.run(words, capture_output=True, stdin=subprocess.DEVNULL).returncode:
+        raise PermissionError(1, words[0])
+def ioctl(path, number, argument):
+    fcntl.ioctl(os.open(path, os.O_RDONLY), number, argument)
+attempts = {
+    "another user": lambda: os.setuid(os.getuid() + 1),
+    "another group": lambda: os.setgroups([0, 4]),
+    "another owner": lambda: os.chown("/tmp", os.getuid() + 1, 0),
+    "a device": lambda: os.mknod("/tmp/device", 0o20666, os.makedev(1, 1)),
+    "a host name": lambda: socket.sethostname("taken"),
+    "a low port": lambda: socket.create_server(("127.0.0.1", 81)),
+    "priority": lambda: os.nice(-5),
+    "real time": lambda: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50)),
+    "higher limits": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (1 << 19, 1 << 19)),
+    "a mount by its command": lambda: runs("mount", "-t", "tmpfs", "none", "/tmp"),
+    "namespaces by unshare": lambda: runs("unshare", "-Urm", "true"),
+    "namespaces by nsenter": lambda: runs("nsenter", "-t", "1", "-m", "true"),
+    "a root directory": lambda: os.chroot("/tmp"),
+    "a link out": lambda: (os.symlink("/proc/1/root", "/tmp/out"), os.listdir("/tmp/out")),
+    "the parent's root": lambda: os.listdir(f"/proc/{os.getppid()}/root"),
+    "a link to a file outside": lambda: os.link("/etc/passwd", "/tmp/passwd"),
+    "a mode": lambda: os.fchmod(os.open("/etc/hostname", os.O_RDONLY), 0o777),
+    "times": lambda: os.utime("/etc/passwd"),
+    "attributes": lambda: os.setxattr("/etc/hostname", "user.taken", b"1"),
+    "flags of a file": lambda: ioctl("/etc/hostname", 0x40086602, bytes(8)),
+    "a frozen file system": lambda: ioctl("/var/task", 0xC0045877, bytes(4)),
+    "a trimmed file system": lambda: ioctl("/var/task", 0xC0185879, bytes(24)),
+    "a group": lambda: [os.mkdir(f"{each}/taken") for each in glob.glob("/sys/fs/cgroup/*")],
+    "a core pattern": lambda: open("/proc/sys/kernel/core_pattern", "w"),
+    "caches": lambda: open("/proc/sys/vm/drop_caches", "w"),
+}
+def worked(act):
+    try:
+        act()
+    except (OSError, ValueError):
+        return False
+    return True
+print([name for name, act in attempts.items() if worked(act)])
+"""
+
+
+def test_what_needs_rights_is_refused(room: Attacked) -> None:
+    assert room.probe(RIGHTS) == "[]"
