@@ -320,10 +320,7 @@ def _places_for(links: _Links) -> str:
 
 def _blank() -> str:
     """Return a new directory, in the stage's /tmp, where the room's covers it."""
-    place = f"{_STAGE}/tmp"
-    blank = f"{place}/{len(os.listdir(place))}"
-    os.mkdir(blank)
-    return blank
+    return _made(f"{_STAGE}/tmp/{len(os.listdir(f'{_STAGE}/tmp'))}")
 
 
 def _overlay(target: str, sources: list[str]) -> None:
@@ -390,22 +387,25 @@ def _seal(target: str, flags: int) -> None:
             _remount(point, flags)
 
 
-def _mount_points(target: str) -> list[str]:
-    """Return a mount point and those below it, for Linux before 5.12."""
-    with open("/proc/self/mountinfo", encoding="latin-1") as file:
-        points = [line.split()[4].encode("latin-1").decode("unicode_escape") for line in file]
-    paths = [os.fsdecode(point.encode("latin-1")) for point in points]
-    return [path for path in paths if f"{path}/".startswith(f"{target}/")]
+def _mount_points(target: str, table: str = "/proc/self/mountinfo") -> list[str]:
+    """Return a mount point and those below what is mounted there last, for Linux before 5.12."""
+    found = {}
+    with open(table, encoding="latin-1") as file:
+        for number, parent, _, _, point, *_ in map(str.split, file):
+            raw = point.encode("latin-1").decode("unicode_escape").encode("latin-1")
+            if raw == os.fsencode(target):
+                found = {number: target}
+            elif parent in found:
+                found[number] = os.fsdecode(raw)
+    return list(found.values())
 
 
 def _remount(target: str, flags: int) -> None:
     """Add flags to one mount; what this user cannot reach is left as it is."""
-    try:
+    if os.access(target, os.F_OK):
         found = os.statvfs(target).f_flag
-    except PermissionError:
-        return
-    kept = found & _KEPT_FLAGS | (_MS_RELATIME if found & _ST_RELATIME else 0)
-    _mount("none", target, "", _REMOUNT | flags | kept)
+        kept = found & _KEPT_FLAGS | (_MS_RELATIME if found & _ST_RELATIME else 0)
+        _mount("none", target, "", _REMOUNT | flags | kept)
 
 
 def _mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:

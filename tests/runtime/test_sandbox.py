@@ -217,6 +217,24 @@ def test_what_is_bound_is_read_only_before_linux_5_12_too(task: Path) -> None:
     assert "done" not in old
 
 
+TABLE = r"""
+20 1 8:1 / / rw - ext4 /dev/sda rw
+21 20 0:5 / /proc rw - proc proc rw
+30 20 0:9 / /tmp rw - tmpfs machine rw
+31 30 0:9 / /tmp/other/proc rw - proc proc rw
+40 30 0:10 / /tmp rw - tmpfs stage rw
+41 40 8:1 /usr /tmp/usr rw - ext4 /dev/sda rw
+42 41 0:5 / /tmp/usr/a\040b rw - tmpfs none rw
+"""
+
+
+def test_mount_points_of_the_stage_are_told_from_those_that_it_covers(tmp_path: Path) -> None:
+    (tmp_path / "table").write_text(TABLE.lstrip())
+
+    found = sandbox._mount_points("/tmp", str(tmp_path / "table"))
+    assert found == ["/tmp", "/tmp/usr", "/tmp/usr/a b"]
+
+
 def test_mount_points_have_any_name_before_linux_5_12(task: Path, tmp_path: Path) -> None:
     layer = tree(tmp_path / "layer", {"a b\\ \u00fc/file": ""})
     plan = asdict(room_plan("", task, layer))
