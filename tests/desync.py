@@ -163,6 +163,16 @@ TABLE: dict[bytes, tuple[str, int, tuple[Ruling, Ruling, Ruling]]] = {
     post(b"Content-Length: 5", b"Transfer-Encoding: chunked"): ("BothTeClPresent", 0, CLOSED),
     post(b"Content-Length: 5", b"Transfer-Encoding: identity"): ("BothTeClPresent", 0, CLOSED),
     head_of(b"POST /a HTTP/1.0", b"Transfer_Encoding: chunked"): ("SuspiciousHeader", 0, CLOSED),
+    head_of(b"POST /a \tHTTP/1.1", b"Host: a", b"Transfer-Encoding: chunked"): (
+        "UndefinedTransferEncodingSemantics",
+        0,
+        CLOSED,
+    ),
+    head_of(b"POST /a \tHTTP/1.1", b"Host: a", b"Content-Length: 5"): (
+        "UndefinedContentLengthSemantics",
+        0,
+        CLOSED,
+    ),
     get(b"Transfer-Encoding: chunked"): ("UndefinedTransferEncodingSemantics", 0, CLOSED),
     get(b"Content-Length: 5"): ("UndefinedContentLengthSemantics", 0, CLOSED),
     post(b"Content_Length: 5"): ("SuspiciousHeader", 0, CLOSED),

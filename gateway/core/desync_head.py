@@ -113,6 +113,8 @@ class RawHead:
     """`1.1`; `0.9` where the line has none, empty where it cannot be read."""
     is_spaced: bool
     """More than one space, or a tab, parts target and version or follows them."""
+    is_tabbed: bool
+    """A tab comes before the version, which AWS's classifier then takes for one below 0.9."""
     fields: list[Field]
     values: dict[Role, list[bytes]]
     """The values of the fields with a role, in order."""
@@ -144,19 +146,21 @@ def read(head: bytes) -> RawHead:
     )
 
 
-def _request_line(line: bytes) -> tuple[bytes, bytes | None, str, bool]:
-    """Return method, target, version and whether there is more space than belongs there."""
+def _request_line(line: bytes) -> tuple[bytes, bytes | None, str, bool, bool]:
+    """Return method, target, version and whether there is more space than belongs there, or a
+    tab."""
     method, _, rest = line.partition(b" ")
     text = rest.rstrip(b" \t")
     before, gap, last = text.rpartition(b" ")
     target = before.strip(b" ")
     found = VERSION.fullmatch(last)
     if found:
-        is_spaced = text != rest or target != before or last.startswith(b"\t")
-        return method, target if gap else None, found[1].decode(), is_spaced
+        is_tabbed = last.startswith(b"\t")
+        is_spaced = is_tabbed or text != rest or target != before
+        return method, target if gap else None, found[1].decode(), is_spaced, is_tabbed
     if gap or last.startswith(b"HTTP/1."):
-        return method, target if gap else None, "", False
-    return method, rest.strip(b" ") or None, "0.9", False
+        return method, target if gap else None, "", False, False
+    return method, rest.strip(b" ") or None, "0.9", False, False
 
 
 def _header_lines(block: bytes) -> tuple[list[bytes], Ending]:

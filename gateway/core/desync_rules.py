@@ -94,12 +94,14 @@ NO_COLON = Rule(AMBIGUOUS, "MissingHeaderColon", "a header line without colon")
 EQUAL_LENGTHS = Rule(AMBIGUOUS, "DuplicateContentLength", "Content-Length repeated")
 BOTH = Rule(AMBIGUOUS, "BothTeClPresent", "Content-Length beside Transfer-Encoding")
 UNDEFINED_LENGTH = Rule(
-    AMBIGUOUS, "UndefinedContentLengthSemantics", "Content-Length on GET or HEAD, or in HTTP/0.9"
+    AMBIGUOUS,
+    "UndefinedContentLengthSemantics",
+    "Content-Length on GET or HEAD, in HTTP/0.9, or behind a tab",
 )
 UNDEFINED_CODING = Rule(
     AMBIGUOUS,
     "UndefinedTransferEncodingSemantics",
-    "Transfer-Encoding on GET or HEAD, or a name like it before HTTP/1.1",
+    "Transfer-Encoding on GET or HEAD, or a name like it before HTTP/1.1, or behind a tab",
 )
 OLD_CODING = Rule(
     AMBIGUOUS,
@@ -217,7 +219,7 @@ def _note_codings(raw: RawHead, values: list[bytes], found: Found) -> None:
     names = [_coding_name(item) for value in values for item in value.split(b",")]
     if raw.version in OLD_VERSIONS and raw.values[Role.ENCODING]:
         found[OLD_CODING] = b""
-    elif raw.method in BODILESS or raw.version in OLD_VERSIONS:
+    elif raw.method in BODILESS or raw.version in OLD_VERSIONS or raw.is_tabbed:
         found[UNDEFINED_CODING] = b""
     if not CODINGS.issuperset(names):
         found.setdefault(BAD_CODING, b",".join(values))
@@ -245,7 +247,7 @@ def _note_lengths(raw: RawHead, values: list[bytes], found: Found) -> None:
         found[OTHER_LENGTHS] = b""
     elif len(numbers) > 1:
         found[EQUAL_LENGTHS] = b""
-    if raw.version == "0.9" or (raw.method in BODILESS and any(numbers)):
+    if raw.version == "0.9" or raw.is_tabbed or (raw.method in BODILESS and any(numbers)):
         found[UNDEFINED_LENGTH] = b""
     elif raw.method in BODILESS:
         found[ZERO_LENGTH] = b""
