@@ -59,6 +59,7 @@ def announced(found: Listener, place: Path) -> Iterator[None]:
         with suppress(OSError):
             place.mkdir(mode=PRIVATE, exist_ok=True)
             if _is_private(place):
+                stack.callback(_remove_if_empty, place)
                 _write(found, place, stack)
         yield
 
@@ -80,6 +81,12 @@ def _remove(path: Path) -> None:
     """Remove a file, unless its directory is another one by now."""
     with suppress(OSError):
         path.unlink()
+
+
+def _remove_if_empty(place: Path) -> None:
+    """Remove the directory of the last gateway of a user."""
+    with suppress(OSError):
+        place.rmdir()
 
 
 def listeners(place: Path) -> list[Listener]:

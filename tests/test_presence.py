@@ -28,13 +28,16 @@ with announced(Listener("http://gone", 2, ("127.0.0.1", 1)), Path(sys.argv[1])):
 
 def test_listeners_are_found_as_long_as_they_last(tmp_path: Path) -> None:
     place = tmp_path / "private"
-    with announced(TWO, place), announced(ONE, place):
-        during = listeners(place)
+    with announced(TWO, place):
+        with announced(ONE, place):
+            during = listeners(place)
+            mode = place.stat().st_mode & 0o777
+        after_one = listeners(place)
     after = listeners(place)
 
-    assert (during, after) == ([ONE, TWO], [])
-    assert list(place.iterdir()) == []
-    assert place.stat().st_mode & 0o777 == 0o700
+    assert (during, after_one, after) == ([ONE, TWO], [TWO], [])
+    assert mode == 0o700
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

@@ -59,7 +59,7 @@ def half(request_id):
     """Close the connection in the middle of an answer."""
     host, _, port = ADDRESS.partition(":")
     with socket.create_connection((host, int(port))) as connection:
-        head = f"POST {BASE}/invocation/{request_id}/response HTTP/1.1\r\nHost: {host}\r\n"
+        head = f"POST {BASE}/invocation/{request_id}/response HTTP/1.1\r\nHost: {ADDRESS}\r\n"
         connection.sendall(f"{head}Content-Length: 1000\r\n\r\nhalf".encode())
 
 
