@@ -19,7 +19,7 @@ test: check  ## install, then every check and test that CI runs
 
 soak: .venv/.test  ## as CI does too: each fuzz search and the attack for longer (SOAK_SECONDS=60)
 	FUZZ_SECONDS=$(SOAK_SECONDS) PROMISE_SECONDS=$(SOAK_SECONDS) \
-	$(BIN)/python -m pytest tests/fuzz tests/promises/test_attack.py tests/promises/test_http2_attack.py tests/process
+	$(BIN)/python -m pytest tests/fuzz tests/promises/test_attack.py tests/promises/test_http2_attack.py tests/process/test_http2_clients.py tests/process
 
 unit: .venv/.test  ## the fast tests alone
 	@$(BIN)/python -m pytest -m "not slow"

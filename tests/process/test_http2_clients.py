@@ -1,0 +1,96 @@
+"""Clients that people use lose nothing when a connection has had its requests and ends.
+
+Each asks more often than a connection may be asked, and connects again as its library does. Java 17
+and httpx give up every stream that is open when they read a GOAWAY, with every server.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.core.goaway import REQUESTS
+from tests.e2e.serving import Server, serving
+from tests.process.test_refusals import CLIENTS, GO
+
+SOAKING = bool(float(os.environ.get("PROMISE_SECONDS", "0")))
+COUNT = 20_000 if SOAKING else REQUESTS + 500
+AT_ONCE = pytest.mark.parametrize("at_once", [1, 16])
+WITHIN_SECONDS = 120.0
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    own = {"XDG_STATE_HOME": str(tmp_path_factory.mktemp("state"))}
+    options = ("--in-process", "--https", "--quiet")
+    with serving("echo.handler", *options, env=own) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def go(tmp_path_factory: pytest.TempPathFactory) -> str:
+    if GO is None:
+        pytest.skip("go is missing: make tools installs it")
+    program = tmp_path_factory.mktemp("go") / "many"
+    subprocess.run([GO, "build", "-o", program, CLIENTS / "many.go"], check=True, timeout=300)
+    return str(program)
+
+
+def needed(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is missing: make tools installs it")
+    return found
+
+
+def lost(*command: str | Path, count: int = COUNT) -> int:
+    """Return how many requests of a client have failed."""
+    done = subprocess.run(
+        list(command), stdout=subprocess.PIPE, timeout=WITHIN_SECONDS, check=True, text=True
+    )
+    answered, failed = map(int, done.stdout.split())
+    assert answered + failed == count
+    return failed
+
+
+@AT_ONCE
+def test_node_loses_nothing(server: Server, at_once: int) -> None:
+    node = needed("node")
+
+    assert lost(node, CLIENTS / "many.mjs", server.url, str(COUNT), str(at_once)) == 0
+
+
+@AT_ONCE
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_go_loses_nothing(server: Server, go: str, at_once: int, method: str) -> None:
+    """A POST's body cannot be sent again by the library: a lost request is seen."""
+    assert lost(go, server.url, str(COUNT), str(at_once), method) == 0
+
+
+CONNECTIONS = -(-COUNT // REQUESTS)
+
+
+@pytest.mark.skipif(not SOAKING, reason="slow: set PROMISE_SECONDS, for example to 60")
+@AT_ONCE
+def test_java_loses_no_more_than_is_open_at_a_goaway(server: Server, at_once: int) -> None:
+    java = needed("java")
+    failed = lost(java, CLIENTS / "Many.java", server.url, str(COUNT), str(at_once))
+
+    assert failed <= CONNECTIONS * at_once
+
+
+@pytest.mark.skipif(not SOAKING, reason="slow: set PROMISE_SECONDS, for example to 60")
+@AT_ONCE
+def test_httpx_loses_no_more_than_is_open_at_a_goaway(server: Server, at_once: int) -> None:
+    count = min(COUNT, 8000)  # each takes a millisecond or two
+    failed = lost(
+        sys.executable, CLIENTS / "many.py", server.url, str(count), str(at_once), count=count
+    )
+
+    assert failed <= CONNECTIONS * at_once
