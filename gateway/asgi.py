@@ -83,7 +83,7 @@ class Application:
             function = self._serving.function
             code = HandlerCode(function.handler, function.code)
             invoker = compose.in_process(self._serving, code)
-            compose.check_callable(invoker, function)
+            compose.check_loaded(invoker, self._serving, self._sink)
             self._invoker = await self._stack.enter_async_context(invoker)
             self._loop = loop
         return self._invoker

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -15,6 +15,7 @@ from gateway.config.settings import Function, Serving
 from gateway.config.variables import function_variables
 from gateway.core.alb import AlbCodec
 from gateway.core.errors import InvalidSetting
+from gateway.core.function_errors import lasting_failure
 from gateway.core.http import HttpRequest
 from gateway.core.interfaces import Invoker, Sink
 from gateway.core.invocation import Invocation, InvocationResult, LogType, request_id
@@ -30,6 +31,7 @@ from gateway.runtime.child.bootstrap import InitError
 from gateway.runtime.child.lambda_context import FunctionSettings
 from gateway.runtime.child.logs import configure_logging
 from gateway.runtime.interpreter import named, own, own_runtime, unused_environment
+from gateway.runtime.slots import InitFailed
 from gateway.telemetry.fanout import Fanout
 from gateway.telemetry.system import HexDraws, SystemClock
 from gateway.web.asgi import AsgiFront
@@ -165,7 +167,7 @@ def in_process(serving: Serving, code: HandlerCode) -> InProcess:
     )
     # An embedding process keeps its variables, but the context names the function there too.
     function = FunctionSettings.from_environ({**variables(serving.function), **os.environ})
-    return InProcess(settings, code.load(), function=function, clock=CLOCK)
+    return InProcess(settings, code.load(), function=function, clock=CLOCK, reload=code.reload)
 
 
 @asynccontextmanager
@@ -180,8 +182,8 @@ async def running_function(
         reload = reported(swap, code.handler, sink, has_code=has_code)
         if on_hangup is not None:
             on_hangup.append(reload)
-        if not serving.is_reloading:
-            check_callable(invoker, serving.function)
+        if serving.requires_init or not serving.is_reloading:
+            check_loaded(invoker, serving, sink)
         async with watched(serving, reload, sink):
             yield invoker
 
@@ -220,13 +222,23 @@ async def invokable(
             yield running.pool, running.isolation
 
 
-def check_callable(invoker: InProcess, function: Function) -> None:
-    """Raise InvalidSetting when the handler is none: better now than at the first request."""
+def check_loaded(invoker: InProcess, serving: Serving, sink: Sink | None) -> None:
+    """Raise InvalidSetting when the handler cannot be found: better now than at the first request.
+
+    Any other failure of the import is a warning: the next invocation repeats it (lambda.md 1.10).
+    """
     handler = invoker.handler
     if isinstance(handler, InitError):
         failure = f"{handler.error_type}: {handler.message}"
-        raise InvalidSetting(environments.explained(failure, function, own()))
-    if not callable(handler):
+        text = explained_here(serving.function, failure)
+        environments.judge(InitFailed(text, handler.error_type), serving, sink)
+    check_callable(invoker)
+
+
+def check_callable(invoker: InProcess) -> None:
+    """Raise InvalidSetting when there is a handler that is not callable."""
+    handler = invoker.handler
+    if not isinstance(handler, InitError) and not callable(handler):
         kind = type(handler).__name__
         raise InvalidSetting(f"the handler is a {kind}, not a function; name one: module.function")
 
@@ -237,7 +249,7 @@ async def invoke_once(
     sink: Sink | None = None,
     log_type: LogType = LogType.NONE,
 ) -> InvocationResult:
-    """Run the function once, up to its timeout; raises InvalidSetting when there is no handler.
+    """Run the function once, up to its timeout, after an init that may fail as on Lambda.
 
     Only an execution environment tells the sink, and gives the tail of the log.
     """
@@ -245,13 +257,28 @@ async def invoke_once(
     invocation = Invocation(request_id(HexDraws()(32)), function.reference(), payload)
     invocation.log_type = log_type
     if not serving.is_in_process:
-        async with environments.running(serving, sink, CLOCK, HexDraws()) as running:
-            return await running.pool.invoke(invocation)
+        async with environments.prepared(serving, sink, CLOCK, HexDraws()) as found:
+            result = await found.pool.invoke(invocation)
+            explain(lasting_failure(result.payload), found.explain, sink)
+            return result
     with function_process(function):
-        invoker = in_process(serving, code_of(function, sink))
-        check_callable(invoker, function)
-        async with invoker:
-            return await invoker.invoke(invocation)
+        async with in_process(serving, code_of(function, sink)) as invoker:
+            check_callable(invoker)
+            result = await invoker.invoke(invocation)
+            explain(lasting_failure(result.payload), partial(explained_here, function), sink)
+            return result
+
+
+def explained_here(function: Function, failure: str) -> str:
+    """Return why a handler was not found by this interpreter, and where it was looked for."""
+    return environments.explained(failure, function, own())
+
+
+def explain(failure: str, explained: Callable[[str], str], sink: Sink | None) -> None:
+    """Say more about a handler that was not found, where there is more to say."""
+    text = explained(failure) if failure else ""
+    if sink is not None and text != failure:
+        sink.emit(OperatorWarning(text))
 
 
 def event_of(serving: Serving, request: HttpRequest) -> bytes:

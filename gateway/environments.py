@@ -25,12 +25,15 @@ from gateway.runtime.environment import Environment
 from gateway.runtime.fork_client import ForkServer, can_fork
 from gateway.runtime.interpreter import Interpreter, check_version, chosen, own
 from gateway.runtime.launch import Launcher, Plan
+from gateway.runtime.leases import PoolSettings
 from gateway.runtime.leftovers import sweep
 from gateway.runtime.links import find_links
-from gateway.runtime.pool import InitFailed, Pool, PoolSettings
+from gateway.runtime.pool import Pool
 from gateway.runtime.process import ProcessLauncher
+from gateway.runtime.slots import InitFailed
 from gateway.runtime.visible import HiddenPathHints, bound, needed
 from gateway.telemetry.fanout import Fanout
+from gateway.telemetry.writer import to_stderr
 
 MAIN = Path(child.__file__).with_name("__main__.py")
 PACKAGE = MAIN.parents[2]
@@ -160,6 +163,8 @@ class Running:
     gateway's runs the function."""
     has_code: bool = False
     """Whether its code could be loaded, now or before."""
+    explain: Callable[[str], str] = str
+    """Says more about why a handler was not found."""
 
     async def replace(self) -> str:
         """Read everything again and move to new environments; returns what went wrong, or
@@ -201,10 +206,24 @@ class Launchers:
 async def running(
     serving: Serving, sink: Sink | None, clock: Clock, draw: Callable[[int], str]
 ) -> AsyncIterator[Running]:
-    """Run the pool of a function; one environment is started ahead to see that its code loads.
+    """Run the pool of a function, with an environment or the minimum of them started ahead.
 
-    Raises InvalidSetting when it does not, unless the code is watched for changes.
+    Raises InvalidSetting when the handler cannot be found, unless the code is watched for changes.
+    Any other failure of the init is a warning: the first invocation runs it again (lambda.md 1.10).
     """
+    async with prepared(serving, sink, clock, draw) as found:
+        failure = await found.pool.start()
+        found.has_code = failure is None
+        if failure is not None:
+            judge(failure, serving, sink)
+        yield found
+
+
+@asynccontextmanager
+async def prepared(
+    serving: Serving, sink: Sink | None, clock: Clock, draw: Callable[[int], str]
+) -> AsyncIterator[Running]:
+    """Run the pool of a function; the first invocation starts the first environment."""
     function = serving.function
     await asyncio.to_thread(readable, function.code)
     runtime = await asyncio.to_thread(runtime_of, function)
@@ -234,11 +253,26 @@ async def running(
             said.append(str(runtime.interpreter))
         if runtime.interpreter is not None and runtime.interpreter.note and sink is not None:
             sink.emit(OperatorWarning(runtime.interpreter.note))
-        found = Running(await stack.enter_async_context(pool), remade, "\n".join(said))
-        failure = await found.move_to(make)
-        if failure and not serving.is_reloading:
-            raise InvalidSetting(failure)
-        yield found
+        await stack.enter_async_context(pool)
+        explain = partial(explained, function=function, interpreter=runtime.interpreter)
+        yield Running(pool, remade, "\n".join(said), explain=explain)
+
+
+def judge(failure: InitFailed, serving: Serving, sink: Sink | None) -> None:
+    """Refuse to serve code whose init has failed, or warn."""
+    is_refused = failure.is_lasting and not serving.is_reloading
+    if is_refused or serving.requires_init:
+        raise InvalidSetting(str(failure))
+    warn_of_init(str(failure), sink)
+
+
+def warn_of_init(failure: str, sink: Sink | None) -> None:
+    """Say that the function could not be initialised at the start, and what follows."""
+    text = f"init failed: {failure}; it is run again inside the next invocation"
+    if sink is None:
+        to_stderr(f"gateway: {text}")
+    else:
+        sink.emit(OperatorWarning(text))
 
 
 def pool_settings(serving: Serving) -> PoolSettings:

@@ -18,7 +18,7 @@ from gateway.invokers.aws import AwsLambda, AwsSettings
 from gateway.invokers.credentials import CredentialsProvider, RenewedCredentials, botocore_source
 from gateway.invokers.rie import Emulator, RiePool, RieSettings
 from gateway.invokers.wrappers import CircuitBreaker, ConcurrencyCap
-from gateway.runtime.pool import PoolSettings
+from gateway.runtime.leases import PoolSettings
 from gateway.wire.client import Peer, PeerSettings, environment_proxy
 
 

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable
 
 from gateway.config.settings import Serving
+from gateway.core.delays import LONGEST_DELAY_SECONDS, delay_seconds
 from gateway.core.errors import InvalidSetting
 from gateway.sockets import url_of
 from gateway.systemd import Notifier
@@ -31,8 +32,6 @@ READY_SECONDS = 60.0
 
 ABORT_SECONDS = 5.0
 """How long one may take to end at once."""
-
-LONGEST_DELAY_SECONDS = 30.0
 
 Announce = Callable[[str], None]
 """Says that everything serves; it is given how isolated the function is."""
@@ -65,11 +64,6 @@ def _sum(name: str, shares: list[int]) -> str:
     """Return a sum in few words: `concurrency 50 = 2 x 17 + 1 x 16`."""
     sizes = sorted(set(shares), reverse=True)
     return f"{name} {sum(shares)} = " + " + ".join(f"{shares.count(s)} x {s}" for s in sizes)
-
-
-def delay_seconds(deaths: int) -> float:
-    """Return how long to wait with another worker after so many quick deaths in a row."""
-    return 0.0 if deaths < 2 else min(2.0 ** (deaths - 2), LONGEST_DELAY_SECONDS)
 
 
 def terminals() -> list[int]:

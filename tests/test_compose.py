@@ -27,6 +27,7 @@ from gateway.core.notices import (
     InitStarted,
     InvocationReported,
     Notice,
+    OperatorWarning,
     RequestServed,
 )
 from gateway.invokers.code import HandlerCode
@@ -255,21 +256,59 @@ async def test_function_runs_once_in_an_environment(shop: Function) -> None:
 NO_HANDLERS = [
     ("gw_none.handler", "Runtime.ImportModuleError: Unable to import module 'gw_none'"),
     (f"{NAME}.none", f"Runtime.HandlerNotFound: Handler 'none' missing on module '{NAME}'"),
-    (f"{NAME}.number", "the handler is a int, not a function; name one: module.function"),
     (NAME, f"Runtime.MalformedHandlerName: Bad handler '{NAME}'"),
 ]
+NO_FUNCTION = (f"{NAME}.number", "the handler is a int, not a function; name one: module.function")
 
 
-@pytest.mark.parametrize(("handler", "message"), NO_HANDLERS)
-async def test_handler_that_is_none_is_an_invalid_setting(
+@pytest.mark.parametrize(("handler", "message"), [*NO_HANDLERS, NO_FUNCTION])
+async def test_handler_that_is_not_found_is_an_invalid_setting(
     handler: str, message: str, shop: Function
 ) -> None:
     serving = Serving(replace(shop, handler=handler), concurrency=1, is_in_process=True)
 
     with pytest.raises(InvalidSetting) as raised:
-        await compose.invoke_once(serving, b"{}")
+        async with compose.running_function(serving, FakeSink()):
+            raise AssertionError("it runs")
 
     assert str(raised.value).startswith(message)
+
+
+@pytest.mark.parametrize(("handler", "message"), NO_HANDLERS)
+async def test_single_invocation_answers_with_the_error_of_its_init(
+    handler: str, message: str, shop: Function
+) -> None:
+    serving = Serving(replace(shop, handler=handler), concurrency=1, is_in_process=True)
+
+    result = await compose.invoke_once(serving, b"{}")
+
+    error = json.loads(result.payload)
+    assert f"{error['errorType']}: {error['errorMessage']}".startswith(message)
+    assert result.log.startswith(f"[ERROR] {message}")
+
+
+async def test_single_invocation_of_what_is_not_callable_is_refused(shop: Function) -> None:
+    handler, message = NO_FUNCTION
+    serving = Serving(replace(shop, handler=handler), concurrency=1, is_in_process=True)
+
+    with pytest.raises(InvalidSetting, match=message):
+        await compose.invoke_once(serving, b"{}")
+
+
+async def test_import_that_fails_at_the_start_is_repeated_by_an_invocation(shop: Function) -> None:
+    module = (shop.code / f"{NAME}.py").read_text()
+    (shop.code / f"{NAME}.py").write_text("raise ValueError('no database')\n")
+    sink = FakeSink()
+
+    async with compose.running_function(Serving(shop, concurrency=1), sink) as invoker:
+        failed = await invoker.invoke(asked(shop))
+        (shop.code / f"{NAME}.py").write_text(module)
+        served = await invoker.invoke(asked(shop))
+
+    warning = "init failed: ValueError: no database; it is run again inside the next invocation"
+    assert sink.notices == [OperatorWarning(warning)]
+    assert json.loads(failed.payload)["errorType"] == "ValueError"
+    assert served.function_error == ""
 
 
 # The running function

@@ -15,6 +15,7 @@ from gateway import environments
 from gateway.config.settings import Function, Serving
 from gateway.core.errors import InvalidSetting
 from gateway.core.invocation import Invocation, request_id
+from gateway.core.notices import OperatorWarning
 from gateway.environments import (
     Running,
     bootstrap_executable,
@@ -224,25 +225,62 @@ async def test_aws_client_answers_the_same(shop: Function) -> None:
         assert (await ask(found, shop))[0] == "version 1"
 
 
+FAILING_INITS = [
+    ("raise ValueError('no database')\n", "ValueError: no database"),
+    ("import os; os._exit(3)\n", "Runtime.ExitError"),
+]
+NOT_FOUND = [
+    ("other = 1\n", "Runtime.HandlerNotFound: Handler 'handler' missing on module 'app'"),
+    ("import nothing_like_it\n", "Runtime.ImportModuleError: Unable to import module 'app': "),
+    ("def handler(\n", "Runtime.UserCodeSyntaxError: Syntax error in module 'app': "),
+]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("source", "line"),
-    [
-        ("raise ValueError('no database')\n", "ValueError: no database"),
-        ("other = 1\n", "Runtime.HandlerNotFound: Handler 'handler' missing on module 'app'"),
-        ("import os; os._exit(3)\n", "Runtime.ExitError"),
-    ],
+    ("source", "line", "requires_init"),
+    [(*each, False) for each in NOT_FOUND] + [(*each, True) for each in FAILING_INITS + NOT_FOUND],
 )
-async def test_code_that_cannot_be_loaded_is_refused(
-    shop: Function, source: str, line: str
+async def test_handler_that_is_not_found_is_refused_and_any_failure_if_asked(
+    shop: Function, source: str, line: str, *, requires_init: bool
 ) -> None:
     (shop.code / "app.py").write_text(source)
 
     with pytest.raises(InvalidSetting) as caught:
-        async with running(shop):
+        async with running(shop, requires_init=requires_init):
             raise AssertionError("it runs")
 
-    assert str(caught.value) == line
+    assert str(caught.value).startswith(line)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("source", "line"), FAILING_INITS)
+async def test_init_that_fails_at_the_start_is_run_again_by_an_invocation(
+    shop: Function, source: str, line: str
+) -> None:
+    (shop.code / "app.py").write_text(source)
+    sink = FakeSink()
+    serving = Serving(shop)
+
+    async with environments.running(serving, sink, SystemClock(), HexDraws()) as found:
+        (shop.code / "app.py").write_text(CODE)
+        reply = await ask(found, shop)
+
+    warning = f"init failed: {line}; it is run again inside the next invocation"
+    assert OperatorWarning(warning) in sink.notices
+    assert reply[0] == "version 1"
+
+
+@pytest.mark.slow
+async def test_warning_goes_to_stderr_where_nothing_listens(
+    shop: Function, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (shop.code / "app.py").write_text("raise ValueError('no database')\n")
+
+    async with environments.running(Serving(shop), None, SystemClock(), HexDraws()):
+        pass
+
+    assert capsys.readouterr().err.startswith("gateway: init failed: ValueError: no database; ")
 
 
 @pytest.mark.slow

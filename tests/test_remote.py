@@ -26,7 +26,7 @@ from gateway.core.interfaces import Invoker
 from gateway.core.invocation import InvocationResult
 from gateway.core.invoke_api import function_name
 from gateway.remote import lambda_address, peer_of, running
-from gateway.runtime.pool import PoolSettings
+from gateway.runtime.leases import PoolSettings
 from gateway.telemetry.system import SystemClock
 from gateway.testing import FakeSink
 from tests.invokers.gate import invocation

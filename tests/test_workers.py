@@ -21,9 +21,7 @@ from gateway.systemd import notifier
 from gateway.worker import VARIABLE
 from gateway.workers import (
     GRACE_SECONDS,
-    LONGEST_DELAY_SECONDS,
     Parent,
-    delay_seconds,
     division,
     is_parent,
     leave_seconds,
@@ -98,11 +96,6 @@ def test_one_process_keeps_what_it_was_given() -> None:
 # --- deaths ---
 
 
-def test_delay_grows_with_quick_deaths_up_to_a_limit() -> None:
-    assert [delay_seconds(deaths) for deaths in (1, 2, 3, 4)] == [0, 1, 2, 4]
-    assert delay_seconds(1000) == LONGEST_DELAY_SECONDS
-
-
 def test_worker_may_take_as_long_as_its_drain() -> None:
     limits = Limits(drain_seconds=3)
     slow = replace(FUNCTION, timeout_seconds=60)
@@ -163,7 +156,8 @@ def parent(
     the starts fail."""
     fake = type("Fake", (FakeProcess,), {"made": [], "failures": [*failures]})
     monkeypatch.setattr(subprocess, "Popen", fake)
-    monkeypatch.setattr("gateway.workers.LONGEST_DELAY_SECONDS", 0.01)
+    for module in ("gateway.workers", "gateway.core.delays"):
+        monkeypatch.setattr(f"{module}.LONGEST_DELAY_SECONDS", 0.01)
     said: asyncio.Queue[str] = asyncio.Queue()
     with socket.create_server(("127.0.0.1", 0)) as listening:
         silent = notifier({}, lambda: 0.0)

@@ -15,8 +15,9 @@ from gateway import compose
 from gateway.cli.options import function_options
 from gateway.config.settings import Function, Serving
 from gateway.core.errors import InvalidSetting
+from gateway.core.function_errors import lasting_failure
 from gateway.core.invocation import InvocationResult, LogType
-from gateway.core.notices import InitReported, Notice, OperatorWarning
+from gateway.core.notices import InitReported, LogEntry, Notice, OperatorWarning
 from gateway.telemetry.visible import visible, visible_json
 
 
@@ -39,8 +40,9 @@ from gateway.telemetry.visible import visible, visible_json
 def invoke(function: Function, event: str, log_type: str, *, is_in_process: bool) -> None:
     """Run HANDLER (module.function) once with an event.
 
-    The reply goes to stdout, what the function prints and logs to stderr; exit status 1 on a
-    function error.  An event to try: gateway event GET http://shop.example.org/ | gateway invoke
+    The reply, or the function error's payload, goes to stdout, what the function prints and logs
+    to stderr.  Exit status 1 on a function error, a failed init included; 2 when the handler cannot
+    be found.  An event to try: gateway event GET http://shop.example.org/ | gateway invoke
     app.handler --event -
     """
     wanted = LogType(log_type)
@@ -55,7 +57,7 @@ def invoke(function: Function, event: str, log_type: str, *, is_in_process: bool
     click.echo(visible(written(result, wanted)), nl=False, err=True)
     click.echo(reply(result.payload, is_terminal=sys.stdout.isatty()))
     if result.function_error:
-        sys.exit(1)
+        sys.exit(2 if lasting_failure(result.payload) else 1)
 
 
 @contextmanager
@@ -88,10 +90,11 @@ def reply(payload: bytes, *, is_terminal: bool) -> bytes | str:
 
 
 class InitOutput:
-    """Shows on stderr what a function wrote in its init phase, and warnings; a Sink.
+    """Shows on stderr what a function wrote in its init phases, a failure's record once, and
+    warnings; a Sink."""
 
-    Not the runtime's own record of a failure: the command refuses with that.
-    """
+    def __init__(self) -> None:
+        self._shown: set[str] = set()
 
     def emit(self, notice: Notice, /) -> None:
         """Show the lines of an init phase, or a warning."""
@@ -99,8 +102,13 @@ class InitOutput:
             click.echo(visible(notice.text), err=True)
         if isinstance(notice, InitReported):
             for entry in notice.entries:
-                if notice.status == "success" or entry.level != "ERROR":
-                    click.echo(visible(entry.text), err=True)
+                self._show(entry)
+
+    def _show(self, entry: LogEntry) -> None:
+        """Show a record; the init phase is tried twice, and fails with the same words."""
+        if entry.level != "ERROR" or entry.text not in self._shown:
+            click.echo(visible(entry.text), err=True)
+        self._shown.add(entry.text)
 
 
 def payload(event: str) -> bytes:

@@ -135,6 +135,13 @@ MISSING_LINES = {
     "--reload", is_flag=True, help="Take in changed files: new environments beside the old."
 )
 @click.option(
+    "--require-init",
+    "requires_init",
+    is_flag=True,
+    help="End with status 2 when the function's init fails or takes over 10 seconds at the start; "
+    "without it that is a warning, and the next invocation runs the init again, as on Lambda.",
+)
+@click.option(
     "--faithful",
     is_flag=True,
     help="Send a reply's headers in reverse order as ALB does; of two cookies of one name, "

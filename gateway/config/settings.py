@@ -129,6 +129,8 @@ class Serving:
     """Directory of log streams; empty: none are kept."""
     is_faithful: bool = False
     is_reloading: bool = False
+    requires_init: bool = False
+    """Whether a function that fails in its init at the start is not served."""
     access_log: str = ""
     limits: Limits = field(default_factory=Limits)
     server: Literal["front", "uvicorn"] = "front"

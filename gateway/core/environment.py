@@ -1,8 +1,10 @@
 """The life of an execution environment over the Runtime API (lambda.md 1.4, 1.10).
 
 An environment outlives its processes: after a crash or a timeout it is COLD again, and its next
-invocation starts a process inside its own time ("suppressed init"). RESPONDED is a state of its
-own because after the answer an environment is not free until its runtime polls again.
+invocation starts a process inside its own time ("suppressed init"). Once such an init has failed,
+or an idle process has ended, it is SPENT: the next invocation belongs to a fresh environment, whose
+init has the limit of an init phase again. RESPONDED is a state of its own because after the answer
+an environment is not free until its runtime polls again.
 """
 
 from dataclasses import dataclass
@@ -26,6 +28,8 @@ class State(Enum):
     BUSY = auto()
     RESPONDED = auto()
     """The answer is there, the runtime has not polled again."""
+    SPENT = auto()
+    """No process runs, and none is started any more."""
     CLOSED = auto()
 
 
@@ -88,6 +92,8 @@ class Exited:
     """The process ended by itself; the status is as `subprocess` has it."""
 
     status: int | None
+    has_left_event: bool = False
+    """Whether the event is known to lie unread in the connection: nothing has been executed."""
 
 
 @dataclass(slots=True)
@@ -160,6 +166,15 @@ class Complete:
 
 
 @dataclass(slots=True)
+class GiveBack:
+    """Tell the caller that no process has received the event, so that another environment may."""
+
+    request_id: str
+    payload: bytes
+    """What the caller gets when there is no other."""
+
+
+@dataclass(slots=True)
 class Kill:
     """End the process and everything that it started."""
 
@@ -167,12 +182,17 @@ class Kill:
 @dataclass(slots=True)
 class Free:
     """The invocation, or the init ahead of one, is over, and the environment can take another
-    unless it is closed; `failure` is set when the runtime ended after its answer."""
+    unless it is spent or closed; `failure` is set when the runtime ended after its answer."""
 
     failure: str = ""
 
 
-Effect = Start | Deliver | InitDone | Complete | Kill | Free
+@dataclass(slots=True)
+class Retire:
+    """Say that the environment, which was idle, is spent."""
+
+
+Effect = Start | Deliver | InitDone | Complete | GiveBack | Kill | Free | Retire
 
 
 class Refused(Exception):
@@ -194,13 +214,13 @@ TRANSITIONS: dict[tuple[State, type], State] = {
     (State.INIT, Exited): State.COLD,
     (State.INIT, DeadlinePassed): State.COLD,
     (State.INIT_IN_INVOKE, Polled): State.IDLE,
-    (State.INIT_IN_INVOKE, InitErrored): State.COLD,
-    (State.INIT_IN_INVOKE, NotStarted): State.COLD,
-    (State.INIT_IN_INVOKE, Exited): State.COLD,
-    (State.INIT_IN_INVOKE, DeadlinePassed): State.COLD,
+    (State.INIT_IN_INVOKE, InitErrored): State.SPENT,
+    (State.INIT_IN_INVOKE, NotStarted): State.SPENT,
+    (State.INIT_IN_INVOKE, Exited): State.SPENT,
+    (State.INIT_IN_INVOKE, DeadlinePassed): State.SPENT,
     (State.IDLE, Assigned): State.BUSY,
     (State.IDLE, Polled): State.IDLE,
-    (State.IDLE, Exited): State.COLD,
+    (State.IDLE, Exited): State.SPENT,
     (State.BUSY, Polled): State.BUSY,
     (State.BUSY, Responded): State.RESPONDED,
     (State.BUSY, Errored): State.RESPONDED,
@@ -210,7 +230,8 @@ TRANSITIONS: dict[tuple[State, type], State] = {
     (State.RESPONDED, Exited): State.COLD,
     (State.RESPONDED, DeadlinePassed): State.COLD,
 } | {(state, Closed): State.CLOSED for state in State if state is not State.CLOSED}
-"""Every legal move; COLD after a failed init may go on to INIT_IN_INVOKE at once."""
+"""Every legal move; COLD after a failed init may go on to INIT_IN_INVOKE at once, and COLD after an
+exit that left the event unread is SPENT."""
 
 RUNTIME_STATES = {
     State.COLD: "Started",
@@ -219,6 +240,7 @@ RUNTIME_STATES = {
     State.IDLE: "Ready",
     State.BUSY: "Running",
     State.RESPONDED: "RuntimeResponseSentState",
+    State.SPENT: "Terminated",
     State.CLOSED: "Terminated",
 }
 """AWS's words for the states, in refusals (lambda.md 1.4; RIE core/states.go)."""
@@ -326,6 +348,7 @@ class ExecutionEnvironment:
         complete = self._complete(item.payload, "error", item.error_type)
         if not item.resets:
             return [complete]
+        self._state = State.COLD
         return [complete, *self._over()]
 
     def _on_init_errored(self, item: InitErrored, before: State) -> list[Effect]:
@@ -340,13 +363,21 @@ class ExecutionEnvironment:
         payload = function_errors.exited(self._request_id, item.status)
         if before is State.INIT or before is State.INIT_IN_INVOKE:
             return self._init_failed(before, "error", "Runtime.ExitError", payload)
+        if before is State.BUSY and item.has_left_event:
+            return self._undelivered(payload)
         if before is State.BUSY:
             complete = self._complete(payload, "error", "Runtime.ExitError")
             return [complete, *self._over()]
         if before is State.RESPONDED:
             return self._over("Runtime.ExitError")
         self._answered = ""
-        return [Kill()]  # it was idle: what it started must not stay
+        return [Kill(), Retire()]  # it was idle: what it started must not stay
+
+    def _undelivered(self, payload: bytes) -> list[Effect]:
+        """Give the invocation back: as the process ended before it, the environment was idle."""
+        self._state = State.SPENT
+        request_id, self._request_id = self._request_id, ""
+        return [Kill(), GiveBack(request_id, payload)]
 
     def _on_deadline_passed(self, _item: DeadlinePassed, before: State) -> list[Effect]:
         if before is State.INIT:
@@ -382,8 +413,7 @@ class ExecutionEnvironment:
         return Complete(self._answered, payload, status, error_type)
 
     def _over(self, failure: str = "") -> list[Effect]:
-        """End the process; what comes next starts another one."""
-        self._state = State.COLD
+        """End the process; unless the environment is spent, what comes next starts another."""
         self._answered = ""
         return [Kill(), Free(failure)]
 

@@ -14,6 +14,20 @@ MAX_RESPONSE_BYTES = 6_291_556
 ERROR_TYPE = re.compile(r"(Runtime|Function)\.[A-Z][a-zA-Z]+")
 
 
+LASTING = frozenset(
+    {
+        "Runtime.BuiltInModuleConflict",
+        "Runtime.HandlerNotFound",
+        "Runtime.ImportModuleError",
+        "Runtime.InvalidEntrypoint",
+        "Runtime.MalformedHandlerName",
+        "Runtime.UserCodeSyntaxError",
+    }
+)
+"""Error types of an init that fails again however often it is tried (lambda.md 1.6): a file or an
+attribute is not there, or the code cannot be read."""
+
+
 def exit_reason(status: int | None) -> str:
     """Return how a runtime ended, from an exit status as `subprocess` has it; None for unknown."""
     if status is None or status == 0:
@@ -98,6 +112,15 @@ def told_failure(entries: list[LogEntry]) -> str:
     if fields is not None and "errorType" in fields:
         return f"{fields['errorType']}: {fields.get('errorMessage', '')}".partition("\n")[0]
     return record.text.lstrip().partition("\n")[0].removeprefix("[ERROR] ")
+
+
+def lasting_failure(payload: bytes) -> str:
+    """Return type and message of an init that fails again however often it is tried; empty for the
+    payload of anything else."""
+    fields = _maybe_object(payload)
+    if fields is None or fields.get("errorType") not in LASTING:
+        return ""
+    return f"{fields['errorType']}: {fields.get('errorMessage', '')}"
 
 
 def _maybe_object(text: str | bytes) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -24,7 +24,7 @@ from gateway.core.interfaces import Clock
 from gateway.core.invocation import Invocation, InvocationResult
 from gateway.invokers.capture import CURRENT, Output
 from gateway.invokers.code import Handler
-from gateway.runtime.child.bootstrap import InitError, error_payload, invoke
+from gateway.runtime.child.bootstrap import InitError, error_log_lines, error_payload, invoke
 from gateway.runtime.child.lambda_context import FunctionSettings, LambdaContext
 
 ABANDONED_LIMIT = 32
@@ -77,9 +77,13 @@ class InProcess:
         *,
         function: FunctionSettings,
         clock: Clock,
+        reload: Callable[[], Handler | InitError] | None = None,
     ) -> None:
+        """Take the handler, and what imports it once more when its import has failed."""
         self._settings = settings
         self.handler = handler
+        self._reload = reload
+        self._reloading = threading.Lock()
         self._function = function
         self._clock = clock
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
@@ -143,10 +147,14 @@ class InProcess:
         return InvocationResult(payload, "$LATEST", function_error, output.text(), billed_ms)
 
     def _outcome(self, invocation: Invocation, output: Output) -> tuple[bytes, str]:
-        """Return payload and function error; an init error answers every invocation (lambda.md
-        1.10)."""
+        """Return payload and function error; an init that failed is repeated inside the invocation,
+        and answers it if it fails again (lambda.md 1.10)."""
         handler = self.handler
         if isinstance(handler, InitError):
+            handler = self._loaded_again(handler)
+        if isinstance(handler, InitError):
+            trace = handler.stack_trace
+            output.write(error_log_lines(handler.message, handler.error_type, trace) + "\n")
             fault = error_payload(handler.message, handler.error_type, handler.stack_trace, "")
             return fault, "Unhandled"
         deadline_ms = invocation.deadline_ms or self._deadline_ms()
@@ -156,6 +164,18 @@ class InProcess:
         if outcome.log:
             output.write(outcome.log + "\n")
         return outcome.payload, outcome.function_error
+
+    def _loaded_again(self, failed: InitError) -> Handler | InitError:
+        """Import the handler once more, on one thread at a time, unless that has been done since or
+        cannot help."""
+        with self._reloading:
+            if (
+                self.handler is failed
+                and self._reload
+                and failed.error_type not in function_errors.LASTING
+            ):
+                self.handler = self._reload()
+            return self.handler
 
     def _deadline_ms(self) -> int:
         return int((self._clock.now() + self._settings.timeout_seconds) * 1000)

@@ -29,7 +29,7 @@ from gateway.core.invocation import Invocation, InvocationResult
 from gateway.core.invoke_api import invoke_headers
 from gateway.core.notices import OperatorWarning
 from gateway.invokers.remote import Origin, posted, seconds_left
-from gateway.runtime.pool import STOPPING, Leases, PoolSettings
+from gateway.runtime.leases import STOPPING, Leases, PoolSettings
 from gateway.wire.client import Reply, Unreachable
 
 TARGET = b"/2015-03-31/functions/function/invocations"

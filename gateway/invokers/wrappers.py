@@ -25,7 +25,8 @@ from gateway.core.errors import CircuitOpen, GatewayError, RequestRefused, Servi
 from gateway.core.interfaces import Clock, Invoker, Sink
 from gateway.core.invocation import Invocation, InvocationResult
 from gateway.core.notices import OperatorWarning
-from gateway.runtime.pool import SWEEP_SECONDS, Leases, PoolSettings
+from gateway.runtime.leases import Leases, PoolSettings
+from gateway.runtime.pool import SWEEP_SECONDS
 
 
 class CircuitBreaker:

@@ -21,6 +21,9 @@ Runtime API have one or two."""
 STRANGERS = 8
 """Connections of others that may be open until they are answered; further ones are cut."""
 
+LAST_WORDS_SECONDS = 0.1
+"""How long the end of a process waits for the end of what it has sent."""
+
 HAND_OVER_TURNS = 5
 """Turns of the event loop until an accepted connection is made, aborted and lost."""
 
@@ -46,6 +49,7 @@ class RuntimeApiServer:
         self._holder: ApiConnection | None = None
         self._delivered: ApiConnection | None = None
         self._server: asyncio.Server | None = None
+        self._emptied: asyncio.Future[None] | None = None
         self.address = ""
         self.authority = b""
 
@@ -101,6 +105,9 @@ class RuntimeApiServer:
         self._connections.discard(connection)
         if self._delivered is connection:
             self._delivered = None
+        emptied = self._emptied
+        if emptied is not None and not self._connections and not emptied.done():
+            emptied.set_result(None)
 
     def may_hold(self, connection: ApiConnection, /) -> bool:
         """Give a connection the right to hold something large, if no other one has it."""
@@ -148,6 +155,13 @@ class RuntimeApiServer:
             self._server.close()
             self._server = None
             RECENT_PORTS.add(self._port, self._loop.time())
+
+    async def read_to_end(self) -> None:
+        """Wait until everything is read that a process sent before its end; not for long, as a
+        child of it may hold a connection open."""
+        if self._connections:
+            self._emptied = self._loop.create_future()
+            await asyncio.wait([self._emptied], timeout=LAST_WORDS_SECONDS)
 
     async def emptied(self) -> None:
         """End connections of a process that is gone, also those that are only being accepted."""

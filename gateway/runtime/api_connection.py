@@ -29,6 +29,7 @@ from gateway.runtime.api_routes import (
     said_at_once,
     taken,
 )
+from gateway.runtime.unread import has_left_bytes
 from gateway.wire.h1 import HEAD_END, RequestParser, Unparsable
 
 HEAD_BYTES = 1024 * 1024 + 64 * 1024
@@ -116,6 +117,10 @@ class ApiConnection(asyncio.Protocol):
         self._is_connected = self._is_unwanted = False
         """Whether the transport is there: a connection may be ended before it."""
         self._timer: asyncio.TimerHandle | None = None
+        self._is_silent = False
+        """Whether nothing has come since the last event was delivered."""
+        self.has_left_event = False
+        """Whether that event is known to be unread."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
@@ -124,8 +129,10 @@ class ApiConnection(asyncio.Protocol):
         if self._is_unwanted:
             self._transport.abort()
 
-    def connection_lost(self, _error: Exception | None) -> None:
-        """Say which response has not come to its end."""
+    def connection_lost(self, error: Exception | None) -> None:
+        """Say which response has not come to its end, and that no event can be delivered here."""
+        if self._is_silent and not self._is_unwanted:
+            self.has_left_event |= has_left_bytes(self._transport, error)
         self._is_unwanted, self._waits = True, False
         self._stop_timer()
         self._parser.release()
@@ -134,6 +141,7 @@ class ApiConnection(asyncio.Protocol):
         if answer is not None and answer.kind is Responded:
             self._platform.truncated(answer.request_id)
         self._siblings.forget(self)
+        self._platform.disconnected(self)
 
     def eof_received(self) -> None:
         """Refuse a body that has no end; the connection closes now."""
@@ -153,6 +161,7 @@ class ApiConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes as they come, and answer what is complete."""
+        self._is_silent = False
         if self._is_unwanted or self._is_last:  # the process is gone, or has said its last word
             return
         self._buffer += data
@@ -165,6 +174,10 @@ class ApiConnection(asyncio.Protocol):
     def deliver(self, event: Event, /) -> None:
         """Answer the poll, and what was held back for it."""
         self._waits = False
+        self._is_silent = not self._buffer
+        if self._is_unwanted or self._transport.is_closing():
+            self.has_left_event = True
+            return
         self._siblings.delivers(self)
         length = b"Content-Length: %d\r\n\r\n" % len(event.payload)
         pieces = (*self._pending, EVENT_HEAD, event.headers, length, event.payload)

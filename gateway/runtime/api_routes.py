@@ -80,6 +80,9 @@ class Posted:
 class Poll(Protocol):
     """A runtime that waits for an event."""
 
+    has_left_event: bool
+    """Whether the connection has ended and the event is known to be unread."""
+
     def deliver(self, event: Event, /) -> None:
         """Answer the poll."""
         ...
@@ -125,6 +128,10 @@ class Platform(Protocol):
 
     def imported(self, names: list[str], /) -> None:
         """Take note of packages of this machine that AWS's runtime does not have."""
+        ...
+
+    def disconnected(self, poll: Poll, /) -> None:
+        """Take note that no event can be delivered there any more."""
         ...
 
 

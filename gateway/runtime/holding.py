@@ -60,12 +60,16 @@ class Holding:
         return self._groups.directories
 
     def make(self) -> None:
-        """Make control groups and directories; raises LaunchFailed."""
+        """Make control groups and directories, or none; raises LaunchFailed and OSError."""
         self._groups.make()
-        self._is_made = True
         if not self._has_room:
-            self.tmp = tempfile.mkdtemp(prefix=own_prefix())
+            try:
+                self.tmp = tempfile.mkdtemp(prefix=own_prefix())
+            except OSError:
+                self._groups.remove()
+                raise
             self._storage = Storage(self.tmp)
+        self._is_made = True
 
     def watch(self, pid: int, kill: Callable[[], None]) -> None:
         """Look at the processes from now on.

@@ -1,31 +1,47 @@
 """The execution environments of one function: assign, keep warm, retire, replace.
 
-Strategy: a count of running invocations is the concurrency, as it is AWS's (lambda.md 7). Who gets
-a lease takes the most recently used idle environment or makes a new one, at once and on the event
-loop; who gets none is throttled, or waits for one, first come, first served. A lease lasts until
-the environment says that it is free, which is later than the response (lambda.md 1.10).
+Strategy: an invocation with a lease (leases.py) takes the most recently used environment whose
+runtime waits for an event; else one that is being started ahead of time, whose init it then shares;
+else one that lost its process to a crash or a timeout and has to do its init inside the invocation;
+else a new one. So a broken environment is never preferred to a warm one. An environment whose init
+failed inside an invocation, or whose process ended while it was idle, is closed. A lease lasts
+until the environment says that it is free, which is later than the response (lambda.md 1.10).
+
+An environment may die with an event on its way. When it is certain that no process has read the
+event, the invocation goes to another environment, and at last to a new one; else it is not
+repeated.
 
 Environments of replaced code finish what they run and count until then. So there are never more
 than `concurrency` environments, and beside them those that a replace prepares: as many as have
-worked lately, so that a reload under load makes nobody wait for a cold start. One timer a second
-retires idle ones and reports the throttled.
+worked lately, so that a reload under load makes no invocation wait for a cold start. One timer a
+second retires idle ones, reports the throttled, and starts what is missing of the minimum.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, Self
+from typing import Self
 
+from gateway.core.delays import Pauses
 from gateway.core.errors import Throttled
 from gateway.core.interfaces import Clock, Sink
 from gateway.core.invocation import Invocation, InvocationResult
 from gateway.core.notices import OperatorWarning
+from gateway.runtime.leases import STOPPING, Leases, PoolSettings
+from gateway.runtime.slots import (
+    Environment,
+    InitFailed,
+    Make,
+    Readiness,
+    Resting,
+    Slot,
+    Undelivered,
+)
 
-WAITING_LIMIT = 1000
-"""Invocations that may wait for a lease; more are throttled at once. Ours."""
+DELIVERIES = 3
+"""How many environments an invocation is given to while no process reads its event: when one died
+at this moment, so may have others, but not the last one, which is new."""
 
 SWEEP_SECONDS = 1.0
 """How often idle environments are looked at and throttled invocations reported."""
@@ -33,150 +49,8 @@ SWEEP_SECONDS = 1.0
 LATELY_SECONDS = 10.0
 """An environment that ran something in this time is replaced before traffic moves."""
 
-LIFETIME_SECONDS = 4 * 3600.0
-"""AWS ends environments every few hours (lambda.md 1.10); ours end when next idle after this,
-unless `min_environments` would not be left."""
-
-
-STOPPING = "the gateway is stopping"
-
-
-class InitFailed(Exception):
-    """The function's code could not be loaded; the text says why."""
-
-
-class Environment(Protocol):
-    """Runs one invocation at a time and tells the pool, through the `on_free` it was made with,
-    when it can take the next one: once after each invocation, whatever became of it."""
-
-    def invoke(self, invocation: Invocation, /) -> Awaitable[InvocationResult]:
-        """Run an invocation, after init where that is still to be done; the run goes on even if
-        the caller stops waiting. An exception says that the environment is of no more use."""
-        ...
-
-    async def init(self) -> None:
-        """Start ahead of time, without calling `on_free`; raises InitFailed, after which `invoke`
-        tries again (lambda.md 1.10)."""
-        ...
-
-    async def close(self) -> None:
-        """End all that was started, whatever it is doing; called once."""
-        ...
-
-
-Make = Callable[[Callable[[Environment], None]], Environment]
-"""Makes an environment that will call what is given; takes no time, starts nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class PoolSettings:
-    """How many environments there may be, and for how long."""
-
-    concurrency: int = 50
-    """Invocations that run at once; 0 throttles all, as a reserved concurrency of 0 does."""
-    queue_timeout_seconds: float = 0.0
-    """How long an invocation waits for a lease; 0 throttles at once, as AWS does."""
-    idle_seconds: float = 600.0
-    """AWS says no figure; 10 minutes were measured (mikhail.io, August 2019)."""
-    min_environments: int = 0
-    """Started ahead and kept however idle, up to the concurrency."""
-
-
-class Leases:
-    """Counts who runs, and lets the others wait, first come, first served.
-
-    As long as somebody waits, all leases are taken.
-    """
-
-    def __init__(self, settings: PoolSettings, sink: Sink, reason: str = "") -> None:
-        """Take the limits, and what a refusal says where it is not about environments."""
-        self.running = 0
-        self.limit = settings.concurrency
-        self._seconds = settings.queue_timeout_seconds
-        self._sink = sink
-        self._waiters: deque[asyncio.Future[bool]] = deque()
-        """In order of arrival; the result says whether they got a lease."""
-        self._throttled = 0
-        self._reason = reason or (
-            f"all {self.limit} execution environments are busy; raise --concurrency, "
-            "or let invocations wait with --queue-timeout"
-        )
-
-    async def wait(self) -> None:
-        """Wait for a lease, all being taken; raises Throttled when it does not come in time."""
-        if self._seconds <= 0 or len(self._waiters) >= WAITING_LIMIT:
-            raise self._refusal()
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[bool] = loop.create_future()
-        timer = loop.call_later(self._seconds, self._expire, waiter)
-        self._waiters.append(waiter)
-        try:
-            if not await waiter:
-                raise self._refusal()
-        except asyncio.CancelledError:
-            self._leave(waiter)
-            raise
-        finally:
-            timer.cancel()
-
-    def _leave(self, waiter: asyncio.Future[bool]) -> None:
-        """Forget a waiter whose caller left; a lease that it got just before is passed on."""
-        if waiter.cancelled():
-            with suppress(ValueError):
-                self._waiters.remove(waiter)
-        elif waiter.result():
-            self.pass_on()
-
-    def _expire(self, waiter: asyncio.Future[bool]) -> None:
-        if not waiter.done():
-            self._waiters.remove(waiter)
-            waiter.set_result(False)
-
-    def pass_on(self) -> None:
-        """End a lease: it is the longest waiter's now, or nobody's."""
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():  # else its caller has just left
-                waiter.set_result(True)
-                return
-        self.running -= 1
-
-    def end(self) -> None:
-        """Report, and refuse all who wait or come."""
-        self.report()
-        self.limit = self._seconds = 0
-        self._reason = STOPPING
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(False)
-        self._waiters.clear()
-
-    def report(self) -> None:
-        """Say how many were throttled since the last time, if any were."""
-        if self._throttled:
-            text = f"invocations throttled: {self._throttled}; {self._reason}"
-            self._sink.emit(OperatorWarning(text))
-            self._throttled = 0
-
-    def _refusal(self) -> Throttled:
-        self._throttled += 1
-        return Throttled(self._reason)
-
-
-@dataclass(slots=True, eq=False)
-class Slot:
-    """What the pool knows of an environment."""
-
-    generation: int
-    made_at: float
-    idle_since: float
-    environment: Environment = field(init=False)
-    invocation: Invocation | None = None
-    """What it runs; None while it is prepared, idle or closed."""
-
-    def is_due(self, now: float, idle_seconds: float) -> bool:
-        """Say whether it has been idle for too long, or is too old."""
-        return now - self.idle_since >= idle_seconds or now - self.made_at >= LIFETIME_SECONDS
+STEADY_SECONDS = 10.0
+"""An environment that was warm for this long has not failed at its start."""
 
 
 class Pool:
@@ -189,21 +63,16 @@ class Pool:
         self._sink = sink
         self._min_environments = min(settings.min_environments, settings.concurrency)
         self._leases = Leases(settings, sink)
-        self._idle: list[Slot] = []
-        """Of the current generation, the least recently used first."""
+        self._resting = Resting()
         self._slots: set[Slot] = set()
         """Everything that is not closed, or being closed."""
         self._generation = self._last_generation = 0
+        self._pauses = Pauses()
         self._is_over = False
 
     async def __aenter__(self) -> Self:
-        self._closings = await asyncio.TaskGroup().__aenter__()
+        self._tasks = await asyncio.TaskGroup().__aenter__()
         self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
-        try:
-            await together([self._warm() for _ in range(self._min_environments)])
-        except BaseException:
-            await self.__aexit__()
-            raise
         return self
 
     async def __aexit__(self, *_exception: object) -> None:
@@ -211,11 +80,21 @@ class Pool:
         self._is_over = True
         self._leases.end()
         self._timer.cancel()
-        self._idle.clear()
         for slot in [*self._slots]:
             slot.invocation = None
             self._close(slot)
-        await self._closings.__aexit__(None, None, None)
+        await self._tasks.__aexit__(None, None, None)
+
+    async def start(self) -> InitFailed | None:
+        """Start the minimum ahead of time, at least one environment, to see that the code loads.
+
+        Returns a failure, if there was one. What failed is kept, as AWS does: its next invocation
+        runs init again and answers with the error (lambda.md 1.10).
+        """
+        slots = [self._ahead() for _ in range(max(self._min_environments, 1))]
+        failures: list[InitFailed] = []
+        await together([self._warm(slot, failures.append) for slot in slots])
+        return failures[0] if failures else None
 
     async def invoke(self, invocation: Invocation, /) -> InvocationResult:
         """Run in an environment; raises Throttled when none is free in time, and what the
@@ -225,16 +104,35 @@ class Pool:
             leases.running += 1
         else:
             await leases.wait()
-        slot = self._idle.pop() if self._idle else self._fresh()
-        slot.invocation = invocation
+        for _ in range(DELIVERIES - 1):  # nothing has been executed
+            with suppress(Undelivered):
+                return await self._run(invocation, self._resting.pop() or self._fresh())
         try:
-            return await slot.environment.invoke(invocation)
-        except Exception:
-            if slot.invocation is invocation:  # it has not come back by itself
-                slot.invocation = None
-                self._close(slot)
-                leases.pass_on()
+            return await self._run(invocation, self._fresh())
+        except Undelivered as failure:
+            leases.pass_on()
+            return failure.result
+
+    async def _run(self, invocation: Invocation, slot: Slot) -> InvocationResult:
+        """Run in one environment; the lease is over afterwards, unless this raises Undelivered."""
+        slot.invocation = invocation
+        answer = None
+        try:
+            answer = slot.environment.invoke(invocation)
+            return await answer
+        except BaseException as error:
+            if slot.invocation is invocation and (answer is None or has_failed(answer)):
+                self._abandon(slot)
+                if not isinstance(error, Undelivered):
+                    self._leases.pass_on()
             raise
+
+    def _abandon(self, slot: Slot) -> None:
+        """Close an environment that will not say that it is free."""
+        slot.invocation = None
+        self._note_end(slot)
+        self._close(slot)
+        self._refill()
 
     async def replace(self, make: Make) -> None:
         """Move to environments of another make as soon as these are ready; raises InitFailed, and
@@ -262,71 +160,142 @@ class Pool:
         return min(used, self._settings.concurrency)
 
     def _move(self, make: Make, slots: list[Slot]) -> None:
-        """Make these the current generation; who runs in the former one is closed when free."""
-        self._close(*self._idle)
-        self._make, self._generation, self._idle = make, slots[0].generation, slots
+        """Make these the current generation; what runs in the former one is closed when free."""
+        self._close(*self._resting)
+        self._make, self._generation = make, slots[0].generation
+        self._pauses.succeed()
         for slot in slots:
-            slot.idle_since = self._clock.monotonic()
+            slot.warm_at = self._clock.monotonic()
+            self._rest(slot)
 
-    async def _warm(self) -> None:
-        """Start an environment ahead of time; one that fails is kept, as AWS does: its next
-        invocation runs init again and answers with the error (lambda.md 1.10)."""
-        slot = self._made(self._make, self._generation)
+    # Starts ahead of time.
+
+    def _refill(self) -> None:
+        """Start what is missing of the minimum, after a pause if starts have failed lately."""
+        living = sum(slot.generation == self._generation for slot in self._slots)
+        missing = self._min_environments - living + self._resting.useless()
+        if self._is_over or not self._pauses.allow(self._clock.monotonic()):
+            return
+        for _ in range(missing):
+            try:
+                slot = self._ahead()
+            except Exception as error:  # noqa: BLE001 - the pool goes on
+                self._tell_failure(error)
+            else:
+                self._tasks.create_task(self._warm_again(slot))
+
+    def _ahead(self) -> Slot:
+        """Return an environment that is to be started ahead of time."""
+        slot = self._resting.pop_cold() or self._made_in_place()
+        self._resting.warming.append(slot)
+        return slot
+
+    async def _warm(self, slot: Slot, tell: Callable[[InitFailed], None]) -> None:
+        """Start an environment; one that fails is kept, as its next invocation runs init again."""
+        if slot not in self._resting.warming:  # it has got an invocation before this step
+            return
         try:
             await slot.environment.init()
         except InitFailed as failure:
-            self._sink.emit(OperatorWarning(f"an environment could not be started: {failure}"))
-        self._rest(slot)
+            self._pauses.fail(self._clock.monotonic())
+            if slot in self._slots:  # else it was closed meanwhile
+                tell(failure)
+        else:
+            slot.warm_at = self._clock.monotonic()
+        if self._resting.remove(slot):  # else it has got an invocation
+            self._rest(slot)
+
+    async def _warm_again(self, slot: Slot) -> None:
+        try:
+            await self._warm(slot, self._tell_failure)
+        except Exception as error:  # noqa: BLE001 - the pool goes on
+            self._tell_failure(error)
+            self._close(slot)
+
+    def _tell_failure(self, failure: Exception) -> None:
+        self._pauses.fail(self._clock.monotonic())
+        self._sink.emit(OperatorWarning(f"an environment could not be started: {failure}"))
+
+    def _note_end(self, slot: Slot) -> None:
+        """Count an environment that lost its process as one whose start has failed, unless it has
+        served or was warm for a while."""
+        now = self._clock.monotonic()
+        if slot.warm_at is not None and now - slot.warm_at < STEADY_SECONDS:
+            self._pauses.fail(now)
+        slot.warm_at = None
+
+    # What becomes of an environment.
 
     def _made(self, make: Make, generation: int) -> Slot:
         if self._is_over:
             raise Throttled(STOPPING)
         now = self._clock.monotonic()
         slot = Slot(generation, made_at=now, idle_since=now)
-        slot.environment = make(partial(self._free, slot))
+        slot.environment = make(partial(self._changed, slot))
         self._slots.add(slot)
         return slot
 
+    def _made_in_place(self) -> Slot:
+        """Make an environment; when there are as many as may be, in the place of one that rests."""
+        if len(self._slots) >= self._settings.concurrency:
+            resting = self._resting
+            self._close(*[*resting.lost, *resting.cold, *resting.ready][:1])
+        return self._made(self._make, self._generation)
+
     def _fresh(self) -> Slot:
         try:
-            return self._made(self._make, self._generation)
+            return self._made_in_place()
         except BaseException:
             self._leases.pass_on()
             raise
 
-    def _free(self, slot: Slot, _environment: Environment) -> None:
-        """Take an environment back; said twice, or after its end, this means nothing."""
+    def _changed(self, slot: Slot, _environment: Environment) -> None:
+        """Take an environment back, or put an idle one where it belongs now; said once more, or
+        during its start or after its end, this means nothing."""
         if slot.invocation is not None:
             slot.invocation = None
+            if slot.environment.readiness is Readiness.READY:
+                slot.warm_at = None
+                self._pauses.succeed()
             self._rest(slot)
             self._leases.pass_on()
+        elif slot not in self._resting.warming and self._resting.remove(slot):
+            self._rest(slot)
 
     def _rest(self, slot: Slot) -> None:
-        if slot.generation == self._generation:
+        readiness = slot.environment.readiness
+        if slot.generation == self._generation and readiness is not Readiness.SPENT:
             slot.idle_since = self._clock.monotonic()
-            self._idle.append(slot)
+            self._resting.add(slot, readiness)
         else:
             self._close(slot)
+        if readiness is not Readiness.READY:
+            self._note_end(slot)
+            self._refill()
 
     def _sweep(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
         self._leases.report()
         self._retire()
+        self._refill()
 
     def _retire(self) -> None:
-        """Close who has been idle for too long, the least recently used first."""
+        """Close what has been idle for too long, the least recently used first, and of those that
+        are ready no more than the minimum can do without."""
         now, idle_seconds = self._clock.monotonic(), self._settings.idle_seconds
+        resting = self._resting
         living = sum(slot.generation == self._generation for slot in self._slots)
-        due = [slot for slot in self._idle if slot.is_due(now, idle_seconds)]
-        for slot in due[: max(living - self._min_environments, 0)]:
-            self._idle.remove(slot)
-            self._close(slot)
+        spare = max(living - resting.useless() - self._min_environments, 0)
+        due = [slot for slot in resting.ready if slot.is_due(now, idle_seconds)][:spare]
+        due += [slot for slot in resting.cold + resting.lost if slot.is_due(now, idle_seconds)]
+        self._close(*due)
 
     def _close(self, *slots: Slot) -> None:
         """Begin to close, once each."""
         for slot in self._slots.intersection(slots):
             self._slots.remove(slot)
-            self._closings.create_task(self._closed(slot.environment))
+            self._resting.remove(slot)
+            self._tasks.create_task(self._closed(slot.environment))
 
     async def _closed(self, environment: Environment) -> None:
         try:
@@ -334,6 +303,11 @@ class Pool:
         except Exception as error:  # noqa: BLE001 - the others are to be closed all the same
             text = f"an execution environment could not be closed: {error!r}"
             self._sink.emit(OperatorWarning(text))
+
+
+def has_failed(answer: asyncio.Future[InvocationResult]) -> bool:
+    """Say whether an environment has raised, even if its caller was cancelled at that moment."""
+    return answer.done() and not answer.cancelled() and answer.exception() is not None
 
 
 async def together(steps: Sequence[Coroutine[None, None, None]]) -> None:

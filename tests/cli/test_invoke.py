@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.commands import HANDLERS, process_refusal, refusal, run, run_process
+from tests.cli.commands import HANDLERS, refusal, run, run_process
 from tests.e2e.leftovers import adopting, control_groups, wait_until
 from tests.e2e.serving import Process, gateway_command
 
@@ -97,18 +97,49 @@ def test_function_finds_its_settings(tmp_path: Path, way: list[str]) -> None:
 
 
 @WAYS
-def test_handler_that_is_not_there_is_one_line(code: str, way: list[str]) -> None:
-    said = process_refusal("invoke", "other.handler", "--code", code, *way)
+def test_handler_that_is_not_there_is_the_reply_and_status_2(code: str, way: list[str]) -> None:
+    status, [line], errors = run_process("invoke", "other.handler", "--code", code, *way)
 
-    assert "No module named 'other'" in said
+    error = json.loads(line)
+    assert status == 2
+    assert error["errorType"] == "Runtime.ImportModuleError"
+    assert error["errorMessage"] == "Unable to import module 'other': No module named 'other'"
+    assert f"[ERROR] Runtime.ImportModuleError: {error['errorMessage']}" in errors
 
 
-def test_what_a_broken_module_printed_is_shown_beside_the_refusal(code: str) -> None:
+@WAYS
+@pytest.mark.parametrize("client", ["bootstrap", "awslambdaric"])
+def test_init_that_fails_is_the_reply_with_its_traceback_and_status_1(
+    code: str, way: list[str], client: str
+) -> None:
     Path(code, "broken.py").write_text("print('loading')\nraise ValueError('no database')\n")
-    status, output, errors = run_process("invoke", "broken.handler", "--code", code)
+    options = ["--runtime-client", client, *way]
+    status, [line], errors = run_process("invoke", "broken.handler", "--code", code, *options)
 
-    assert (status, output) == (2, [])
-    assert errors == ["loading", "gateway: ValueError: no database"]
+    error = json.loads(line)
+    assert status == 1
+    assert (error["errorType"], error["errorMessage"]) == ("ValueError", "no database")
+    assert error["requestId"] == ""
+    assert error["stackTrace"]
+    assert "loading" in errors
+    assert errors.count("[ERROR] ValueError: no database") == 1
+    assert any("broken.py" in each for each in errors)
+
+
+def test_init_that_fails_once_is_run_again_inside_the_invocation(code: str) -> None:
+    Path(code, "flaky.py").write_text(
+        "import os, tempfile\n"
+        "been = os.path.join(tempfile.gettempdir(), 'been')\n"
+        "if not os.path.exists(been):\n"
+        "    open(been, 'w').close()\n"
+        "    raise ConnectionError('no database yet')\n"
+        "def handler(event, context):\n"
+        "    return 'served'\n"
+    )
+    status, output, errors = run_process("invoke", "flaky.handler", "--code", code)
+
+    assert (status, output) == (0, ['"served"'])
+    assert "[ERROR] ConnectionError: no database yet" in errors
 
 
 def test_environment_is_one_of_lambdas(code: str, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from gateway.core.environment import (
     ExecutionEnvironment,
     Exited,
     Free,
+    GiveBack,
     InitDone,
     InitErrored,
     Input,
@@ -29,6 +30,7 @@ from gateway.core.environment import (
     Polled,
     Refused,
     Responded,
+    Retire,
     Start,
     State,
     Warmed,
@@ -167,7 +169,19 @@ PLAYBOOKS: dict[str, list[Step]] = {
         ANSWER,
         (DeadlinePassed(), [Kill(), Free("Sandbox.Timedout")]),
     ],
-    "exits while idle": [*ROUND, (Exited(0), [Kill()]), (Assigned("b"), [Start(Limit.FUNCTION)])],
+    "exits while idle": [*ROUND, (Exited(0), [Kill(), Retire()]), (Closed(), [Kill()])],
+    "exits and leaves the event unread": [
+        *ROUND,
+        (Assigned("a"), [Deliver("a")]),
+        (Exited(1, has_left_event=True), [Kill(), GiveBack("a", EXITED)]),
+        (Closed(), [Kill()]),
+    ],
+    "warmed again after a timeout": [
+        *BEGIN,
+        (DeadlinePassed(), [Complete("a", TIMED_OUT, "timeout"), Kill(), Free()]),
+        (Warmed(), [Start(Limit.INIT)]),
+        (Polled(), [InitDone("init"), Free()]),
+    ],
     "closed cold": [(Closed(), [Kill()])],
     "closed while it warms": [(Warmed(), [Start(Limit.INIT)]), (Closed(), [Kill()])],
     "closed idle": [*ROUND, (Closed(), [Kill()])],
@@ -208,6 +222,7 @@ REACHED: dict[State, list[Step]] = {
     State.IDLE: ROUND,
     State.BUSY: BEGIN,
     State.RESPONDED: [*BEGIN, ANSWER],
+    State.SPENT: [*ROUND, (Exited(0), [Kill(), Retire()])],
     State.CLOSED: [(Closed(), [Kill()])],
 }
 
@@ -220,6 +235,7 @@ INPUTS: list[Input] = [
     InitErrored(b""),
     NotStarted(""),
     Exited(0),
+    Exited(9, has_left_event=True),
     DeadlinePassed(),
     Closed(),
 ]
@@ -307,7 +323,7 @@ def test_an_answer_to_an_unknown_invocation_is_400_in_any_state(state: State, ki
         [START],
         FAILED_INIT,
         [*ROUND, (Assigned("b"), [Deliver("b")])],
-        [*ROUND, (Exited(0), [Kill()])],
+        REACHED[State.SPENT],
         PLAYBOOKS["times out"],
     ],
     ids=["before its delivery", "before the second", "after the next", "after an exit", "too late"],
@@ -328,8 +344,8 @@ def test_whatever_comes_each_invocation_is_completed_once(
         world.tell(index, is_foreign=is_foreign, resets=resets)
     world.receive(Closed())
 
-    assert world.completed == world.assigned
-    assert world.freed == len(world.assigned) + world.freed_warmings
+    assert world.completed + world.given_back == world.assigned
+    assert world.freed == len(world.completed) + world.freed_warmings
     assert not world.has_process
     assert not world.has_changed
     assert world.statuses <= {400, 403}
@@ -342,6 +358,8 @@ class Ledger:
         self.environment = ExecutionEnvironment(TIMEOUT)
         self.assigned: list[str] = []
         self.completed: list[str] = []
+        self.given_back: list[str] = []
+        """At most the last one: then the environment is spent."""
         self.delivered: set[str] = set()
         self.freed = self.freed_warmings = 0
         self.has_process = False
@@ -396,6 +414,12 @@ class Ledger:
                 assert effect.request_id == self.assigned[-1]
                 assert effect.request_id not in self.completed
                 self.completed.append(effect.request_id)
+            case GiveBack():
+                assert effect.request_id == self.assigned[-1]
+                assert effect.request_id not in self.completed
+                self.given_back.append(effect.request_id)
+            case Retire():
+                assert self.is_free
             case Free():
                 assert not self.is_free, "free once"
                 assert self.completed == self.assigned

@@ -114,3 +114,20 @@ def test_a_runtimes_own_word_about_its_failure_is_a_line(
     entries: list[LogEntry], line: str
 ) -> None:
     assert errors.told_failure(entries) == line
+
+
+@pytest.mark.parametrize(
+    ("payload", "failure"),
+    [
+        (
+            b'{"errorType":"Runtime.HandlerNotFound","errorMessage":"no handler"}',
+            "Runtime.HandlerNotFound: no handler",
+        ),
+        (b'{"errorType":"Runtime.ImportModuleError"}', "Runtime.ImportModuleError: "),
+        (b'{"errorType":"ValueError","errorMessage":"Runtime.HandlerNotFound"}', ""),
+        (b'"Runtime.HandlerNotFound"', ""),
+        (b"no JSON", ""),
+    ],
+)
+def test_failure_that_lasts_is_told_from_others(payload: bytes, failure: str) -> None:
+    assert errors.lasting_failure(payload) == failure

@@ -19,7 +19,7 @@ from gateway.core.invocation import Invocation, InvocationResult
 from gateway.core.notices import OperatorWarning
 from gateway.core.outcomes import outcome
 from gateway.invokers.wrappers import CircuitBreaker, ConcurrencyCap
-from gateway.runtime.pool import PoolSettings
+from gateway.runtime.leases import PoolSettings
 from gateway.testing import FakeClock, FakeInvoker, FakeSink
 from tests.invokers.gate import PATIENCE_SECONDS, invocation
 from tests.wire.origin import until

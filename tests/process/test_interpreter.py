@@ -1,12 +1,13 @@
 """The real command, and the Python that the user means."""
 
+import json
 import sys
 import venv
 from pathlib import Path
 
 import pytest
 
-from tests.cli.commands import process_refusal
+from tests.cli.commands import process_refusal, run_process
 from tests.e2e.serving import Process, gateway_command
 
 pytestmark = pytest.mark.slow
@@ -68,8 +69,11 @@ def test_what_cannot_be_had_is_refused_in_a_line(
 
 
 def test_package_is_refused_by_the_command(code: Path) -> None:
-    said = process_refusal("invoke", "app.handler", "--code", str(code), "--strict-packages")
+    arguments = ("invoke", "app.handler", "--code", str(code), "--strict-packages")
+    status, [line], _ = run_process(*arguments)
 
+    said = json.loads(line)["errorMessage"]
+    assert status == 2
     assert "No module named 'click' in the code or a layer, and AWS's runtime has none: " in said
     assert said.endswith("add it to the package, or leave out --strict-packages")
 

@@ -28,6 +28,7 @@ class Fake:
         self.init_errors: list[Posted] = []
         self.truncations: list[str] = []
         self.imports: list[list[str]] = []
+        self.lost: list[Poll] = []
         self.checked: list[Answer] = []
         self.refusal: Refused | None = None
 
@@ -58,6 +59,9 @@ class Fake:
 
     def imported(self, names: list[str], /) -> None:
         self.imports.append(names)
+
+    def disconnected(self, poll: Poll, /) -> None:
+        self.lost.append(poll)
 
     @property
     def told(self) -> list[object]:

@@ -9,7 +9,9 @@ from anyio.lowlevel import checkpoint
 from gateway.core.errors import Throttled
 from gateway.core.invocation import FunctionRef, Invocation, InvocationResult
 from gateway.core.notices import OperatorWarning
-from gateway.runtime.pool import Environment, Pool, PoolSettings
+from gateway.runtime.leases import PoolSettings
+from gateway.runtime.pool import Pool
+from gateway.runtime.slots import Environment, InitFailed, Readiness, Undelivered
 from gateway.testing import FakeSink
 
 FUNCTION = FunctionRef("shop", "", "arn:aws:lambda:eu-west-1:111122223333:function:shop")
@@ -59,8 +61,9 @@ class Broken(Exception):
 class FakeEnvironment:
     """An environment whose every step a test decides; it refuses what a real one could not do."""
 
-    def __init__(self, on_free: Callable[[Environment], None], *, is_slow: bool = False) -> None:
-        self._on_free = on_free
+    def __init__(self, on_change: Callable[[Environment], None], *, is_slow: bool = False) -> None:
+        self._on_change = on_change
+        self.readiness = Readiness.COLD
         self.requests: list[str] = []
         self.is_busy = False
         self.closed = 0
@@ -85,10 +88,13 @@ class FakeEnvironment:
         return self.answer
 
     async def init(self) -> None:
+        assert self.readiness is Readiness.COLD, "started twice"
+        assert not self.is_busy, "started in an invocation"
         self.inits += 1
         await self.started.wait()
         if self.init_failure:
             raise self.init_failure
+        self.readiness = Readiness.READY
 
     async def close(self) -> None:
         self.closed += 1
@@ -106,13 +112,26 @@ class FakeEnvironment:
         if self.answer and not self.answer.done():
             self.answer.set_exception(Broken())
 
-    def free(self) -> None:
+    def free(self, readiness: Readiness = Readiness.READY) -> None:
         self.is_busy = False
-        self._on_free(self)
+        self.change(readiness)
 
-    def finish(self) -> None:
+    def change(self, readiness: Readiness) -> None:
+        """Say that an idle environment is something else now."""
+        self.readiness = readiness
+        self._on_change(self)
+
+    def give_back(self) -> None:
+        """End before the event was received."""
+        self.readiness, self.is_busy = Readiness.SPENT, False
+        if self.answer and not self.answer.done():
+            self.answer.set_exception(Undelivered(InvocationResult(b"gone")))
+        else:
+            self.free(Readiness.SPENT)
+
+    def finish(self, readiness: Readiness = Readiness.READY) -> None:
         self.respond()
-        self.free()
+        self.free(readiness)
 
 
 class Rig:
@@ -123,19 +142,27 @@ class Rig:
         self.made: list[FakeEnvironment] = []
         self.make_failure: Exception | None = None
         self.is_slow = False
+        self.is_started_ahead = bool(settings.get("min_environments"))
+        self.failure: InitFailed | None = None
         self.pool = Pool(self.make, PoolSettings(**settings), clock=LoopClock(), sink=self.sink)
         self.tasks: list[asyncio.Task[Any]] = []
 
-    def make(self, on_free: Callable[[Environment], None]) -> FakeEnvironment:
+    def make(self, on_change: Callable[[Environment], None]) -> FakeEnvironment:
         if self.make_failure:
             raise self.make_failure
-        environment = FakeEnvironment(on_free, is_slow=self.is_slow)
+        environment = FakeEnvironment(on_change, is_slow=self.is_slow)
         self.made.append(environment)
         return environment
 
     async def __aenter__(self) -> Self:
         self._others = asyncio.all_tasks()
         await self.pool.__aenter__()
+        if self.is_started_ahead:
+            try:
+                self.failure = await self.pool.start()
+            except BaseException:
+                await self.pool.__aexit__()
+                raise
         return self
 
     async def __aexit__(self, *_exception: object) -> None:
@@ -182,8 +209,8 @@ class FailingInit(Rig):
         super().__init__(**settings)
         self._failure = failure
 
-    def make(self, on_free: Callable[[Environment], None]) -> FakeEnvironment:
-        environment = super().make(on_free)
+    def make(self, on_change: Callable[[Environment], None]) -> FakeEnvironment:
+        environment = super().make(on_change)
         if len(self.made) == 1:
             environment.init_failure = self._failure
         return environment

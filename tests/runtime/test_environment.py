@@ -13,7 +13,7 @@ from gateway.core.function_errors import MAX_RESPONSE_BYTES
 from gateway.core.invocation import LogType
 from gateway.core.logging_config import LoggingConfig
 from gateway.runtime.launch import LaunchFailed
-from gateway.runtime.pool import InitFailed
+from gateway.runtime.slots import InitFailed
 from tests.runtime.api_client import NEXT, Answer, Client, chunked, connected, post, until
 from tests.runtime.environments import Launcher, PuppetLauncher, World, world, write
 

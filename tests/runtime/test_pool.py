@@ -6,16 +6,9 @@ from typing import Any
 import pytest
 
 from gateway.core.errors import Throttled
-from gateway.core.notices import OperatorWarning
-from gateway.runtime import pool as module
-from gateway.runtime.pool import (
-    LIFETIME_SECONDS,
-    SWEEP_SECONDS,
-    InitFailed,
-    Leases,
-    PoolSettings,
-)
-from gateway.testing import FakeSink
+from gateway.runtime import leases as module
+from gateway.runtime.pool import SWEEP_SECONDS
+from gateway.runtime.slots import LIFETIME_SECONDS, InitFailed
 from tests.runtime.pool_rig import (
     Broken,
     FailingInit,
@@ -281,17 +274,6 @@ async def test_raised_before_free_is_said_leaves_the_count_right() -> None:
         assert len(rig.made) == 2
 
 
-async def test_leases_of_something_else_say_what_to_do_about_it() -> None:
-    sink = FakeSink()
-    leases = Leases(PoolSettings(0), sink, "give another --rie")
-
-    with pytest.raises(Throttled, match=r"^give another --rie$"):
-        await leases.wait()
-    leases.report()
-
-    assert sink.notices == [OperatorWarning("invocations throttled: 1; give another --rie")]
-
-
 async def test_throttled_are_reported_once_a_second_with_the_flags() -> None:
     async with Rig(concurrency=1) as rig:
         await rig.calls(4)
@@ -394,11 +376,12 @@ async def test_minimum_is_not_above_the_concurrency() -> None:
         assert len(rig.made) == 1
 
 
-async def test_init_that_fails_ahead_is_reported_and_tried_again_by_an_invocation() -> None:
+async def test_init_that_fails_at_the_start_is_told_and_tried_again_by_an_invocation() -> None:
     async with FailingInit(InitFailed("No module named 'shop'"), min_environments=2) as rig:
-        assert rig.warnings == ["an environment could not be started: No module named 'shop'"]
         await rig.calls(2)
-        assert len(rig.made) == 2
+
+        assert str(rig.failure) == "No module named 'shop'"
+        assert [environment.requests for environment in rig.made] == [["1"], ["0"]]
 
 
 async def test_start_that_breaks_leaves_nothing_behind() -> None:
@@ -422,7 +405,7 @@ async def test_exit_closes_what_runs_and_what_is_prepared() -> None:
 
     assert replacing.cancelled()
     assert [environment.closed for environment in rig.made] == [1, 1, 1, 1]
-    assert rig.pool._idle == []
+    assert [*rig.pool._resting] == []
 
 
 async def test_replace_that_is_ready_after_the_end_changes_nothing() -> None:
@@ -437,7 +420,7 @@ async def test_replace_that_is_ready_after_the_end_changes_nothing() -> None:
 
     replacing.result()
     assert [environment.closed for environment in rig.made] == [1]
-    assert rig.pool._idle == []
+    assert [*rig.pool._resting] == []
     assert is_throttled(late)
     with pytest.raises(Throttled, match="stopping"):
         await rig.pool.replace(rig.make)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.invocation import InvocationResult
-from gateway.runtime.pool import Environment, InitFailed
+from gateway.runtime.slots import Environment, InitFailed, Readiness
 from tests.runtime.pool_rig import (
     Broken,
     FakeEnvironment,
@@ -38,12 +38,12 @@ class Player(Rig):
         self.callers: list[asyncio.Task[InvocationResult]] = []
         self.replacing: list[asyncio.Task[None]] = []
 
-    def make(self, on_free: Callable[[Environment], None]) -> FakeEnvironment:
+    def make(self, on_change: Callable[[Environment], None]) -> FakeEnvironment:
         if self.chance.random() < 0.1:
             raise Broken
-        environment = super().make(on_free)
+        environment = super().make(on_change)
         environment.refusal = Broken() if self.chance.random() < 0.1 else None
-        environment.init_failure = InitFailed() if self.chance.random() < 0.3 else None
+        environment.init_failure = InitFailed("") if self.chance.random() < 0.3 else None
         return environment
 
     async def play(self, script: list[str]) -> None:
@@ -82,6 +82,25 @@ class Player(Rig):
             environment.fail()
             if self.chance.random() < 0.5:
                 environment.free()
+
+    async def crash(self) -> None:
+        if environment := self.any_busy():
+            environment.finish(self.chance.choice([Readiness.COLD, Readiness.SPENT]))
+
+    async def give_back(self) -> None:
+        environment = self.any_busy()
+        if environment and environment.answer and not environment.answer.done():
+            environment.give_back()
+            if self.chance.random() < 0.3:
+                self.chance.choice(self.callers).cancel()
+
+    async def change(self) -> None:
+        """Have an idle environment die, or its runtime stop to ask or begin again."""
+        kinds = [Readiness.READY, Readiness.LOST]
+        idle = [it for it in self.alive if not it.is_busy and it.readiness in kinds]
+        if idle:
+            kind = self.chance.choice([*kinds, Readiness.SPENT])
+            self.chance.choice(idle).change(kind)
 
     async def leave(self) -> None:
         """Have a caller leave; an environment never loses its invocation by that."""
@@ -135,18 +154,19 @@ class Player(Rig):
 
     def check_outcome(self, request_id: str, task: asyncio.Task[InvocationResult]) -> None:
         runs = [request for environment in self.made for request in environment.requests]
-        assert runs.count(request_id) <= 1
+        assert runs.count(request_id) <= 3
         assert task.done()
         if task.cancelled():
             return
         if is_throttled(task):
             assert runs.count(request_id) == 0
         elif not task.exception():
-            assert task.result().payload.decode() == request_id
+            assert task.result().payload.decode() in {request_id, "gone"}
 
 
 STEPS = ["invoke"] * 6 + ["free"] * 3 + ["settle"] * 3
 STEPS += ["respond", "fail", "leave", "wait", "replace", "start"]
+STEPS += ["crash", "give_back", "change"]
 
 
 @given(st.lists(st.sampled_from(STEPS), max_size=60), st.integers(0, 2**32))

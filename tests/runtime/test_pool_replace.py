@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from gateway.runtime.pool import LATELY_SECONDS, InitFailed
+from gateway.runtime.pool import LATELY_SECONDS
+from gateway.runtime.slots import InitFailed
 from tests.runtime.pool_rig import (
     Broken,
     FailingInit,

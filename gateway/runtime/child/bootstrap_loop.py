@@ -14,6 +14,7 @@ import importlib
 import json
 import logging
 import os
+import select
 import signal
 import socket
 import sys
@@ -77,6 +78,8 @@ class RuntimeApi:
         host, _, port = address.rpartition(":")
         self._socket = socket.create_connection((host, int(port)))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._readable = select.poll()
+        self._readable.register(self._socket, select.POLLIN)
         self._host = f" HTTP/1.1\r\nHost: {address}\r\n"
         self._next = f"GET {API}/invocation/next{self._host}\r\n".encode()
         self._received = b""
@@ -141,6 +144,9 @@ class RuntimeApi:
         return b"".join(pieces)
 
     def _receive(self) -> bytes:
+        # A process that is killed in poll(2) has read nothing of what came at that moment, and its
+        # connection tells; recv(2) would take it along, and whether it ran could not be told.
+        self._readable.poll()
         data = self._socket.recv(READ_BYTES)
         if not data:
             os._exit(0)  # the gateway has gone: nobody is there to tell
