@@ -32,6 +32,7 @@ from gateway.testing import FakeSink
 from tests.invokers.gate import invocation
 from tests.invokers.signature import ACCESS_KEY, SECRET_KEY, TOKEN, check_signed, fields
 from tests.wire.origin import (
+    ASYNCIO_ALONE,
     DEADLINE_SECONDS,
     HOST,
     OK,
@@ -41,6 +42,7 @@ from tests.wire.origin import (
     Scripted,
     anyio_backend,
     open_files,
+    pass_time,
     sending,
     serving,
     until,
@@ -49,6 +51,9 @@ from tests.wire.origin import (
 __all__ = ["anyio_backend"]
 
 REGION = "eu-west-1"
+LONG_SECONDS = 60.0
+"""Of the event loop's time, which a test moves."""
+
 LOGGED = b"HTTP/1.1 200 OK\r\nX-Amz-Log-Result: U1RBUlQK\r\nContent-Length: 2\r\n\r\nok"
 BUSY = b"HTTP/1.1 429 Any\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -95,9 +100,9 @@ async def invoked(
             yield origin, invoker
 
 
-async def failure(invoker: Invoker) -> GatewayError:
+async def failure(invoker: Invoker, seconds: float = DEADLINE_SECONDS) -> GatewayError:
     with pytest.raises(GatewayError) as caught:
-        async with asyncio.timeout(DEADLINE_SECONDS):
+        async with asyncio.timeout(seconds):
             await invoker.invoke(invocation())
     return caught.value
 
@@ -135,12 +140,20 @@ async def test_throttles_are_tried_again_as_often_as_told(retries: int) -> None:
     assert len(origin.requests) == retries + 1
 
 
-async def test_timeout_is_the_deadline_of_an_invocation() -> None:
+@ASYNCIO_ALONE
+async def test_timeout_is_the_deadline_of_an_invocation(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("botocore")
-    async with invoked(Held(), seconds=SHORT_SECONDS) as (_, invoker):
-        error = await failure(invoker)
+    held = Held()
+    async with invoked(held, seconds=LONG_SECONDS) as (_, invoker), asyncio.TaskGroup() as tasks:
+        failed = tasks.create_task(failure(invoker, LONG_SECONDS * 2))
+        await held.came(1)
+        pass_time(monkeypatch, LONG_SECONDS - 1.0)
+        await until(lambda: True)
+        was_done = failed.done()
+        pass_time(monkeypatch, 1.0)
 
-    assert type(error).__name__ == "ServiceTimedOut"
+    assert not was_done
+    assert type(failed.result()).__name__ == "ServiceTimedOut"
 
 
 async def test_concurrency_is_the_cap_and_has_as_many_connections() -> None:
@@ -263,11 +276,18 @@ async def test_emulator_may_be_waited_for() -> None:
     assert origin.most_open == 1
 
 
-async def test_emulator_that_takes_too_long_is_answered_for() -> None:
-    async with serving(Held()) as origin:
-        remote = Remote(Emulators((local(origin.port),)), SHORT_SECONDS)
-        async with started(remote) as invoker:
-            result = await invoker.invoke(invocation())
+@ASYNCIO_ALONE
+async def test_emulator_that_takes_too_long_is_answered_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held = Held()
+    async with serving(held) as origin:
+        remote = Remote(Emulators((local(origin.port),)), LONG_SECONDS)
+        async with started(remote) as invoker, asyncio.TaskGroup() as tasks:
+            late = tasks.create_task(invoker.invoke(invocation()))
+            await held.came(1)
+            pass_time(monkeypatch, LONG_SECONDS)
+            result = await late
 
     assert json.loads(result.payload)["errorType"] == "Sandbox.Timedout"
 

@@ -26,6 +26,7 @@ from gateway.testing import FakeSink
 from gateway.wire.client import Peer, Reply, Unreachable
 from tests.invokers.gate import PATIENCE_SECONDS, REQUEST_ID, invocation
 from tests.wire.origin import (
+    ASYNCIO_ALONE,
     HOST,
     SHORT_SECONDS,
     Held,
@@ -33,11 +34,15 @@ from tests.wire.origin import (
     Scripted,
     Visit,
     answering,
+    pass_time,
     sending,
     serving,
     spoken_to,
     until,
 )
+
+LONG_SECONDS = 60.0
+"""Of the event loop's time, which a test moves."""
 
 FAILING = b"HTTP/1.1 500 Any\r\nContent-Length: 0\r\n\r\n"
 
@@ -269,26 +274,37 @@ async def test_address_is_busy_until_it_answers_though_its_caller_has_left() -> 
     assert second.result().payload == b"ok"
 
 
-async def test_function_that_runs_too_long_is_answered_for_and_its_address_stays_busy() -> None:
+@ASYNCIO_ALONE
+async def test_function_that_runs_too_long_is_answered_for_and_its_address_stays_busy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     held = Held()
-    async with world(held, timeout_seconds=SHORT_SECONDS) as it:
-        result = await it.call()
+    async with world(held, timeout_seconds=LONG_SECONDS) as it:
+        late = asyncio.get_running_loop().create_task(it.call())
+        await held.came(1)
+        pass_time(monkeypatch, LONG_SECONDS)
+        result = await late
         with pytest.raises(Throttled):
             await it.call()
         held.answer()
         await until(lambda: not it.pool._leases.running)
 
     assert result.function_error == "Unhandled"
-    assert result.payload == function_errors.timed_out(REQUEST_ID, SHORT_SECONDS)
+    assert result.payload == function_errors.timed_out(REQUEST_ID, LONG_SECONDS)
 
 
+@ASYNCIO_ALONE
 async def test_emulator_that_never_answers_goes_out_of_use(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(rie, "LONGEST_SECONDS", SHORT_SECONDS)
-    async with world(Held()) as it:
+    monkeypatch.setattr(rie, "LONGEST_SECONDS", LONG_SECONDS)
+    held = Held()
+    async with world(held, timeout_seconds=LONG_SECONDS * 2) as it:
+        failing = asyncio.get_running_loop().create_task(it.call())
+        await held.came(1)
+        pass_time(monkeypatch, LONG_SECONDS)
         with pytest.raises(ServiceTimedOut):
-            await it.call()
+            await failing
 
     assert "is out of use" in it.said()[0]
 

@@ -36,6 +36,18 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
     return "asyncio", {"use_uvloop": request.param}
 
 
+ASYNCIO_ALONE = pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": False})])
+"""For tests that move the time of the event loop; uvloop's cannot be moved."""
+
+
+def pass_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let time pass for the running event loop, as soon as everything before has happened: a short
+    deadline would also have to hold for that, however busy the machine is."""
+    loop = asyncio.get_running_loop()
+    before = loop.time
+    monkeypatch.setattr(loop, "time", lambda: before() + seconds)
+
+
 class Visit:
     """One connection of a client."""
 
