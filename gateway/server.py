@@ -203,7 +203,7 @@ def _secured(serving: Serving) -> Iterator[Secured | None]:
             hint,
             lambda loop, say: https.watch(loop, found, say),
             found.reload,
-            lambda front: https.handshakes(front, found, at_once=serving.most_concurrent()),
+            lambda front: https.handshakes(front, found, at_once=serving.most_started()),
         )
 
 

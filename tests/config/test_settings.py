@@ -243,3 +243,4 @@ def test_concurrency_depends_on_where_handlers_run(
     serving = Serving(Function("app.handler"), concurrency=concurrency, is_in_process=is_in_process)
 
     assert serving.most_concurrent() == expected
+    assert serving.most_started() == expected * (2 if serving.is_in_process else 1)

@@ -402,6 +402,20 @@ def test_h2load_has_no_failure(tls_server: Server, path: str, arguments: list[st
 
 
 @pytest.mark.slow
+def test_large_replies_after_small_ones_are_all_taken(tls_server: Server) -> None:
+    """What replies have needed lately is then far from what they need."""
+    for path, count in (("/", "1000"), ("/size/1000000", "200")):
+        run = subprocess.run(
+            [tool("h2load"), "-c", "1", "-m", "100", "-n", count, tls_server.url + path],
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_SECONDS,
+            check=False,
+        )
+        assert f"{count} succeeded, 0 failed" in run.stdout
+
+
+@pytest.mark.slow
 def test_h2spec_fails_only_where_it_asks_for_priorities(
     tls_server: Server, report: Report, tmp_path: Path
 ) -> None:
