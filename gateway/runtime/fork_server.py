@@ -171,7 +171,8 @@ class Server:
             if descriptor in self._starting:
                 self._report_start(self._starting[descriptor])
         if self._reap():
-            self._end_orphans()
+            with contextlib.suppress(OSError):  # no descriptor: the next death makes another look
+                self._end_orphans()
 
     def _sleep_again(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -185,10 +186,18 @@ class Server:
             count = request["descriptors"]
             descriptors = self._descriptors[:count]
             del self._descriptors[:count]
+            if len(descriptors) < count:  # the kernel dropped those that found no room here
+                self._refuse(request["id"], "too many open files", descriptors)
+                continue
             job = self._fork(request["id"], request["plan"], descriptors)
             if job is not None:
                 return job
         return None
+
+    def _refuse(self, number: int, why: str, descriptors: list[int]) -> None:
+        """Tell the gateway why nothing was started."""
+        _close(descriptors)
+        self._send({"failed": number, "why": f"cannot fork: {why}"})
 
     def _receive(self) -> bytes:
         space = socket.CMSG_SPACE(_MAX_DESCRIPTORS * 4)
@@ -208,7 +217,11 @@ class Server:
             self._channel.sendall(json.dumps(reply).encode() + b"\n")
 
     def _fork(self, number: int, plan: dict[str, Any], descriptors: list[int]) -> Job | None:
-        report, reporter = os.pipe()
+        try:
+            report, reporter = os.pipe()
+        except OSError as error:
+            self._refuse(number, str(error.strerror), descriptors)
+            return None
         # No signal may reach the handlers of the server in the child.
         before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
         try:
@@ -220,8 +233,7 @@ class Server:
             self._channel.detach()
             return Job(plan, descriptors, reporter, self._pid)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        for descriptor in (reporter, *descriptors, *([report] if pid < 0 else [])):
-            os.close(descriptor)
+        _close([reporter, *descriptors, *([report] if pid < 0 else [])])
         if pid > 0:
             self._children[pid] = Child(number, plan["environ"].get(processes.MARKER), report)
             self._starting[report] = pid
@@ -296,6 +308,11 @@ class Server:
             self._poll.poll(_ROUND_MS)
             self._sleep_again()
             self._reap()
+
+
+def _close(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def _take_note(*_: object) -> None:
