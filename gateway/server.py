@@ -119,6 +119,8 @@ def _run(
     place = stack.enter_context(taken_place(os.environ))
     if place is not None:
         share = serving.share(place.number)
+        if place.is_successor:  # or broken code would take the place of code that serves
+            share = replace(share, requires_init=True)
         _run_here(Stage(share, sink, place.listening, notifier, place.say_ready, place))
         return
     handed_over = systemd.handed_over(os.environ)

@@ -22,6 +22,9 @@ from gateway.telemetry.writer import to_stderr
 
 VARIABLE = "GATEWAY_WORKER"
 
+SUCCESSOR = "successor"
+"""Said to a worker that replaces one that serves: it must not serve code whose init fails."""
+
 STEADY_SECONDS = 60.0
 """A worker that has been ready for so long does not count as a failed start."""
 
@@ -37,6 +40,8 @@ class Place:
         self.number = number
         self.listening = listening
         self.channel = channel
+        self.is_successor = False
+        """Whether a worker that serves waits for this one to be ready."""
         self.on_replaced: Callable[[], None] = stop_this_process
         """Called on a thread; a server that can end more slowly than for SIGTERM sets it."""
 
@@ -73,7 +78,7 @@ def taken_place(environ: MutableMapping[str, str]) -> Iterator[Place | None]:
         return
     with ExitStack() as stack:
         try:
-            number, *descriptors = map(int, given.split())
+            number, *descriptors = map(int, given.removesuffix(SUCCESSOR).split())
             listening, channel = (
                 stack.enter_context(socket.socket(fileno=descriptor)) for descriptor in descriptors
             )
@@ -81,7 +86,9 @@ def taken_place(environ: MutableMapping[str, str]) -> Iterator[Place | None]:
             raise InvalidSetting(f"{VARIABLE} is for workers, who get it; unset it") from error
         listening.set_inheritable(False)
         channel.set_inheritable(False)
-        yield Place(number, listening, channel)
+        place = Place(number, listening, channel)
+        place.is_successor = given.endswith(SUCCESSOR)
+        yield place
 
 
 def ending(status: int) -> str:
@@ -97,7 +104,9 @@ class Worker:
     """One process, from its start to its end; needs a running event loop, and raises OSError when
     there can be no process."""
 
-    def __init__(self, number: int, listening: socket.socket) -> None:
+    def __init__(
+        self, number: int, listening: socket.socket, *, is_successor: bool = False
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self.number = number
         self.is_leaving = False
@@ -114,7 +123,9 @@ class Worker:
         self._channel.setblocking(False)  # noqa: FBT003
         with theirs, ExitStack() as stack:
             stack.callback(self._channel.close)
-            self._process = _started(number, listening.fileno(), theirs.fileno())
+            given = f"{number} {listening.fileno()} {theirs.fileno()}"
+            role = f" {SUCCESSOR}" if is_successor else ""
+            self._process = _started(given + role, listening.fileno(), theirs.fileno())
             stack.pop_all()
         self._loop.add_reader(self._channel, self._read)
 
@@ -199,12 +210,12 @@ async def first_of(*futures: "asyncio.Future[Any]", seconds: float | None = None
     await asyncio.wait(futures, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
 
 
-def _started(number: int, *descriptors: int) -> subprocess.Popen[bytes]:
+def _started(given: str, *descriptors: int) -> subprocess.Popen[bytes]:
     """Start this program as a worker that inherits the descriptors."""
     return subprocess.Popen(  # noqa: S603 - the command line is our own
         [sys.executable, *sys.orig_argv[1:]],
         stdin=subprocess.DEVNULL,
-        env={**os.environ, VARIABLE: " ".join(map(str, (number, *descriptors)))},
+        env={**os.environ, VARIABLE: given},
         pass_fds=descriptors,
         process_group=0,
     )

@@ -185,8 +185,8 @@ class Parent:
 
     # Workers.
 
-    def _start(self, number: int) -> Worker:
-        worker = Worker(number, self._listening)
+    def _start(self, number: int, *, is_successor: bool = False) -> Worker:
+        worker = Worker(number, self._listening, is_successor=is_successor)
         self._workers.add(worker)
         if self._stopping.done():
             worker.leave(signal.SIGTERM, self._leave_seconds)
@@ -248,7 +248,7 @@ class Parent:
         it. The rest go on when one cannot be started."""
         for number in range(self._count):
             try:
-                fresh = self._start(number)
+                fresh = self._start(number, is_successor=True)
             except OSError as error:
                 return f"worker {number + 1} is not replaced: {error.strerror}"
             if failure := await self._start_failure(fresh):

@@ -62,14 +62,16 @@ def test_handler_that_cannot_be_had_in_process_is_one_line(
 def test_handler_that_cannot_be_had_is_one_line(
     code: Path, handler: str, line: str, way: tuple[str, ...]
 ) -> None:
-    arguments = ("serve", handler, "--code", str(code), "--port", "0", "--quiet", *way)
+    options = ("--port", "0", "--quiet", "--require-init", *way)
+    arguments = ("serve", handler, "--code", str(code), *options)
 
     assert line in process_refusal(*arguments)
 
 
 @pytest.mark.slow
 def test_trace_of_an_init_that_failed_is_on_the_console(code: Path) -> None:
-    arguments = ("serve", "raising.handler", "--code", str(code), "--port", "0")
+    options = ("--port", "0", "--require-init")
+    arguments = ("serve", "raising.handler", "--code", str(code), *options)
     status, output, errors = run_process(*arguments)
 
     assert (status, errors) == (2, ["gateway: RuntimeError: no database"])

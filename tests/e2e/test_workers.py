@@ -165,16 +165,25 @@ def test_rolled_worker_lets_its_request_finish(gate: Gate) -> None:
         assert answer() == 200
 
 
-def test_successor_that_cannot_start_leaves_the_old_ones(code: Path) -> None:
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        ("def handler(\n", "^gateway: .*[Ss]yntax ?[Ee]rror"),
+        ("raise ValueError('no database')\n", "^gateway: ValueError: no database"),
+    ],
+)
+def test_successor_that_cannot_start_leaves_the_old_ones(
+    code: Path, source: str, line: str
+) -> None:
     with serving_with_errors("app.handler", *TWO, code=code) as server:
         before = children(server.pid)
-        (code / "app.py").write_text("def handler(\n")
+        (code / "app.py").write_text(source)
         server.signal(signal.SIGHUP)
 
         assert server.output.wait_for(
             "^worker 1 is not replaced: its successor ended with status 2 at its start$"
         )
-        assert server.errors.wait_for("^gateway: .*[Ss]yntax ?[Ee]rror")
+        assert server.errors.wait_for(line)
         assert children(server.pid) == before
         assert get(server, "/") == (200, b"version 1")
 

@@ -201,7 +201,7 @@ def test_kill_costs_the_request_that_runs_and_no_other(
     twice = {path: pids for path, pids in record.begun.items() if len(pids) > 1}
     report(
         f"P1 {way}: {len(kills)} kills among {len(asked.answers)} requests: {len(failed)} failed "
-        f"in a killed process, {len(unseen)} of them as it received them; others 0"
+        f"in a killed process, {len(unseen)} of them in init or as it received them; others 0"
     )
     assert Counter(answer.outcome.split()[0] for answer in failed).keys() <= {"502"}
     assert (unhit, elsewhere, twice) == ([], [], {})
