@@ -35,6 +35,10 @@ from gateway.runtime.slots import InitFailed, Readiness, Undelivered
 PACKAGES = 200
 """Of how many packages a function's operator is told in all: a function may make names up."""
 
+CLOSE_SECONDS = 3.0
+"""How long the start or the end of a process may take once the environment is closed: one that
+hangs, as in a mount of a file server that is gone, must not keep the gateway from ending."""
+
 STREAMING = ("", "streaming")
 """What a runtime may say of its response mode."""
 
@@ -105,7 +109,7 @@ class Environment:
             self._receive(life.Closed())
         self._end_warming(InitFailed("closed"))
         if self._process_task is not None:
-            await asyncio.wait([self._process_task])
+            await ended(self._process_task, CLOSE_SECONDS)
         await self._resources.close()
 
     # What the Runtime API tells (a Platform); Refused goes back to the runtime.
@@ -238,7 +242,7 @@ class Environment:
     async def _live(self, generation: int, before: asyncio.Task[None] | None) -> None:
         """Start a process once the one before is gone, and see it to its end."""
         if before is not None:
-            await asyncio.wait([before])
+            await ended(before)
         if generation != self._generation:
             return
         try:
@@ -250,7 +254,7 @@ class Environment:
             self._resources.holding.watch(process.pid, process.kill)
         else:  # killed before it was there
             process.kill()
-        await self._ended(generation, await process.exited)
+        await self._ended(generation, await asyncio.shield(process.exited))
 
     def _not_started(self, generation: int, why: str) -> None:
         if generation == self._generation:
@@ -387,3 +391,12 @@ class Environment:
     def _expire(self) -> None:
         with suppress(Refused):
             self._receive(life.DeadlinePassed())
+
+
+async def ended(task: asyncio.Task[None], seconds: float | None = None) -> None:
+    """Wait for the end of a task; it is cancelled when that takes longer, and with this."""
+    try:
+        await asyncio.wait([task], timeout=seconds)
+    finally:
+        task.cancel()
+    await asyncio.wait([task])

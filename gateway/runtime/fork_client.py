@@ -302,8 +302,18 @@ class ForkServer:
         """Fork a process; raises LaunchFailed when it cannot become what the plan says."""
         for _ in range(ATTEMPTS - 1):
             with contextlib.suppress(ServerEnded):
-                return await self._connected().request(next(self._numbers), plan, outlets)
-        return await self._connected().request(next(self._numbers), plan, outlets)
+                return await self._start(plan, outlets)
+        return await self._start(plan, outlets)
+
+    async def _start(self, plan: Plan, outlets: Outlets) -> ForkedProcess:
+        """Fork a process; if this is cancelled, nothing runs."""
+        started = self._connected().request(next(self._numbers), plan, outlets)
+        try:
+            return await started
+        except asyncio.CancelledError:
+            if not started.cancelled() and started.exception() is None:  # it came in this moment
+                started.result().kill()
+            raise
 
     def _connected(self) -> _Connection:
         if self._is_closed:

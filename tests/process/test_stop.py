@@ -1,8 +1,10 @@
 """SIGTERM and Ctrl-C end the whole gateway within a few seconds, whatever its clients do."""
 
+import os
 import signal
 import socket
 import ssl
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from time import perf_counter
@@ -180,6 +182,19 @@ def test_request_that_runs_is_finished_when_idle_connections_are_closed(
             wait()
 
     assert (response.status, response.headers["Connection"]) == (200, "close")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="environments are forked on Linux")
+def test_fork_server_that_hangs_does_not_keep_the_gateway_from_ending() -> None:
+    options = ("--min-environments", "2", "--quiet")
+    with adopting() as left, serving("echo.handler", *options) as server:
+        [fork_server] = children(server.pid)
+        environments = children(fork_server)
+        os.kill(fork_server, signal.SIGSTOP)
+        os.kill(environments.pop(), signal.SIGKILL)
+        with stopped(server, signal.SIGTERM) as wait:
+            wait()
+        assert left() == []
 
 
 def test_worker_that_was_replaced_keeps_idle_connections_until_the_whole_gateway_stops() -> None:

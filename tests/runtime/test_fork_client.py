@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
@@ -153,6 +154,28 @@ class TestServer:
 
         await until(lambda: not any(map(is_running, pids)), 2)
         assert await forks.run("print(1)") == (0, "1\n")
+
+    async def test_start_that_is_cancelled_in_the_moment_of_its_reply_is_killed(
+        self, forks: Forks, outlet: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await forks.run("")
+        connection = type(forks.server._connection)
+        request = connection.request
+        replies = []
+
+        def cancelling(*arguments: Any) -> Any:
+            reply = request(*arguments)
+            reply.add_done_callback(lambda _: starting.cancel())
+            replies.append(reply)
+            return reply
+
+        monkeypatch.setattr(connection, "request", cancelling)
+        start = forks.server.start(plan_of(WAIT), Outlets(outlet, outlet))
+        starting = asyncio.get_running_loop().create_task(start)
+        await asyncio.wait([starting])
+
+        assert starting.cancelled()
+        assert await asyncio.wait_for(replies[0].result().exited, PATIENCE_SECONDS) == -9
 
     async def test_server_that_reads_nothing_keeps_nobody_waiting(
         self, forks: Forks, outlet: int

@@ -73,6 +73,13 @@ async def test_result_says_how_it_ended(status: str, error: str, billed: int) ->
     assert (result.executed_version, result.log) == ("7", "printed\n")
 
 
+@pytest.mark.parametrize("now", [102.9995, 105.0])
+async def test_duration_of_a_timeout_is_the_limit_also_where_the_timer_was_early(
+    now: float,
+) -> None:
+    assert run().duration_ms(Complete("a", b"", "timeout"), now) == 3000.0
+
+
 async def test_failure_after_a_success_is_reported_and_one_after_an_error_is_not() -> None:
     it = run(trace_id="Root=1")
     complete = Complete("a", b"1"), Complete("a", b"22", "error", "Runtime.X")
