@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gateway.config.settings import Function, Serving
 from gateway.config.variables import environment_variables
-from gateway.core.errors import InvalidSetting, Throttled
+from gateway.core.errors import InvalidSetting
 from gateway.core.interfaces import Clock, Sink
 from gateway.core.log_names import group_name, stream_name
 from gateway.core.notices import LogStream, OperatorWarning
@@ -131,11 +131,8 @@ class Maker:
         self._blueprint = blueprint
 
     def __call__(self, on_free: Callable[[Environment], None]) -> Environment:
-        """Make an environment; raises Throttled when the process has no descriptor left for it."""
-        try:
-            return Environment(self._blueprint, on_free)
-        except OSError as error:
-            raise Throttled(f"no environment can be made: {error.strerror}") from error
+        """Make an environment."""
+        return Environment(self._blueprint, on_free)
 
     async def look(self) -> None:
         """Find what links in code and layers lead to, and say which are not followed."""

@@ -23,6 +23,7 @@ from gateway.invokers.reload import STANDING_TURNS, error_lines, on_change, relo
 from gateway.invokers.watched import Outputs, find_places
 from gateway.runtime.child.bootstrap import InitError
 from gateway.telemetry.fanout import Fanout
+from gateway.telemetry.writer import to_stderr
 
 Reload = Callable[[], Awaitable[str]]
 """Takes in what has changed on the disk; returns what went wrong, and then the old goes on, or
@@ -70,6 +71,15 @@ def set_variables(before: Mapping[str, str], after: Mapping[str, str]) -> None:
     time.tzset()
 
 
+async def attempted(reload: Reload) -> str:
+    """Run a reload; returns what went wrong, a defect of ours, too."""
+    try:
+        return await reload()
+    except Exception as error:  # noqa: BLE001 - what serves must go on
+        to_stderr(f"gateway: the reload failed: {error!r}")
+        return repr(error)
+
+
 def reported(
     reload: Reload, handler: str, sink: Sink | None, *, has_code: Callable[[], bool]
 ) -> Reload:
@@ -79,7 +89,7 @@ def reported(
 
     async def told() -> str:
         async with lock:
-            failure = await reload()
+            failure = await attempted(reload)
         if sink is not None:
             kept = "\nthe code before it goes on serving" if has_code() else ""
             sink.emit(FunctionReloaded(handler, f"{failure}{kept}" if failure else ""))

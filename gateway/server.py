@@ -34,7 +34,7 @@ from gateway.config.settings import Serving
 from gateway.core.errors import InvalidSetting
 from gateway.core.interfaces import Sink
 from gateway.core.notices import OperatorWarning
-from gateway.reloads import Reload
+from gateway.reloads import Reload, attempted
 from gateway.sockets import BACKLOG, opened, port_of, url_of
 from gateway.systemd import Notifier
 from gateway.telemetry.writer import to_stderr
@@ -336,21 +336,12 @@ async def _reload_when_asked(asked: asyncio.Event, reloads: list[Reload], stage:
         await asked.wait()
         asked.clear()
         stage.notifier.reloading()
-        failures = [failure for reload in reloads if (failure := await _failure(reload))]
+        failures = [failure for reload in reloads if (failure := await attempted(reload))]
         if stage.serving.is_quiet:  # else the console has said it
             for failure in failures:
                 to_stderr(f"gateway: not reloaded: {failure}")
         said = "; ".join([_status(stage), *failures])
         stage.notifier.ready(said)
-
-
-async def _failure(reload: Reload) -> str:
-    """Run a reload; returns what went wrong, a defect of ours, too."""
-    try:
-        return await reload()
-    except Exception as error:  # noqa: BLE001 - what serves must go on
-        to_stderr(f"gateway: the reload failed: {error!r}")
-        return repr(error)
 
 
 async def _serve_front(

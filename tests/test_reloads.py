@@ -14,9 +14,10 @@ from types import ModuleType
 import pytest
 
 from gateway.config.settings import Function, Serving, environment
+from gateway.core.errors import Throttled
 from gateway.core.invocation import FunctionRef, Invocation
-from gateway.core.notices import FunctionReloaded, Notice, OperatorWarning
-from gateway.invokers.code import HandlerCode
+from gateway.core.notices import FunctionReloaded, Notice
+from gateway.invokers.code import Handler, HandlerCode
 from gateway.invokers.in_process import InProcess, InProcessSettings
 from gateway.reloads import InProcessReload, reported, set_variables, watched
 from gateway.runtime.child.bootstrap import InitError
@@ -353,16 +354,30 @@ def test_import_that_never_ends_keeps_neither_loop_nor_process(
     assert not has_passed
 
 
-async def test_reload_that_cannot_be_done_ends_the_watch_and_says_why(directory: Path) -> None:
+@pytest.mark.parametrize(
+    "error", [OSError(24, "Too many open files"), Throttled("full"), KeyError("x")]
+)
+async def test_reload_that_cannot_be_done_says_why_and_the_next_save_is_taken_in(
+    directory: Path, error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    errors = [error]
+
     class Broken(HandlerCode):
-        def reload(self) -> InitError:
-            raise RuntimeError("symlink loop")
+        def reload(self) -> Handler | InitError:
+            if errors:
+                raise errors.pop()
+            return super().reload()
 
     sink = WaitingSink()
 
-    async with reloading(directory, sink, Broken):
+    async with reloading(directory, sink, Broken) as invoker:
         save(directory, "second")
-        notice = await sink.wait_notice()
+        failed = await sink.wait_notice()
+        save(directory, "third")
+        assert await sink.wait_notice() == FunctionReloaded(f"{NAME}.handler")
+        assert await answer(invoker) == "third"
 
-    assert isinstance(notice, OperatorWarning)
-    assert notice.text.endswith(": symlink loop")
+    assert failed == FunctionReloaded(
+        f"{NAME}.handler", f"{error!r}\nthe code before it goes on serving"
+    )
+    assert repr(error) in capsys.readouterr().err

@@ -112,11 +112,11 @@ class _Look:
         try:
             text = os.readlink(path)  # noqa: PTH115
             target = os.path.realpath(path, strict=True)
+            if not self._leads_out(directory, name, text, target):
+                return ""
+            why = _objection(target, way) or self._limit(way)
         except OSError:  # it leads nowhere or in a circle, and would in an archive, too
             return ""
-        if not self._leads_out(directory, name, text, target):
-            return ""
-        why = _objection(target, way) or self._limit(way)
         if why:
             self.refused[f"{path}: a link to {target} is not followed: {why}"] = None
             return ""

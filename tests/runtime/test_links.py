@@ -143,6 +143,23 @@ def test_links_into_the_machine_are_refused(base: Path, text: str, why: str) -> 
     assert why in found.refused[0] or text == "/tmp"
 
 
+def test_target_that_vanishes_meanwhile_is_not_followed(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (base / "elsewhere.py").touch()
+    (base / "code" / "app.py").symlink_to("../elsewhere.py")
+    realpath = os.path.realpath
+
+    def vanishing(path: str, *, strict: bool) -> str:
+        found = realpath(path, strict=strict)
+        Path(found).unlink()
+        return found
+
+    monkeypatch.setattr(os.path, "realpath", vanishing)
+
+    assert find_links(str(base / "code"), (), ()) == Links()
+
+
 def test_sockets_and_pipes_are_refused(base: Path) -> None:
     os.mkfifo(base / "pipe")
     link(base, "code/pipe", "../pipe")
