@@ -55,7 +55,7 @@ class Share:
         self.evict = evict
         """Close the connection and forget its claims."""
         self.reserved = self.loose = 0
-        """Bytes of claims with room, and of request bodies without."""
+        """Bytes of claims with room; bytes of request bodies without, and of all heads."""
         self.active = self.waiting = 0
         """Claims that have room, and claims that wait for it."""
         self.need = 0
@@ -74,6 +74,7 @@ class Claim:
         "asked_at",
         "go_on",
         "has_room",
+        "heads",
         "is_running",
         "loose",
         "queue",
@@ -86,7 +87,7 @@ class Claim:
         self.share = share
         self.go_on: Callable[[], None] = do_nothing
         """What to do when its turn has come."""
-        self.reserved = self.loose = self.size = 0
+        self.reserved = self.loose = self.heads = self.size = 0
         self.has_room = self.is_running = False
         self.asked_at = 0.0
         self.queue: Turns | None = None
@@ -247,8 +248,7 @@ class Room:
         if not claim.has_room:
             claim.has_room = True
             share.active += 1
-        self.total -= claim.loose
-        share.loose -= claim.loose
+        self._count_loose(claim, -claim.loose)
         claim.loose = 0
         self._reserve(claim, size)
 
@@ -271,8 +271,16 @@ class Room:
         """Count bytes of a body; one with room has them reserved."""
         if not claim.has_room:
             claim.loose += size
-            claim.share.loose += size
-            self.total += size
+            self._count_loose(claim, size)
+
+    def hold(self, claim: Claim, size: int) -> None:
+        """Count bytes of a head, which is held until its stream is over."""
+        claim.heads += size
+        self._count_loose(claim, size)
+
+    def _count_loose(self, claim: Claim, size: int) -> None:
+        claim.share.loose += size
+        self.total += size
 
     def reply(self, claim: Claim, size: int) -> None:
         """Count a reply's bytes in the place of what was reserved."""
@@ -295,16 +303,15 @@ class Room:
         self._largest = max(self._largest, size)
 
     def send(self, claim: Claim, size: int) -> None:
-        """Count out bytes that were written."""
+        """Count out bytes that were written and are held no longer."""
         self._reserve(claim, -size)
 
     def forget(self, claim: Claim) -> None:
         """Let go of a stream that is over. What runs keeps its address's room until it ends."""
         self._stop_waiting(claim)
         share = claim.share
-        share.loose -= claim.loose
-        self.total -= claim.loose
-        claim.loose = 0
+        self._count_loose(claim, -claim.loose - claim.heads)
+        claim.loose = claim.heads = 0
         share.active -= claim.has_room
         claim.has_room = False
         if claim.is_running:

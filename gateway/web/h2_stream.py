@@ -1,5 +1,6 @@
 """One request of an HTTP/2 connection and what has been answered to it."""
 
+from dataclasses import replace
 from enum import Enum, auto
 
 from gateway.core.alb import REQUEST_BODY_LIMIT
@@ -13,6 +14,14 @@ CONNECTION_SPECIFIC = frozenset(
 """Never sent over HTTP/2 (RFC 9113 section 8.2.2)."""
 
 TAB, SPACE = b"\t", b" "
+
+FIELD_BYTES = 128
+"""What a header field takes in memory beside its bytes: two objects, their pair, its place."""
+
+
+def held_bytes(head_bytes: int, fields: int) -> int:
+    """Return what a head of this size takes in memory."""
+    return head_bytes + FIELD_BYTES * fields
 
 
 class Step(Enum):
@@ -45,6 +54,7 @@ class Stream:
         "step",
         "stream_id",
         "unsent",
+        "unsent_bytes",
     )
 
     request: HttpRequest
@@ -61,7 +71,7 @@ class Stream:
         self.step = Step.WAITING
         self.body = b"" if has_ended else bytearray()
         self.unsent: bytes | memoryview = b""
-        self.dropped = 0
+        self.unsent_bytes = self.dropped = 0
         self.sent_bytes = 0
         self.moved_at = 0.0
 
@@ -104,7 +114,10 @@ class Stream:
         self.step = Step.WRITING
         self.response = response
         self.body = b""
-        self.unsent = memoryview(response.body) if response.body else b""
+        if self.request.body:
+            self.request = replace(self.request, body=b"")
+        self.unsent, response.body = memoryview(response.body), b""  # it was made for this request
+        self.unsent_bytes = len(self.unsent)
         pairs = [
             (name.lower(), value.replace(TAB, SPACE).strip(SPACE))
             for name, value in wire_headers(response, date=date, connection=None)
@@ -112,3 +125,23 @@ class Stream:
         headers = [pair for pair in pairs if pair[0] not in CONNECTION_SPECIFIC]
         self.sent_bytes = sum([len(name) + len(value) + 4 for name, value in headers])
         return headers
+
+    def advance(self, size: int) -> int:
+        """Count out bytes that were sent; returns how many are held no longer.
+
+        A part of a body holds all of it, so the rest is copied whenever half of it was sent.
+        """
+        self.sent_bytes += size
+        self.unsent = self.unsent[size:]
+        left = len(self.unsent)
+        if 2 * left > self.unsent_bytes:
+            return 0
+        freed, self.unsent_bytes = self.unsent_bytes - left, left
+        self.unsent = memoryview(bytes(self.unsent))
+        return freed
+
+    def end(self) -> None:
+        """Hold nothing more: the response is written and noted."""
+        self.step = Step.ANSWERED
+        self.unsent = b""
+        del self.request, self.response

@@ -17,7 +17,7 @@ from gateway.core.room import Claim, Share
 from gateway.web.connection import CLIENT_LEFT, INCOMPLETE
 from gateway.web.h1_body import too_large
 from gateway.web.h2_request import fault, oversized
-from gateway.web.h2_stream import Step, Stream
+from gateway.web.h2_stream import Step, Stream, held_bytes
 from gateway.web.h2_turns import SharedRoom
 from gateway.web.h2_writer import Writer
 from gateway.web.shared import Shared
@@ -132,10 +132,20 @@ class Streams:
         return self._open.get(stream_id)
 
     def _judge(self, event: Request, now: float) -> None:
-        """Refuse a request for its head, let it wait for its turn, or read its body."""
-        front, request = self._front, self._owner.request_of(event)
+        """Count a request's head, and go on with it if there may be so much."""
+        request = self._owner.request_of(event)
         stream = Stream(event.stream_id, request, Claim(self._share), has_ended=event.end_stream)
         self._open[event.stream_id] = stream
+        self._shared.room.hold(
+            stream.claim, held_bytes(request.received_bytes, len(request.headers))
+        )
+        self._shared.close_largest()
+        if not self._owner.is_closing:
+            self._take(stream, event, now)
+
+    def _take(self, stream: Stream, event: Request, now: float) -> None:
+        """Refuse a request for its head, let it wait for its turn, or read its body."""
+        front, request = self._front, stream.request
         status = oversized(request, front.limits)
         if status:
             size = f"{request.received_bytes} bytes, {len(request.headers)} fields"
@@ -231,19 +241,19 @@ class Streams:
         self._writer.forget(stream)
         self._session.forget(stream.stream_id)
         self._shared.room.forget(stream.claim)
-        front, step, request = self._front, stream.step, stream.request
+        front, step = self._front, stream.step
         stream.step = Step.OVER
         stream.body = b""
         if step is Step.RUNNING:
             self._orphans += 1
         elif step is Step.BODY:
-            response = front.refused(request, IncompleteRequest(INCOMPLETE))
-            front.note(request, response, self._left(response.status), 0)
+            response = front.refused(stream.request, IncompleteRequest(INCOMPLETE))
+            front.note(stream.request, response, self._left(response.status), 0)
         elif step is Step.WAITING:
-            response = front.page(502, request, "the client left before the request was run")
-            front.note(request, response, self._left(CLIENT_LEFT), 0)
+            response = front.page(502, stream.request, "the client left before the request was run")
+            front.note(stream.request, response, self._left(CLIENT_LEFT), 0)
         elif step is Step.WRITING:
-            front.note(request, stream.response, self._left(CLIENT_LEFT), stream.sent_bytes)
+            front.note(stream.request, stream.response, self._left(CLIENT_LEFT), stream.sent_bytes)
 
     def _left(self, status: int) -> int:
         """Return the status to note of a stream without an answer, or without all of it."""
@@ -298,19 +308,20 @@ class Streams:
 
     def _write(self, stream: Stream, response: HttpResponse, now: float) -> None:
         """Send the head, and have the body written as far as it may go."""
-        self._shared.room.reply(stream.claim, len(response.body))
         headers = stream.answer(response, self._front.date)
+        self._shared.room.reply(stream.claim, stream.unsent_bytes)
+        self._shared.room.hold(stream.claim, held_bytes(stream.sent_bytes, len(headers)))
         stream.moved_at = now
         try:
             self._session.send_head(
-                stream.stream_id, response.status, headers, is_last=not response.body
+                stream.stream_id, response.status, headers, is_last=not stream.unsent
             )
         except Unsendable:
             self._front.failed()
             self._end_with(stream, INTERNAL_ERROR, now)
             return
         self._owner.after_response(now)
-        if response.body:
+        if stream.unsent:
             self._writer.add(stream)
             self._shared.close_largest()
         else:
@@ -320,8 +331,7 @@ class Streams:
         """Note a response that is written."""
         self._shared.room.forget(stream.claim)
         self._front.note(stream.request, stream.response, stream.response.status, stream.sent_bytes)
-        stream.step = Step.ANSWERED
-        stream.unsent = b""
+        stream.end()
         self._maybe_finish(stream)
 
     def _maybe_finish(self, stream: Stream) -> None:

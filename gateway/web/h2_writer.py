@@ -107,13 +107,11 @@ class Writer:
         piece = stream.unsent[:size]
         if not piece:
             return 0
-        rest = stream.unsent[size:]
-        self._session.send_data(stream.stream_id, piece, is_last=not rest)
-        stream.unsent = rest
+        is_last = len(piece) == len(stream.unsent)
+        self._session.send_data(stream.stream_id, piece, is_last=is_last)
         stream.moved_at = self._moved_at = now
         self.has_sent = True
-        stream.sent_bytes += len(piece)
-        self._room.send(stream.claim, len(piece))
+        self._room.send(stream.claim, stream.advance(len(piece)))
         return len(piece)
 
     # The client's pace.

@@ -298,7 +298,7 @@ def test_uploads_that_wait_do_not_hold_up_requests() -> None:
 # Ends
 
 
-@pytest.mark.parametrize("state", ["waiting", "uploading", "body", "running", "replied"])
+@pytest.mark.parametrize("state", ["waiting", "uploading", "head", "body", "running", "replied"])
 def test_stream_that_is_over_holds_nothing(state: str) -> None:
     room = Room(MANY)
     one = share(room)
@@ -306,6 +306,7 @@ def test_stream_that_is_over_holds_nothing(state: str) -> None:
     states: dict[str, Callable[[], object]] = {
         "waiting": lambda: room.ask(claim, do_nothing, 0),
         "uploading": lambda: room.ask_upload(claim, do_nothing, 10),
+        "head": lambda: room.hold(claim, 10),
         "body": lambda: room.receive(claim, 10),
         "running": lambda: (room.ask(claim, do_nothing, 0), run_all(room)),
         "replied": lambda: room.reply(claim, 10),
@@ -409,6 +410,7 @@ class Chance:
                 self.claims.append(asking(room, random.choice(self.shares), now))
             case 1:
                 self.claims.append(Claim(random.choice(self.shares)))
+                room.hold(self.claims[-1], random.randrange(1, 70_000))
                 room.receive(self.claims[-1], random.randrange(1, 60_000))
                 room.ask_upload(self.claims[-1], do_nothing, random.randrange(1, MEGABYTE))
             case 2:
@@ -431,6 +433,10 @@ class Chance:
             self.room.forget(claim)
 
 
+def held(claim: Claim) -> int:
+    return claim.reserved + claim.loose + claim.heads
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_counts_are_right_whatever_happens(seed: int) -> None:
     chance = Chance(seed)
@@ -439,11 +445,11 @@ def test_counts_are_right_whatever_happens(seed: int) -> None:
         chance.go_on(step / 10)
 
         every = [*chance.claims, *chance.lost]
-        assert room.total == sum(claim.reserved + claim.loose for claim in every)
+        assert room.total == sum(map(held, every))
         assert room.lost == sum(claim.reserved for claim in chance.lost)
         assert room.running == sum(claim.is_running for claim in every)
         for one in chance.shares:
             own = [claim for claim in chance.claims if claim.share is one]
-            assert one.held_bytes == sum(claim.reserved + claim.loose for claim in own)
+            assert one.held_bytes == sum(map(held, own))
             assert one.active == sum(claim.has_room for claim in own)
             assert one.waiting == sum(claim.queue is not None for claim in own)

@@ -64,3 +64,22 @@ def test_response_is_said_in_lower_case_without_connection_headers() -> None:
     assert headers == [(b"server", b"a"), (b"date", DATE), (b"x-y", b"b c")]
     assert (request.step, bytes(request.unsent)) == (Step.WRITING, b"text")
     assert request.sent_bytes == len(b"server: a\r\nx-y: b c\r\ndate: \r\n") + len(DATE)
+
+
+def test_part_of_a_body_is_copied_when_half_was_sent() -> None:
+    answered = stream()
+    answered.answer(HttpResponse(200, "OK", [], bytes(range(100))), DATE)
+
+    freed = [answered.advance(size) for size in (49, 1, 24, 25, 1)]
+
+    assert freed == [0, 50, 0, 49, 1]
+    assert (bytes(answered.unsent), answered.response.body) == (b"", b"")
+
+
+def test_body_of_a_request_that_is_answered_is_held_no_longer() -> None:
+    asked = HttpRequest("POST", b"/", b"/", b"", [], b"body")
+    answered = Stream(1, asked, Claim(Share("a", list)), has_ended=True)
+
+    answered.answer(HttpResponse(200, "OK", [], b"text"), DATE)
+
+    assert (answered.request.body, asked.body) == (b"", b"body")

@@ -18,7 +18,7 @@ from gateway.core.room import (
 )
 from gateway.web.h2_turns import SharedRoom
 from tests.web import peer
-from tests.web.h2_peer import POST, H2Client, asked, frame, head
+from tests.web.h2_peer import GET, POST, H2Client, asked, frame, head
 from tests.web.peer import Serve, Telling
 
 ENHANCE_YOUR_CALM, FLOW_CONTROL_ERROR = 0xB, 3
@@ -34,13 +34,18 @@ def written(client: H2Client) -> Counter[int]:
     return +found
 
 
+def heads(client: H2Client) -> int:
+    """What the heads of a connection's open streams count for."""
+    return sum(stream.claim.heads for stream in client.connection._streams._open.values())
+
+
 def test_streams_without_room_wait_and_none_is_lost(serve: Serve) -> None:
     telling = Telling(2**20)
     world = serve(telling)
     client = H2Client(world, window=0)
     streams = [client.ask() for _ in range(12)]
     assert len(telling.requests) == CONNECTION_BYTES // 2**20
-    assert client.room.total == CONNECTION_BYTES
+    assert client.room.total == CONNECTION_BYTES + heads(client)
 
     client.codec.increment_flow_control_window(2**30)
     client.codec.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 2**22})
@@ -139,19 +144,47 @@ def test_replies_above_what_was_reserved_close_the_largest_holder(serve: Serve) 
 
     assert [client.peer.is_closed for client in clients] == [False, True, False]
     assert clients[1].peer.received.endswith(b"\0\0\0\x0b")
-    assert shared.room.total == 25 * 2**20
+    assert shared.room.total == 25 * 2**20 + sum(map(heads, clients))
 
 
 def test_connection_that_is_lost_is_no_longer_held_for(serve: Serve) -> None:
     world = serve(Telling(1000))
     client = H2Client(world, window=0)
     client.ask()
-    assert (len(client.room.shares), client.room.total) == (1, 1000)
+    assert (len(client.room.shares), client.room.total) == (1, 1000 + heads(client))
 
     client.peer.leave()
     world.turn()
 
     assert (client.room.shares, client.room.total) == (set(), 0)
+
+
+def test_what_is_left_of_replies_holds_no_more_than_is_counted(serve: Serve) -> None:
+    world = serve(Telling(2**20))
+    client = H2Client(world, window=2**20 - 1)
+    client.peer.send(frame(8, 0, 0, (2**30).to_bytes(4, "big")))
+    client.peer.send(asked(*range(1, 41, 2)))
+    world.turn(100)
+    streams = client.connection._streams._open.values()
+
+    held = sum(len(stream.unsent.obj) for stream in streams)  # type: ignore[union-attr]
+    assert (len(streams), held) == (20, 20)
+    assert client.room.total == held + heads(client)
+    assert not any(stream.response.body for stream in streams)
+
+
+def test_heads_that_wait_close_the_largest_holder(serve: Serve) -> None:
+    world = serve(peer.Held())
+    shared = SharedRoom(1000, world.front)
+    clients = [H2Client(world, shared=shared) for _ in range(8)]
+    for client in clients:
+        block = client.codec.encoder.encode([*GET, ("x", 3900 * "y")]) + b"\xbe" * 14
+        client.peer.send(b"".join(frame(1, 5, at, block) for at in range(1, 255, 2)))
+        world.turn()
+
+    assert OVERFLOW_BYTES // 2 < shared.room.total - shared.room.lost <= OVERFLOW_BYTES
+    assert any(client.peer.received.endswith(b"\0\0\0\x0b") for client in clients)
+    assert not clients[-1].peer.is_closed
 
 
 # Bodies
