@@ -14,7 +14,14 @@ from gateway.core.notices import (
     OperatorWarning,
 )
 from gateway.runtime import visible
-from gateway.runtime.visible import MOST_HINTS, HiddenPathHints, bound, needed, resolved
+from gateway.runtime.visible import (
+    MOST_HINTS,
+    MOST_LOOKED_UP,
+    HiddenPathHints,
+    bound,
+    needed,
+    resolved,
+)
 
 STREAM = LogStream("/aws/lambda/shop", "s", "shop", "$LATEST", "e", "python:3.12", 128)
 
@@ -183,3 +190,12 @@ def test_everything_is_passed_on(told: Told) -> None:
         HiddenPathHints(told, ()).emit(notice)
 
     assert told.notices == notices
+
+
+def test_number_of_paths_that_are_looked_up_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up: list[str] = []
+    monkeypatch.setattr("os.path.lexists", looked_up.append)
+    paths = " ".join(f"/run/{index}" for index in range(1000))
+    HiddenPathHints(Told(), ()).emit(wrote(f"{NOT_FOUND}: {paths}", f"{NOT_FOUND}: {paths}"))
+
+    assert len(looked_up) == MOST_LOOKED_UP
