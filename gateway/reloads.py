@@ -1,4 +1,4 @@
-"""What a reload takes in, who asks for one, and what is said of it.
+"""What a reload takes in, what asks for one, and what is said of it.
 
 SIGHUP and, with --reload, every save of a file ask for the same: code, layers and the file of
 variables are read again. What cannot be loaded leaves the code and the variables before it in use,
@@ -111,6 +111,6 @@ async def watched(serving: Serving, reload: Reload, sink: Sink | None) -> AsyncI
     async with asyncio.TaskGroup() as tasks:
         watch = tasks.create_task(on_change(find, Outputs(own), reload, sink or Fanout([])))
         for _ in range(STANDING_TURNS):
-            await sleep(0)  # the watch stands before the listener is announced
+            await sleep(0)  # the watch has begun before the listener is announced
         yield
         watch.cancel()

@@ -66,8 +66,8 @@ MISSING_LINES = {
     "--user",
     default="",
     metavar="NAME[:GROUP]",
-    help="Who root becomes once the socket is open, the certificates are read and control groups "
-    "are made.",
+    help="The user that root becomes once the socket is open, the certificates are read and "
+    "control groups are made.",
 )
 @click.option(
     "--workers",

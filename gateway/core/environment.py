@@ -204,6 +204,15 @@ class Refused(Exception):
         self.error_type = error_type
 
 
+def refused_transition(there: str, wanted: str) -> Refused:
+    """Return the refusal of a move between states, in the words of RIE (core/states.go)."""
+    text = (
+        f"State transition from {there} to {wanted} failed for runtime. "
+        "Error: State transition is not allowed"
+    )
+    return Refused(403, "InvalidStateTransition", text)
+
+
 TRANSITIONS: dict[tuple[State, type], State] = {
     (State.COLD, Warmed): State.INIT,
     (State.COLD, Assigned): State.INIT,
@@ -295,12 +304,8 @@ class ExecutionEnvironment:
             raise Refused(400, "InvalidRequestID", "Invalid request ID")
 
     def _refusal(self, kind: type) -> Refused:
-        there, wanted = RUNTIME_STATES[self._state], ANSWER_STATES.get(kind, kind.__name__)
-        text = (
-            f"State transition from {there} to {wanted} failed for runtime. "
-            "Error: State transition is not allowed"
-        )
-        return Refused(403, "InvalidStateTransition", text)
+        wanted = ANSWER_STATES.get(kind, kind.__name__)
+        return refused_transition(RUNTIME_STATES[self._state], wanted)
 
     # Reactions: the state has changed already, `before` is the one before.
 

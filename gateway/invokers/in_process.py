@@ -210,7 +210,7 @@ class InProcess:
         job.started = self._clock.monotonic()
         if job.claim.acquire(blocking=False):
             result = self.run(job.invocation, job.output)
-            with suppress(RuntimeError):  # the loop is gone: nobody waits for this result
+            with suppress(RuntimeError):  # the loop is gone, and with it the caller
                 self._loop.call_soon_threadsafe(self._finish, job, result)
 
     def _finish(self, job: Job, result: InvocationResult) -> None:

@@ -20,7 +20,7 @@ from gateway.invokers.watched import Outputs, Places
 from gateway.runtime.child.bootstrap import InitError
 
 STANDING_TURNS = 3
-"""Turns of the event loop after which the watch stands that a task has begun."""
+"""Turns of the event loop after which a watch that is a task has begun."""
 
 
 async def on_change(

@@ -9,7 +9,7 @@ import asyncio
 import re
 from typing import Protocol, cast
 
-from gateway.core.environment import Refused, Responded
+from gateway.core.environment import Refused, Responded, refused_transition
 from gateway.core.function_errors import MAX_RESPONSE_BYTES
 from gateway.core.http import header
 from gateway.runtime.api_routes import (
@@ -54,6 +54,9 @@ DENSE_BYTES = 4 * 1024
 DENSE_LINES = 256
 """A piece of a chunked body with more lines than this is read in smaller pieces: chunks of one byte
 cost a call each, and 4 KB of them 0.3 ms."""
+
+BODY_STATE = "InvocationResponse"
+"""What a runtime is in as long as a body is read; another one would be the same state again."""
 
 REQUEST_SECONDS = 10.0
 """From the first byte to the last of a head, and of a body that no invocation's deadline ends."""
@@ -312,7 +315,7 @@ class ApiConnection(asyncio.Protocol):
     def _keep_body(self, answer: Answer) -> None:
         """Take the answer, or begin to read its body; raises Refused beside another body."""
         if not self._siblings.may_hold(self):
-            raise beside_another()
+            raise refused_transition(BODY_STATE, BODY_STATE)
         self._answer = answer
         if self._parser.is_complete:
             self._take()
@@ -442,13 +445,3 @@ class ApiConnection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-def beside_another() -> Refused:
-    """Return the refusal of an answer that begins before another one has ended, in the words of
-    RIE (core/states.go)."""
-    text = (
-        "State transition from InvocationResponse to InvocationResponse failed for runtime. "
-        "Error: State transition is not allowed"
-    )
-    return Refused(403, "InvalidStateTransition", text)

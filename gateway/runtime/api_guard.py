@@ -1,4 +1,4 @@
-"""Who may speak to the Runtime API of an environment: its own processes.
+"""Lets an environment's own processes speak to its Runtime API, and nothing else.
 
 All environments have the gateway's user, so the user alone would let siblings in: the connection's
 socket is looked for among the descriptors of the environment's processes, once per connection. The

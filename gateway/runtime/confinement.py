@@ -64,7 +64,7 @@ class Abilities:
     can_unshare: bool = False
     hierarchies: tuple[Hierarchy, ...] = ()
     sight: Sight = Sight.NOTHING
-    """What can be known of who speaks to a Runtime API."""
+    """What can be known of the processes that speak to a Runtime API."""
     call_filter: str = ""
     """As in Plan."""
 

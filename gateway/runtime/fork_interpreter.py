@@ -48,7 +48,7 @@ def main_module(file: str) -> ModuleType:
 
 
 def is_plain_locale() -> bool:
-    """Set the locale for characters, and say whether it is none in particular (PEP 538)."""
+    """Set the locale for characters, and say whether it is one that PEP 538 replaces."""
     name = "C"
     with contextlib.suppress(locale.Error):
         name = locale.setlocale(locale.LC_CTYPE, "")

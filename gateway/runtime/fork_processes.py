@@ -1,4 +1,4 @@
-"""The processes below a fork server: who they are, and how they are ended.
+"""The processes below a fork server: how they are found, and how they are ended.
 
 It stands alone like fork_server.py, which loads it.
 """

@@ -149,7 +149,7 @@ class Holding:
             loop.call_later(SWEEP_SECONDS, later.set_result, None)
             await later
         self._groups.allow_forks()
-        if self._is_full:  # or whoever comes next would be ended for it
+        if self._is_full:  # or the next process would be ended for it
             self._is_full = False
             await asyncio.to_thread(empty, self.tmp)
 

@@ -175,8 +175,8 @@ def no_such_runtime(runtime: str) -> InvalidSetting:
 
 
 def ask(python: str, called: str, source: str = "") -> Interpreter:
-    """Ask an interpreter what it is; raises InvalidSetting, with what it is called, when it is none
-    that runs."""
+    """Ask an interpreter what it is; raises InvalidSetting, with what it is called, when it
+    cannot be run."""
     version, executable, search_path, paths = _facts(python, called)
     # pyenv's and its like choose by variables that a function does not have.
     path = executable if Path(python).parent.name == "shims" else python

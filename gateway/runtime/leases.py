@@ -33,9 +33,9 @@ class PoolSettings:
 
 
 class Leases:
-    """Counts who runs, and lets the others wait, first come, first served.
+    """Counts running invocations, and lets the others wait, first come, first served.
 
-    As long as somebody waits, all leases are taken.
+    As long as one waits, all leases are taken.
     """
 
     def __init__(self, settings: PoolSettings, sink: Sink, reason: str = "") -> None:
@@ -70,7 +70,7 @@ class Leases:
             timer.cancel()
 
     def _leave(self, waiter: asyncio.Future[bool]) -> None:
-        """Forget a waiter whose caller left; a lease that it got just before is passed on."""
+        """Remove a cancelled waiter; a lease that it was granted just before goes to the next."""
         if waiter.cancelled():
             with suppress(ValueError):
                 self._waiters.remove(waiter)
@@ -83,7 +83,7 @@ class Leases:
             waiter.set_result(False)
 
     def pass_on(self) -> None:
-        """End a lease: it is the longest waiter's now, or nobody's."""
+        """End a lease: the longest waiter gets it, if there is one."""
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():  # else its caller has just left
@@ -92,7 +92,7 @@ class Leases:
         self.running -= 1
 
     def end(self) -> None:
-        """Report, and refuse all who wait or come."""
+        """Report, and refuse all invocations that wait or come."""
         self.report()
         self.limit = self._seconds = 0
         self._reason = STOPPING

@@ -1,7 +1,7 @@
 """Finds the links in code and layers that lead out of them, and what a room shows in their place.
 
 The archive that is deployed holds the files themselves (`zip` follows links), so a room does, too:
-at the place of such a link stands what it leads to. All other links stay what they are. The code
+it shows what such a link leads to in its place. All other links stay what they are. The code
 is looked through once, when it is taken in, not for each environment.
 """
 

@@ -3,7 +3,7 @@
 A process that ends with bytes unread in a socket has its system send a reset instead of an orderly
 close (RFC 1122, 4.2.2.13), and what comes after the close is never acknowledged. So a runtime whose
 connection was reset before it sent anything has not seen the end of its event, and has executed
-nothing; whoever has read all of it counts as having executed it, and gets it once.
+nothing; one that has read all of it counts as having executed it, and the event is not repeated.
 """
 
 import asyncio

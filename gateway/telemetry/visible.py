@@ -2,7 +2,7 @@
 
 Control characters are shown, not sent, and so is what ends a line for some readers (NEL, LINE
 SEPARATOR) or turns the direction of the text after it (UAX 9), because it makes a line lie. Newline
-and tab stay: whoever writes lines decides what follows a newline.
+and tab stay: what follows a newline is decided where lines are written.
 """
 
 import re
@@ -18,8 +18,7 @@ SHOWN |= {code: f"\\u{code:04x}" for code in (*TURNS, *LINE_ENDS)}
 DRIVING = re.compile(f"[{''.join(map(chr, SHOWN))}]")
 
 JSON_SHOWN = {code: f"\\u{code:04x}" for code in SHOWN} | {ord("\r"): " "}
-"""As JSON has it inside of strings; outside of them there is no other one than CR, which is white
-space."""
+"""As JSON has it inside of strings; outside of them JSON allows CR alone, as white space."""
 
 
 def visible(text: str) -> str:

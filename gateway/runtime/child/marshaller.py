@@ -84,7 +84,7 @@ def to_utf8(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        # awslambdaric encodes while it posts, outside its error handling: nobody catches this.
+        # awslambdaric encodes while it posts, outside its error handling: nothing catches this.
         raise SystemExit(f"UnicodeEncodeError: {error}") from error
 
 

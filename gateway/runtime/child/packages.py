@@ -115,7 +115,7 @@ class Packages:
         return place.startswith((*self._own, *added))
 
     def _is_functions_import(self) -> bool:
-        """Say whether the import stands in a file that comes with the function.
+        """Say whether the import is in a file that comes with the function.
 
         What a package of this machine imports in turn needs no mention: whatever installs the
         package into the code brings it along.
@@ -157,7 +157,7 @@ class Packages:
 
 
 def _file_of(module: object) -> str:
-    """Return the file of what stands in `sys.modules`, which may be anything."""
+    """Return the file of what is in `sys.modules`, which may be anything."""
     file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
     return file if isinstance(file, str) else ""
 
