@@ -1,5 +1,6 @@
 """Options that several commands share: what they refuse, and with which words."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -31,9 +32,12 @@ def test_handler_has_awss_notation(handler: str, line: str) -> None:
 
 @pytest.mark.parametrize("handler", ["bootstrap", "main", "My::Mod::Fn", "app.handler", "a/b"])
 def test_executable_may_have_any_handler(handler: str, tmp_path: Path) -> None:
-    said = refusal(run("invoke", handler, "--runtime", "provided.al2023", "--code", str(tmp_path)))
+    result = run("invoke", handler, "--runtime", "provided.al2023", "--code", str(tmp_path))
 
-    assert "no such file" in said.lower()  # there is no bootstrap to read it
+    assert result.exit_code == 2
+    payload = json.loads(result.stdout)  # there is no bootstrap to read it
+    assert payload["errorType"] == "Runtime.InvalidEntrypoint"
+    assert "No such file" in payload["errorMessage"]
 
 
 @pytest.mark.parametrize("handler", ["", "two words", "x" * 129])
