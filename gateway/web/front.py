@@ -112,6 +112,8 @@ class Front:
             self.date = http_date(second)
             self._warn_of_limits()
             self.members.forget_floods()
+        if self.members.is_ending:
+            self._close_those_idle()
         self._unchecked = list(self._connections)
         self._steps = 1 + min(len(self._unchecked) // STEP_CONNECTIONS, SWEEP_STEPS - 1)
         self._period = SWEEP_SECONDS / self._steps
@@ -151,10 +153,13 @@ class Front:
         await self._wait_empty(ABORT_SECONDS)
 
     async def close_idle(self) -> None:
-        """In a drain: close what has no request under way after a last second, which may reset a
-        request that comes then."""
+        """In a drain: close what has no request under way after a last second, or from then on,
+        which may reset a request that comes then."""
         await self._wait_empty(LAST_SECONDS)
         self.members.is_ending = True
+        self._close_those_idle()
+
+    def _close_those_idle(self) -> None:
         for connection in list(self._connections):
             connection.close_if_idle()
 

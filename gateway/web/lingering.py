@@ -67,9 +67,8 @@ class Lingering(asyncio.Protocol):
     def go_on(self) -> None:
         """Read on; the client was not silent, it was not heard."""
         self._is_paused = False
-        if not self._is_lost:
-            self.progress.active_at = self._front.monotonic()
-            self._transport.resume_reading()
+        self.progress.active_at = self._front.monotonic()
+        self._transport.resume_reading()
 
     def pause_writing(self) -> None:
         """Note that the client takes less than is written."""
@@ -83,6 +82,7 @@ class Lingering(asyncio.Protocol):
     def connection_lost(self, _error: Exception | None) -> None:
         """Count the connection out."""
         self._is_lost = True
+        self._front.throttle.forget(self)
         self._front.forget(self)
 
     # What the front asks for.

@@ -40,7 +40,7 @@ class Members:
         self.lingering: set[Member] = set()
         """Those that linger for the full time."""
         self.is_ending = False
-        """The process ends: no connection lingers for the full time any more."""
+        """The process ends: no connection lingers for the full time any more, or stays idle."""
         self.turned_away = TurnedAway()
         self.emptied = asyncio.Event()
         """Set whenever no connection is left."""

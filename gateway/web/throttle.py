@@ -5,7 +5,6 @@ event loop away from requests. Above the rate a connection pauses until its turn
 order, so that none is forgotten. The client notices nothing but that its bytes take longer.
 """
 
-from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -26,7 +25,7 @@ class Readable(Protocol):
         ...
 
     def go_on(self) -> None:
-        """Read again; the connection may be lost by now."""
+        """Read again."""
         ...
 
 
@@ -41,7 +40,8 @@ class Throttle:
         self._monotonic = monotonic
         self._call_later = call_later
         self._used_until = 0.0
-        self._waiting: deque[Readable] = deque()
+        self._waiting: dict[Readable, None] = {}
+        self._is_due = False
 
     def spend(self, connection: Readable, size: int) -> None:
         """Count what was read of a connection, which has to wait if it was too much."""
@@ -49,13 +49,23 @@ class Throttle:
         self._used_until = max(self._used_until, now - TURN_SECONDS) + size / BYTES_PER_SECOND
         if self._used_until > now:
             connection.pause()
-            self._waiting.append(connection)
-            if len(self._waiting) == 1:
-                self._call_later(TURN_SECONDS, self._give_turn)
+            self._waiting[connection] = None
+            self._expect_turn()
+
+    def forget(self, connection: Readable) -> None:
+        """Give a connection that is lost no turn: it would be the turn of one that waits."""
+        self._waiting.pop(connection, None)
+
+    def _expect_turn(self) -> None:
+        if self._waiting and not self._is_due:
+            self._is_due = True
+            self._call_later(TURN_SECONDS, self._give_turn)
 
     def _give_turn(self) -> None:
         """Let the connection go on that waits longest."""
-        connection = self._waiting.popleft()
-        if self._waiting:
-            self._call_later(TURN_SECONDS, self._give_turn)
-        connection.go_on()
+        self._is_due = False
+        connection = next(iter(self._waiting), None)
+        if connection is not None:
+            del self._waiting[connection]
+            connection.go_on()
+            self._expect_turn()

@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from time import perf_counter
 
+import hpack
 import pytest
 
 from tests.e2e.leftovers import adopting, children, wait_until
 from tests.e2e.serving import DEADLINE_SECONDS, Gate, Server, connect, serving, wait_until_refused
 from tests.process.whole import WAYS, WORKERS
+from tests.web.h2_peer import frame
 
 pytestmark = pytest.mark.slow
 
@@ -125,6 +127,24 @@ def test_stop_is_quick_beside_tls_clients_that_do_nothing(number: int) -> None:
 
         assert frames[-1] == GOAWAY
         assert (rest(idle), rest(silent), rest(begun)) == (b"", b"", b"")
+    assert seconds < STOP_SECONDS
+
+
+def test_stop_is_quick_behind_the_last_request_of_a_client_that_stays(gate: Gate) -> None:
+    options = ("--in-process", "--https", "--timeout", "60", "--quiet")
+    with serving("echo.handler", *options) as server, secure(server, "h2") as client:
+        fields = [(":method", "GET"), (":scheme", "https"), (":authority", "a")]
+        fields += [(":path", "/wait"), ("x-gate", str(gate.path))]
+        block = hpack.Encoder().encode(fields)
+        client.sendall(PREFACE + frame(1, 5, 1, block))
+        gate.wait_entered()
+        with stopped(server, signal.SIGTERM) as wait:
+            wait_until_refused(server)
+            gate.open()
+            seconds = wait()
+        kinds = frame_types(rest(client))
+
+    assert (kinds.count(GOAWAY), kinds[-1]) == (2, GOAWAY)
     assert seconds < STOP_SECONDS
 
 

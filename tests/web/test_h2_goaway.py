@@ -16,6 +16,7 @@ from gateway.core.goaway import (
     Ending,
 )
 from gateway.core.limits import SWEEP_SECONDS, Limits
+from gateway.web.front import LAST_SECONDS
 from tests.web.h2_peer import GET, POST, H2Client, frame, head, statuses
 from tests.web.peer import Held, Serve, answer
 
@@ -214,6 +215,26 @@ def test_drain_says_goaway_and_answers_what_is_open(serve: Serve) -> None:
     busy.read()
     world.wait(QUIET_SECONDS + CLOSE_SECONDS + 3 * SWEEP_SECONDS)
     assert (busy.status(stream), busy.peer.is_closed) == (200, True)
+
+
+def test_stop_closes_a_connection_when_its_last_request_is_answered(serve: Serve) -> None:
+    held = Held()
+    world = serve(held)
+    client = H2Client(world)
+    stream = client.ask()
+    world.front._is_draining = True
+    closing = world.loop.create_task(world.front.close_idle())
+    world.wait(LAST_SECONDS + SWEEP_SECONDS)
+    assert closing.done()
+    assert not client.peer.is_closed
+
+    held.release()
+    world.wait(SWEEP_SECONDS)
+    client.read()
+
+    assert client.is_over(stream)
+    assert client.goaways == [(0, ANY_STREAM), (0, stream)]
+    assert client.peer.is_closed
 
 
 def test_old_connection_serves_one_more_request(serve: Serve) -> None:

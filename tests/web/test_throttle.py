@@ -73,3 +73,16 @@ def test_turn_of_a_client_that_has_gone_is_the_next_ones(serve: Serve) -> None:
 
     assert [dropped(peer) for peer in peers[1:]] == [3, 3]
     assert not world.front.throttle._waiting
+
+
+def test_clients_that_have_gone_take_no_turns(serve: Serve) -> None:
+    world = serve()
+    for _ in range(200):
+        flooding(world, 1).leave()
+    last = flooding(world, 1)
+    assert last.is_reading_paused
+
+    world.wait(3 * TURN_SECONDS)
+
+    assert not last.is_reading_paused
+    assert not world.front.throttle._waiting
