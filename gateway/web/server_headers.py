@@ -6,6 +6,7 @@ granian adds only what is missing. A `send` that middleware has wrapped is follo
 closures lead.
 """
 
+from contextlib import suppress
 from typing import Any, Literal
 
 ServerHeaders = Literal["auto", "send", "omit"]
@@ -26,19 +27,33 @@ def added_headers(send: Any, setting: ServerHeaders = "auto") -> frozenset[bytes
         case "omit":
             return OWN
         case "auto":
-            return _found(send, WRAPPERS) or NONE
+            return _found(send) or NONE
 
 
-def _found(send: Any, depth: int) -> frozenset[bytes] | None:
-    """Return what the server adds that `send` leads to, None where it leads to none."""
-    owner = getattr(send, "__self__", None)
-    added = _added_by(owner)
-    if added is not None or not depth:
-        return added
-    cells = (cell.cell_contents for cell in getattr(send, "__closure__", None) or ())
-    inner = [getattr(owner, "send", None), *filter(callable, cells)]
-    found = (_found(each, depth - 1) for each in inner if each is not None)
-    return next((each for each in found if each is not None), None)
+def _found(send: Any) -> frozenset[bytes] | None:
+    """Return what the server adds that `send` leads to, None where it leads to no known server.
+
+    Each is looked at once, however many closures hold it.
+    """
+    seen, level = dict[int, Any](), [send]
+    for _ in range(WRAPPERS + 1):
+        for each in level:
+            added = _added_by(getattr(each, "__self__", None))
+            if added is not None:
+                return added
+        seen |= {id(each): each for each in level}
+        inside = {id(inner): inner for each in level for inner in _inside(each)}
+        level = [inner for key, inner in inside.items() if key not in seen]
+    return None
+
+
+def _inside(send: Any) -> list[Any]:
+    """Return what a `send` may wrap."""
+    found = [getattr(getattr(send, "__self__", None), "send", None)]
+    for cell in getattr(send, "__closure__", None) or ():
+        with suppress(ValueError):  # a variable that has no value yet
+            found.append(cell.cell_contents)
+    return [each for each in found if callable(each)]
 
 
 def _added_by(owner: Any) -> frozenset[bytes] | None:

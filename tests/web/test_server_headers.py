@@ -3,7 +3,7 @@ tests/e2e/test_server_headers.py."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from types import SimpleNamespace
+from types import CellType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -82,6 +82,36 @@ def test_wrappers_that_lead_in_a_circle_end() -> None:
     first.send = first.send_compressed
 
     assert added_headers(first.send) == set()
+
+
+def test_wrapper_with_a_variable_that_has_no_value_yet_is_looked_through() -> None:
+    send: Send = Uvicorn(b"date").send
+
+    async def timed(message: Any) -> None:
+        await send(message)
+        print(seconds)
+
+    assert added_headers(timed) == {b"date"}
+    seconds = 1
+
+
+def test_functions_that_hold_each_other_are_looked_at_once() -> None:
+    looks = 0
+
+    class Counted:
+        @property
+        def __closure__(self) -> tuple[CellType, ...]:
+            nonlocal looks
+            looks += 1
+            return tuple(map(CellType, many))
+
+        async def __call__(self, message: Any) -> None:
+            """Take a message."""
+
+    many = [Counted() for _ in range(5)]
+
+    assert added_headers(many[0]) == set()
+    assert looks == len(many)
 
 
 def test_only_so_many_wrappers_are_looked_through() -> None:
