@@ -83,10 +83,10 @@ def url_parts(url: str) -> SplitResult:
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         is_whole = parts.scheme in DEFAULT_PORTS and parts.hostname and parts.port != 0
-    except ValueError as error:  # a port that is none, brackets that do not match
-        raise InvalidSetting(f"{url!r} is no URL: {error}") from error
+    except ValueError as error:  # a port that is not a number, brackets that do not match
+        raise InvalidSetting(f"{url!r} is not a URL: {error}") from error
     if not is_whole:
-        raise InvalidSetting(f"{url!r} is no URL such as http://shop.example.org/cart?x=1")
+        raise InvalidSetting(f"{url!r} is not a URL such as http://shop.example.org/cart?x=1")
     return parts
 
 

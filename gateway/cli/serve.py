@@ -201,8 +201,8 @@ def serve(
     workers one by one.
 
     The handler runs in execution environments: processes of its own that take one invocation at a
-    time, with Lambda's limits in force. With --rie or --function there is no HANDLER: somebody else
-    runs the function, and requests become invocations there.
+    time, with Lambda's limits in force. With --rie or --function there is no HANDLER: the
+    function runs elsewhere, and requests become invocations there.
     """
     serving = Serving(
         function,

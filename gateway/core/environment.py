@@ -322,7 +322,7 @@ class ExecutionEnvironment:
         return self._started()
 
     def _started(self) -> list[Effect]:
-        """Start a process for the invocation at hand: the first one has a phase of its own."""
+        """Start a process for the assigned invocation: the first one has a phase of its own."""
         if self._has_initialised:
             self._state = State.INIT_IN_INVOKE
             return [Start(Limit.FUNCTION)]

@@ -51,7 +51,7 @@ class InProcessSettings:
 
 
 class Job:
-    """One invocation on its way to a worker; whoever takes the claim first, worker or timer,
+    """One invocation on its way to a worker; the first to take the claim, worker or timer,
     decides."""
 
     __slots__ = ("claim", "future", "invocation", "output", "started", "timer")
@@ -119,7 +119,7 @@ class InProcess:
     async def _run_in_turn(self, invocation: Invocation) -> InvocationResult:
         """Run the handler on the event loop, in a turn of its own.
 
-        So all requests at hand become events, then all handlers run, then all replies become
+        So all requests that are there become events, then all handlers run, then all replies become
         responses, and the code of each stage stays in the processor's caches: at 32 connections
         40 us of CPU per request and not 56 (benchmarks/data_path.py, front-inline).
         """
@@ -185,7 +185,7 @@ class InProcess:
         if len(self._abandoned) >= ABANDONED_LIMIT:
             raise Throttled(
                 f"{len(self._abandoned)} threads are stuck in {handler}, past its timeout of "
-                f"{self._settings.timeout_seconds:g} s; mend the handler and restart the gateway"
+                f"{self._settings.timeout_seconds:g} s; fix the handler and restart the gateway"
             )
         if self._in_flight >= self._settings.threads + WAITING_LIMIT:
             raise Throttled(f"{WAITING_LIMIT} invocations are waiting for {handler} already")
@@ -214,7 +214,7 @@ class InProcess:
                 self._loop.call_soon_threadsafe(self._finish, job, result)
 
     def _finish(self, job: Job, result: InvocationResult) -> None:
-        """Hand a result over, on the event loop; perhaps nobody is waiting any more."""
+        """Hand a result over, on the event loop; the caller may have left."""
         job.timer.cancel()
         if job in self._abandoned:  # it came back after all: one worker too many
             self._abandoned.discard(job)

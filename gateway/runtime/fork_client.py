@@ -183,7 +183,7 @@ class _Connection:
         process = ForkedProcess(pid, self._loop.create_future(), self._kill)
         self._running[number] = process
         started = self._starting.pop(number)
-        if started.done():  # nobody waits for it any more
+        if started.done():  # its caller has left
             process.kill()
         else:
             started.set_result(process)

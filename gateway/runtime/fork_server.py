@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 
 LOG_VARIABLE = "_LAMBDA_TELEMETRY_LOG_FD"
 
-# What handlers import most: shared by all children, so that nobody waits or pays for it.
+# What handlers import most: shared by all children, so that no child waits or pays for it.
 PRELOADED = (  # noqa: SIM905 - a list of these is three times as long
     "base64 collections contextvars copy dataclasses datetime decimal enum functools hashlib hmac "
     "http.client inspect io itertools json logging logging.handlers math operator pathlib pickle "

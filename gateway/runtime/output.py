@@ -31,7 +31,7 @@ DRAIN_BYTES = 1024 * 1024
 """What is read at once: a full pipe, and not more of a function that never stops writing."""
 
 READ_BYTES = 64 * 1024
-"""The size of a pipe on Linux unless somebody changes it."""
+"""The size of a pipe on Linux unless it is changed."""
 
 HEADER = struct.Struct(">IIQ")
 """Type, length and microseconds since the epoch."""
@@ -163,7 +163,7 @@ class Frames:
         self._journal = journal
         self._limit = limit_bytes
         self._held = bytearray()
-        """From the beginning of a frame, unless nobody knows where one begins."""
+        """From the beginning of a frame, unless it is not known where one begins."""
         self._surplus = 0
         """How many bytes are still to come of a message of which no more is kept."""
         self._is_torn = False

@@ -120,12 +120,12 @@ def test_another_listener_is_pretended() -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["ftp://x/"], "'ftp://x/' is no URL such as http://shop.example.org/cart?x=1"),
-        (["http:///path"], "'http:///path' is no URL such as"),
-        (["http://x:port/"], "'http://x:port/' is no URL: "),
-        (["http://x:0/"], "'http://x:0/' is no URL such as"),
-        (["http://x:65536/"], "'http://x:65536/' is no URL: "),
-        (["http://[::1/"], "'http://[::1/' is no URL: "),
+        (["ftp://x/"], "'ftp://x/' is not a URL such as http://shop.example.org/cart?x=1"),
+        (["http:///path"], "'http:///path' is not a URL such as"),
+        (["http://x:port/"], "'http://x:port/' is not a URL: "),
+        (["http://x:0/"], "'http://x:0/' is not a URL such as"),
+        (["http://x:65536/"], "'http://x:65536/' is not a URL: "),
+        (["http://[::1/"], "'http://[::1/' is not a URL: "),
         ([SHOP, "-H", "Accept"], "header 'Accept' needs the form 'Name: value'"),
         ([SHOP, "-H", ": x"], "header ': x' needs the form 'Name: value'"),
         ([SHOP, "-d", "@no-such-file"], "-d @no-such-file cannot be read: No such file or"),

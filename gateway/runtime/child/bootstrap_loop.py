@@ -149,7 +149,7 @@ class RuntimeApi:
         self._readable.poll()
         data = self._socket.recv(READ_BYTES)
         if not data:
-            os._exit(0)  # the gateway has gone: nobody is there to tell
+            os._exit(0)  # the gateway has gone
         return data
 
 
@@ -195,7 +195,7 @@ class Log:
 
 
 class State:
-    """What of the invocation at hand others ask for."""
+    """What others ask of the invocation that runs."""
 
     request_id = ""
 
@@ -317,7 +317,7 @@ def error_type_header(error_type: str) -> str:
 
 
 def context_of(headers: dict[str, str], settings: Any) -> Any:
-    """Return the handler's context; raises Fault for what is no JSON."""
+    """Return the handler's context; raises Fault for what is not JSON."""
     return LambdaContext(
         settings,
         headers.get("lambda-runtime-aws-request-id", ""),
@@ -341,7 +341,7 @@ def parsed(headers: dict[str, str], name: str, said: str) -> Any:
 
 
 def set_trace_id(trace_id: str | None) -> None:
-    """Set the variable that X-Ray reads; without putenv, which keeps every value for ever."""
+    """Set the variable that X-Ray reads; without putenv, which never frees a value."""
     variables = os.environ._data  # type: ignore[attr-defined]  # noqa: SLF001
     if trace_id:
         variables[TRACE_ID_KEY] = os.environ.encodevalue(trace_id)
