@@ -8,6 +8,7 @@ import importlib
 import os
 import sys
 import sysconfig
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -33,6 +34,7 @@ class HandlerCode:
         layers = [layer.resolve() for layer in layers]
         self._path = [str(self.directory), *layer_path(layers)]
         self._layers = layers
+        self._reloading = threading.Lock()
         self._refuse_own_name()
         self._refuse_hidden_name()
 
@@ -77,7 +79,14 @@ class HandlerCode:
 
     def reload(self) -> Handler | InitError:
         """Forget every module that came from code and layers and load again; the old ones come back
-        when that fails, because the old handler may import them later."""
+        when that fails, because the old handler may import them later.
+
+        One thread at a time: a save and an invocation may both ask for it.
+        """
+        with self._reloading:
+            return self._loaded_afresh()
+
+    def _loaded_afresh(self) -> Handler | InitError:
         old = {name: sys.modules.pop(name) for name in self._loaded_modules()}
         for module in old.values():
             forget_bytecode(module)

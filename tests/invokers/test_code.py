@@ -1,7 +1,9 @@
 """The handler that a string in a code directory means, now and after a save."""
 
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from os import utime
 from pathlib import Path
 from types import ModuleType
@@ -163,6 +165,29 @@ def test_mended_code_is_loaded(directory: Path) -> None:
 
     assert isinstance(broken, InitError)
     assert loaded(code.reload())(None, None) == "mended"
+
+
+def test_reloads_of_a_save_and_of_an_invocation_come_one_after_the_other(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = ModuleType("gw_gate")
+    begun, passes = threading.Semaphore(0), threading.Semaphore(0)
+    vars(gate).update(begun=begun, passes=passes)
+    monkeypatch.setitem(sys.modules, gate.__name__, gate)
+    (directory / "gw_prices.py").write_text(
+        "import gw_gate\ngw_gate.begun.release()\ngw_gate.passes.acquire(timeout=10)\n"
+    )
+    (directory / "gw_app.py").write_text("import gw_prices\nhandler = print\n")
+    code = HandlerCode("gw_app.handler", directory)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(code.reload)
+        begun.acquire(timeout=10)
+        second = threads.submit(code.reload)
+        is_early = begun.acquire(timeout=0.2)
+        passes.release(2)
+
+    assert not is_early
+    assert loaded(first.result()) is loaded(second.result()) is print
 
 
 def test_module_that_the_handler_imports_is_loaded_afresh(directory: Path) -> None:
