@@ -40,8 +40,8 @@ MACOS_MOST = 10_240
 """OPEN_MAX of macOS, over which setrlimit(2) fails though the hard limit is infinite."""
 
 WATCH_SECONDS = 1.0
-"""How often a process looks whether a descriptor is left: libuv closes the connections for which
-there is none and says nothing (uv__emfile_trick)."""
+"""How often a process looks whether a descriptor is left: libuv closes the connections that
+get none and reports nothing (uv__emfile_trick)."""
 
 DEFAULT = Limits()
 

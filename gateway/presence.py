@@ -19,7 +19,7 @@ from typing import IO
 
 PRIVATE = 0o700
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
-"""Addresses that stand for all of the machine, and where to reach what listens on them."""
+"""Addresses that mean every interface of the machine, and where to reach what listens on them."""
 
 
 @dataclass(frozen=True, slots=True)

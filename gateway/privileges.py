@@ -25,7 +25,7 @@ OF_ROOT = ("XDG_RUNTIME_DIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOM
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who serves."""
+    """The user that serves."""
 
     name: str
     uid: int
@@ -67,7 +67,7 @@ class Logs:
     function_logs: str = ""
 
     def make_for(self, user: User) -> None:
-        """Make what is not there yet, for a user; an error is for the one who opens it."""
+        """Make what is not there yet, for a user; an error comes back when a log is opened."""
         if self.access_log not in {"", "-"}:
             _make_file(Path(self.access_log), user)
         if self.function_logs and not Path(self.function_logs).exists():

@@ -207,8 +207,8 @@ def _look_alike(name: bytes) -> Role | None:
 
 
 def _is_alike_to_aws(name: bytes, steps: tuple[re.Pattern[bytes], ...]) -> bool:
-    """Compare as AWS's classifier does: at the place of the dash stands anything, and behind the
-    first letter that differs stands anything but letters and digits."""
+    """Compare as AWS's classifier does: any byte may take the place of the dash, and any bytes but
+    letters and digits may follow from the first letter that differs on."""
     at = _end(NO_LETTERS, name, 0)
     for step in steps:
         found = step.match(name, at)

@@ -13,7 +13,7 @@ FAILURE_BURST = 20
 """How many may fail at a stretch before the next handshake waits. Ours."""
 
 LEAST_SECONDS = 0.001
-"""A shorter wait is none."""
+"""A shorter wait is left out."""
 
 ADDRESS_LIMIT = 10_000
 """Addresses that are kept; those that owe nothing any more are removed first."""

@@ -1,7 +1,7 @@
 """Which HTTP/2 stream may run, which waits, and which connection is closed for what it holds.
 
 Memory is counted when it is promised and not when it is written: a stream reserves room for its
-reply before it is run, as much as replies have needed lately, and waits unrun where there is none.
+reply before it is run, as much as replies have needed lately, and waits where there is not enough.
 Connections have shares, so that those that take nothing leave room for the others; a connection
 with nothing under way always gets one stream. Turns go round the connections. Replies that are
 larger than what was reserved close the connection that holds most.

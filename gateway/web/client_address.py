@@ -16,7 +16,7 @@ def address(name: tuple[str, int] | str | None) -> tuple[str, int]:
 
 def is_unknown(transport: asyncio.BaseTransport) -> bool:
     """Say whether a client has gone before it was accepted: the system has forgotten its address,
-    and no other one may stand for it, least of all our own.
+    and it must not get another one, least of all our own.
 
     On a Unix socket, whose name is a path, clients have no address.
     """

@@ -26,7 +26,7 @@ class Body:
         self._progress = progress
 
     def read(self, data: bytes) -> bytes:
-        """Return what stands behind the end of the body; raises RequestTooLarge and Unparsable."""
+        """Return what follows the end of the body; raises RequestTooLarge and Unparsable."""
         parser = self._parser
         start = 0
         try:

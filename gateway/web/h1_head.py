@@ -8,7 +8,7 @@ BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
 def without_empty_lines(buffer: bytes | bytearray) -> tuple[bytes, bytes | bytearray]:
-    """Return one of the empty lines that a buffer begins with, and what stands behind all of them.
+    """Return one of the empty lines that a buffer begins with, and what follows all of them.
 
     One is for the judgement, a bare LF if there was one.
     """
