@@ -83,7 +83,7 @@ def taken_place(environ: MutableMapping[str, str]) -> Iterator[Place | None]:
                 stack.enter_context(socket.socket(fileno=descriptor)) for descriptor in descriptors
             )
         except (ValueError, OSError) as error:
-            raise InvalidSetting(f"{VARIABLE} is set by a parent for its workers; unset it") from error
+            raise InvalidSetting(f"{VARIABLE} is set by the parent of workers; unset it") from error
         listening.set_inheritable(False)
         channel.set_inheritable(False)
         place = Place(number, listening, channel)

@@ -43,7 +43,7 @@ def test_place_is_taken_out_of_the_variables() -> None:
 def test_place_that_nobody_gave_is_refused(given: str) -> None:
     environ = {VARIABLE: given}
 
-    with pytest.raises(InvalidSetting, match=r"is set by a parent for its workers; unset it$"):
+    with pytest.raises(InvalidSetting, match=r"is set by the parent of workers; unset it$"):
         taken_place(environ).__enter__()
     assert environ == {}
 

@@ -88,6 +88,9 @@ BRIEF_LINGER_SECONDS = 2.0
 """How long connections above `lingering` or `lingering_per_address` linger, and those whose last
 request was read to its end."""
 
+STOP_PAUSE_SECONDS = 2.0
+"""How long a client may send nothing of a body when the gateway stops: 503. Ours."""
+
 SWEEP_SECONDS = 0.25
 """How often deadlines are looked at; a limit is enforced at most this late."""
 
@@ -181,6 +184,11 @@ def has_lingered(progress: Progress, limits: Limits, now: float) -> bool:
         return True
     seconds -= limits.linger_seconds
     return seconds > 0 and progress.body_bytes < seconds * limits.linger_bytes_per_second
+
+
+def pauses(progress: Progress, now: float) -> bool:
+    """Say whether nothing of a body has come for longer than a stop waits."""
+    return progress.phase is Phase.BODY and now - progress.active_at >= STOP_PAUSE_SECONDS
 
 
 def is_inflated(raw: int, decoded: int) -> bool:

@@ -21,7 +21,7 @@ from gateway.core.desync import (
 from gateway.core.errors import GatewayError, IncompleteRequest, RequestTooLarge
 from gateway.core.http import Headers, HttpRequest, HttpResponse, Tls
 from gateway.core.http1_states import MOVES, Step
-from gateway.core.limits import Overdue, Phase, Progress, overdue
+from gateway.core.limits import Overdue, Phase, Progress, overdue, pauses
 from gateway.web.client_address import address, is_unknown
 from gateway.web.h1_body import Body
 from gateway.web.h1_head import without_empty_lines
@@ -432,11 +432,15 @@ class Connection(asyncio.Protocol):
                 self._refuse(408, f"the client was too slow: {self.progress.phase.name.lower()}")
 
     def close_if_idle(self) -> None:
-        """Close a connection between requests, and refuse a head that is not complete."""
-        if self.progress.phase is Phase.IDLE:
+        """Close a connection between requests, and refuse a head that is not complete or a body
+        that pauses."""
+        phase = self.progress.phase
+        if phase is Phase.IDLE:
             self._transport.close()
-        elif self.progress.phase is Phase.HEAD:
+        elif phase is Phase.HEAD:
             self._refuse(503, "the gateway stops, and the head has no end yet")
+        elif pauses(self.progress, self._front.monotonic()):
+            self._refuse(503, "the gateway stops, and the body pauses")
 
     def abort(self) -> None:
         """End the connection at once, and the wait for an invocation under way."""

@@ -338,10 +338,16 @@ class Http2Connection(asyncio.Protocol):
         return not self._streams and not self._writer.is_paused
 
     def close_if_idle(self) -> None:
-        """Close a connection without streams that has taken all of its responses."""
-        if self._is_idle() and not self.is_closing:
-            self._leave(self._front.monotonic())
+        """Close a connection without streams that has taken all of its responses, and refuse
+        bodies that pause."""
+        if self.is_closing:
+            return
+        now = self._front.monotonic()
+        if self._is_idle():
+            self._leave(now)
             self._close()
+        else:
+            self._streams.refuse_pausing(now)
 
     def abort(self) -> None:
         """End the connection at once, and the wait for invocations under way."""

@@ -12,7 +12,7 @@ from gateway.core.alb import REQUEST_BODY_LIMIT
 from gateway.core.errors import GatewayError, IncompleteRequest
 from gateway.core.floods import CONCURRENT_STREAMS
 from gateway.core.http import HttpRequest, HttpResponse
-from gateway.core.limits import UPLOAD_BYTES, UPLOAD_SECONDS, Overdue, overdue
+from gateway.core.limits import UPLOAD_BYTES, UPLOAD_SECONDS, Overdue, overdue, pauses
 from gateway.core.room import Claim, Share
 from gateway.web.connection import CLIENT_LEFT, INCOMPLETE
 from gateway.web.h1_body import too_large
@@ -346,6 +346,15 @@ class Streams:
         for stream in list(self._open.values()):
             if not self._owner.is_closing:
                 self._check(stream, now)
+
+    def refuse_pausing(self, now: float) -> None:
+        """Answer requests of whose bodies nothing comes, because the gateway stops."""
+        for stream in list(self._open.values()):
+            is_pausing = stream.step is Step.BODY and pauses(stream.progress, now)
+            if is_pausing and not self._owner.is_closing:
+                detail = "the gateway stops, and the body pauses"
+                self.answer_early(stream, self._front.page(503, stream.request, detail), now)
+                self._owner.flush_soon()
 
     def _check(self, stream: Stream, now: float) -> None:
         limits = self._front.limits

@@ -12,6 +12,7 @@ from gateway.core.limits import (
     BRIEF_LINGER_SECONDS,
     CHUNKED_OVERHEAD_BYTES,
     CHUNKED_STEP,
+    STOP_PAUSE_SECONDS,
     Limits,
     Overdue,
     Phase,
@@ -21,6 +22,7 @@ from gateway.core.limits import (
     is_too_slow,
     limit_names,
     overdue,
+    pauses,
     with_limit,
 )
 
@@ -259,3 +261,13 @@ def test_limit_is_above_nothing_and_below_a_million_millions(name: str) -> None:
     assert getattr(with_limit(LIMITS, f"{name}={10**12 - 1}"), name) == 10**12 - 1
     with pytest.raises(InvalidSetting):
         with_limit(LIMITS, f"{name}={10**12}")
+
+
+@pytest.mark.parametrize("phase", Phase)
+@pytest.mark.parametrize("more", [-0.1, 0.0])
+def test_only_a_body_pauses_and_only_after_a_while(phase: Phase, more: float) -> None:
+    made = progress(phase)
+
+    is_late = pauses(made, NOW + STOP_PAUSE_SECONDS + more)
+
+    assert is_late is (phase is Phase.BODY and more == 0)

@@ -8,7 +8,13 @@ import pytest
 from gateway.core.attributes import Attributes
 from gateway.core.errors import RequestTooLarge
 from gateway.core.http import HttpRequest
-from gateway.core.limits import BRIEF_LINGER_SECONDS, SWEEP_SECONDS, Limits, Phase
+from gateway.core.limits import (
+    BRIEF_LINGER_SECONDS,
+    STOP_PAUSE_SECONDS,
+    SWEEP_SECONDS,
+    Limits,
+    Phase,
+)
 from gateway.core.pages import Pages
 from gateway.web.front import ABORT_SECONDS, LAST_SECONDS, SLICE_SECONDS
 from tests.web.peer import CANARY, DATE, GET, START, Held, Peer, Serve, World, phase, post
@@ -414,6 +420,25 @@ def test_hasty_drain_answers_for_a_second_and_then_closes_idle_connections(serve
         peer.send_eof()
     world.turn()
     assert task.done()
+
+
+def test_hasty_drain_refuses_a_body_that_pauses(serve: Serve) -> None:
+    world = serve()
+    begun = GET.replace(b"GET", b"POST").replace(b"\r\n\r\n", b"\r\nContent-Length: 9\r\n\r\nx")
+    silent, sending = world.exchange(begun), world.exchange(begun)
+    task = draining(world, is_hasty=True)
+
+    for _ in range(4):
+        world.wait(STOP_PAUSE_SECONDS / 2)
+        sending.send(b"x")
+        world.turn()
+    assert (silent.statuses, sending.statuses) == ([503], [])
+    assert silent.replies[0].headers["Connection"] == "close"
+    sending.send(b"xxxx")
+    world.turn()
+
+    assert sending.statuses == [200]
+    world.run(task)
 
 
 def test_hasty_drain_refuses_a_head_that_has_no_end_after_the_last_second(serve: Serve) -> None:

@@ -15,7 +15,7 @@ from gateway.core.goaway import (
     RESETS_AT_MOST,
     Ending,
 )
-from gateway.core.limits import SWEEP_SECONDS, Limits
+from gateway.core.limits import STOP_PAUSE_SECONDS, SWEEP_SECONDS, UPLOAD_SECONDS, Limits
 from gateway.web.front import LAST_SECONDS
 from tests.web.h2_peer import GET, POST, H2Client, frame, head, statuses
 from tests.web.peer import Held, Serve, answer
@@ -235,6 +235,25 @@ def test_stop_closes_a_connection_when_its_last_request_is_answered(serve: Serve
     assert client.is_over(stream)
     assert client.goaways == [(0, ANY_STREAM), (0, stream)]
     assert client.peer.is_closed
+
+
+def test_stop_refuses_a_body_that_pauses(serve: Serve) -> None:
+    world = serve()
+    client = H2Client(world)
+    silent, sending = (client.ask(POST, b"x", ends=False) for _ in range(2))
+    world.front._is_draining = True
+    closing = world.loop.create_task(world.front.close_idle())
+
+    for _ in range(4):
+        world.wait(STOP_PAUSE_SECONDS / 2)
+        client.send(sending, b"x", ends=False)
+    assert client.status(silent) == 503
+    client.send(sending, b"x")
+
+    assert client.status(sending) == 200
+    world.wait(UPLOAD_SECONDS + 2 * SWEEP_SECONDS)
+    assert client.peer.is_closed
+    assert closing.done()
 
 
 def test_old_connection_serves_one_more_request(serve: Serve) -> None:
