@@ -125,8 +125,8 @@ def gateway_arguments(options: argparse.Namespace) -> list[str]:
         "head_seconds": options.limit,
         "body_grace_seconds": options.limit,
         "stalled_write_seconds": options.limit,
-        "connections": 20_000,
-        "connections_per_address": 20_000,
+        "connections": 15_000,
+        "connections_per_address": 15_000,
     }
     settings = [word for name, value in limits.items() for word in ("--limit", f"{name}={value}")]
     idle = f"idle_timeout.timeout_seconds={options.limit}"

@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import json
 import ssl
+import struct
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -26,12 +27,12 @@ from urllib.parse import urlsplit
 import h2.config
 import h2.connection
 import h2.events
-import h2.exceptions
 import uvloop
 
 MOST_SECONDS = 120
 ANSWER_SECONDS = 20
 READ_BYTES = 65536
+FRAME_HEAD, GOAWAY, ANY_STREAM = 9, 7, 2**31 - 1
 
 
 @dataclass
@@ -179,6 +180,8 @@ class Http2(Client):
         self.codec = h2.connection.H2Connection(config)
         self.codec.initiate_connection()
         self.is_leaving = False
+        self.last_stream = ANY_STREAM
+        self.unread = b""
 
     async def exchange(self) -> bytes:
         assert self.writer
@@ -215,24 +218,38 @@ class Http2(Client):
         data = await self.reader.read(READ_BYTES)
         if not data:
             raise EOFError("in a response") if begun else Raced
-        events = self._received(data, begun=begun)
+        frames = self._without_goaway(data)
+        if self.last_stream < stream:
+            raise Raced
+        events = self.codec.receive_data(frames)
         self.writer.write(self.codec.data_to_send())
-        for event in events:
-            if isinstance(event, h2.events.ConnectionTerminated):
-                self.is_leaving = True
-                if (event.last_stream_id or 0) < stream:
-                    raise Raced
         return events
 
-    def _received(self, data: bytes, *, begun: bool) -> list[h2.events.Event]:
-        """Read frames; behind a GOAWAY the library takes none, not even that a stream that came too
-        late was refused."""
-        try:
-            return self.codec.receive_data(data)
-        except h2.exceptions.ProtocolError as error:
-            if b"\x00\x00\x08\x07" in data and not begun:
-                raise Raced from error
-            raise
+    def _without_goaway(self, data: bytes) -> bytes:
+        """Return whole frames, and take note of each GOAWAY among them.
+
+        The library would take nothing behind one, though streams up to the last one that it names
+        are still answered (RFC 9113 section 6.8).
+        """
+        self.unread += data
+        kept = b""
+        while len(self.unread) >= FRAME_HEAD:
+            size = FRAME_HEAD + int.from_bytes(self.unread[:3], "big")
+            if len(self.unread) < size:
+                break
+            frame, self.unread = self.unread[:size], self.unread[size:]
+            if frame[3] == GOAWAY:
+                self._leave(frame[FRAME_HEAD:])
+            else:
+                kept += frame
+        return kept
+
+    def _leave(self, goaway: bytes) -> None:
+        last_stream, code = struct.unpack(">II", goaway[:8])
+        if code:
+            raise ConnectionResetError(f"GOAWAY with {code}")
+        self.is_leaving = True
+        self.last_stream = min(self.last_stream, last_stream)
 
     async def open(self) -> None:
         """Connect, unless the connection at hand goes on: a GOAWAY may wait unread."""

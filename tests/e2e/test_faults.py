@@ -268,9 +268,9 @@ def test_wrong_answer_is_refused_and_the_caller_gets_the_right_one(
     assert json.loads(get(bad_runtime.server, "/good")[1]) == statuses
 
 
-def test_runtime_that_cannot_be_started_ends_the_gateway(misbehaving: Path) -> None:
+def test_required_init_that_fails_ends_the_gateway(misbehaving: Path) -> None:
     (misbehaving / "mode").write_text("exit")
-    options = ("--port", "0", "--quiet", "--runtime", "provided.al2023")
+    options = ("--port", "0", "--quiet", "--runtime", "provided.al2023", "--require-init")
     said = process_refusal("serve", "any.handler", "--code", str(misbehaving), *options)
 
     assert said.startswith("Runtime.ExitError")

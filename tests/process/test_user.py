@@ -150,13 +150,18 @@ def groups_of(pid: int) -> list[str]:
 
 
 def test_former_groups_are_removed_by_the_next_start(folder: Path) -> None:
-    for _ in range(2):
-        with serving_as_nobody(folder) as server:
-            own = {line.partition("/of-")[2] for line in groups_of(server.pid)} - {""}
-    left = {path.name for path in Path("/sys/fs/cgroup").rglob("of-gateway-*") if path.is_dir()}
+    with serving_as_nobody(folder) as server:
+        first = server.pid
+    between = former_groups(first)
+    with serving_as_nobody(folder):
+        after = former_groups(first)
 
-    pids = {name.split("-")[2] for name in left if not Path(f"/proc/{name.split('-')[2]}").exists()}
-    assert pids <= {name.split("-")[1] for name in own}
+    assert between
+    assert after == []
+
+
+def former_groups(pid: int) -> list[Path]:
+    return list(Path("/sys/fs/cgroup").rglob(f"of-gateway-{pid}-*"))
 
 
 def test_port_of_root_is_served(folder: Path) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from gateway.core.invocation import InvocationResult
+from gateway.runtime.slots import Readiness
 from tests.runtime.environments import AWSS, OURS, Launcher, world, write
 from tests.runtime.rie import emulating
 
@@ -161,8 +163,11 @@ def emulated(code: Path, times: int, timeout_seconds: int = 3) -> list[tuple[int
 async def ours(code: Path, times: int, client: str, timeout_seconds: int = 3) -> list[Any]:
     """Return the payloads of so many invocations here."""
     settings = {"variables": VARIABLES, "timeout_seconds": float(timeout_seconds)}
-    async with world(Launcher(), code, command=CLIENTS[client], **settings) as it:
-        results = [await it.call(EVENT) for _ in range(times)]
+    results: list[InvocationResult] = []
+    while len(results) < times:
+        async with world(Launcher(), code, command=CLIENTS[client], **settings) as it:
+            while len(results) < times and it.environment.readiness is not Readiness.SPENT:
+                results.append(await it.call(EVENT))
     return [parsed(result.payload, code) for result in results]
 
 
