@@ -24,6 +24,16 @@ def test_crowd_forgets_addresses_that_left() -> None:
     assert not crowd.is_full_for("a")
 
 
+def test_crowd_knows_an_address_as_long_as_one_of_its_members_is_there() -> None:
+    crowd = Crowd(most=3, most_per_address=1)
+    crowd.enter("a")
+    crowd.enter("a")
+    crowd.leave("a")
+
+    assert (crowd.count, dict(crowd.per_address)) == (1, {"a": 1})
+    assert crowd.is_full_for("a")
+
+
 def test_looking_at_an_address_does_not_remember_it() -> None:
     crowd = Crowd(most=1, most_per_address=1)
     crowd.is_full_for("a")

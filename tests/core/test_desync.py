@@ -406,6 +406,8 @@ def test_white_space_behind_a_value_need_not_be_stripped_to_be_safe() -> None:
 
     assert has_plain_fields(b"GET", "1.1", headers)
     assert not has_plain_fields(b"POST", "1.1", [*headers, (b"Content-Length", b"5 ")])
+    two = [(b"Content-Length", b"5"), (b"Transfer-Encoding", b"chunked")]
+    assert not has_plain_fields(b"POST", "1.1", [*headers, *two])
 
 
 @given(

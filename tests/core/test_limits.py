@@ -18,6 +18,7 @@ from gateway.core.limits import (
     Phase,
     Progress,
     broken_size,
+    has_too_many_fields,
     is_inflated,
     is_too_slow,
     limit_names,
@@ -271,3 +272,18 @@ def test_only_a_body_pauses_and_only_after_a_while(phase: Phase, more: float) ->
     is_late = pauses(made, NOW + STOP_PAUSE_SECONDS + more)
 
     assert is_late is (phase is Phase.BODY and more == 0)
+
+
+@pytest.mark.parametrize("leading", [b"", b"\n", b"\r\n"])
+@pytest.mark.parametrize(("fields", "is_over"), [(199, False), (200, False), (201, True)])
+@pytest.mark.parametrize("field", [b"a:\n", b"name: value\r\n"])
+def test_header_fields_are_counted_without_the_lines_around_them(
+    leading: bytes, fields: int, is_over: bool, field: bytes
+) -> None:
+    head = leading + b"GET / HTTP/1.1\r\n" + field * fields + b"\r\n"
+
+    assert has_too_many_fields(head, Limits()) is is_over
+
+
+def test_small_head_has_too_few_bytes_for_too_many_fields() -> None:
+    assert not has_too_many_fields(b"GET / HTTP/1.1\r\n\r\n", Limits())
