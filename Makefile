@@ -19,7 +19,7 @@ test: check  ## install, then every check and test that CI runs
 	$(BIN)/coverage report --include="gateway/core/*" --fail-under=100
 
 soak: .venv/.test  ## each fuzz search, attack and promise at its full length (SOAK_SECONDS=60)
-	FUZZ_SECONDS=$(SOAK_SECONDS) PROMISE_SECONDS=$(SOAK_SECONDS) $(BIN)/python -m pytest $(SOAKS)
+	SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/python -m pytest $(SOAKS)
 
 unit: .venv/.test  ## the fast tests alone
 	@$(BIN)/python -m pytest -m "not slow"

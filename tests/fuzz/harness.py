@@ -1,23 +1,20 @@
-"""Looks for inputs that break a promise, for as long as FUZZ_SECONDS says, and keeps what it finds.
+"""Searches for SOAK_SECONDS for inputs that break a promise, and keeps what it finds.
 
 A harness is a name, a check of some bytes, and where to begin. What fails is made as small as it
 gets and becomes a file in tests/data/fuzz/NAME/; every run replays these files first, so that what
-was found once is a test for ever.
+was found once is a test from then on; without SOAK_SECONDS it does nothing else, so that a run of
+the tests depends on no chance.
 """
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 
-import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-SECONDS = float(os.environ.get("FUZZ_SECONDS", "0"))
-"""How long each harness searches; 0 only replays what was found, so that a run of the tests depends
-on no chance."""
+from tests.soaking import SOAK_SECONDS
 
 LONGEST_SECONDS = 1.0
 """CPU time that one input may take (reliability.md, P14)."""
@@ -28,9 +25,6 @@ ROUND = 500
 ROOT = Path(__file__).parent.parent / "data" / "fuzz"
 
 Check = Callable[[bytes], object]
-
-
-searching = pytest.mark.skipif(not SECONDS, reason="set FUZZ_SECONDS, for example to 60, to search")
 
 
 def seeds(name: str) -> list[Path]:
@@ -67,7 +61,7 @@ def mutated(draw: st.DrawFn, beginnings: Sequence[bytes], parts: Sequence[bytes]
 
 def fuzz(name: str, check: Check, inputs: st.SearchStrategy[bytes]) -> int:
     """Return how many inputs were tried; the first that fails is kept and its error raised."""
-    end = time.perf_counter() + SECONDS
+    end = time.perf_counter() + SOAK_SECONDS
     tried = 0
     failing: list[bytes] = []
 
@@ -98,5 +92,5 @@ def fuzz(name: str, check: Check, inputs: st.SearchStrategy[bytes]) -> int:
             path = keep(name, failing[-1])
             error.add_note(f"kept as {path}: {failing[-1]!r}")
             raise
-    print(f"{name}: {tried} inputs in {SECONDS:g} s")
+    print(f"{name}: {tried} inputs in {SOAK_SECONDS:g} s")
     return tried

@@ -19,7 +19,8 @@ from gateway.core.http import HttpRequest
 from gateway.core.listener import Listener
 from gateway.core.tracing import trace_header
 from gateway.web.h1_request import path_of
-from tests.fuzz.harness import checked, fuzz, mutated, searching, seeds
+from tests.fuzz.harness import checked, fuzz, mutated, seeds
+from tests.soaking import soak_only
 from tests.web.peer import ARN
 
 NAME = "event"
@@ -120,6 +121,6 @@ def test_request_found_before_becomes_an_event(seed: Path) -> None:
 
 
 @pytest.mark.slow
-@searching
+@soak_only
 def test_any_request_becomes_an_event_or_is_refused() -> None:
     assert fuzz(NAME, check, mutated(BEGINNINGS, PARTS) | st.binary(max_size=200))

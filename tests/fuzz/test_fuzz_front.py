@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from gateway.core.desync import Mode
 from tests.desync import TABLE
-from tests.fuzz.harness import checked, fuzz, mutated, searching, seeds
+from tests.fuzz.harness import checked, fuzz, mutated, seeds
+from tests.soaking import soak_only
 from tests.web.peer import CANARY
 from tests.web.streams import BODY_LIMIT, STREAMS, Played, play, small_bodies
 
@@ -70,7 +71,7 @@ def test_stream_found_before_is_served(seed: Path) -> None:
 
 
 @pytest.mark.slow
-@searching
+@soak_only
 def test_any_stream_is_served_alike_in_any_pieces() -> None:
     streams = STREAMS | mutated([head + b"hello" for head in TABLE if len(head) < 400], PARTS)
 

@@ -18,7 +18,8 @@ from gateway.core.desync import (
 from gateway.core.http import Headers, header
 from gateway.wire.h1 import HEAD_END, RequestParser, Unparsable
 from tests.desync import FRAMING, PROBE, TABLE, framed_by_h11, framed_by_httptools
-from tests.fuzz.harness import checked, fuzz, mutated, searching, seeds
+from tests.fuzz.harness import checked, fuzz, mutated, seeds
+from tests.soaking import soak_only
 
 NAME = "head"
 STATUSES = {0, 400, 501, 505}
@@ -96,6 +97,6 @@ def test_head_found_before_is_judged(seed: Path) -> None:
 
 
 @pytest.mark.slow
-@searching
+@soak_only
 def test_any_head_is_judged_in_one_way() -> None:
     assert fuzz(NAME, check, mutated(HEADS, PARTS) | st.binary(max_size=200))

@@ -15,8 +15,9 @@ from gateway.core.errors import BadFunctionResponse
 from gateway.core.http import HttpResponse
 from gateway.wire.h1 import response_head
 from tests.core.test_alb_reply import DATE, payload
-from tests.fuzz.harness import checked, fuzz, mutated, searching, seeds
+from tests.fuzz.harness import checked, fuzz, mutated, seeds
 from tests.golden import cases
+from tests.soaking import soak_only
 
 NAME = "reply"
 
@@ -80,6 +81,6 @@ def test_reply_found_before_is_served_or_refused(seed: Path) -> None:
 
 
 @pytest.mark.slow
-@searching
+@soak_only
 def test_any_reply_is_read_as_it_was_meant_or_refused() -> None:
     assert fuzz(NAME, check, mutated(BEGINNINGS, PARTS) | st.binary(max_size=200))

@@ -4,7 +4,6 @@ Each asks more often than a connection may be asked, and connects again as its l
 and httpx give up every stream that is open when they read a GOAWAY, with every server.
 """
 
-import os
 import shutil
 import subprocess
 import sys
@@ -16,9 +15,9 @@ import pytest
 from gateway.core.goaway import REQUESTS
 from tests.e2e.serving import Server, serving
 from tests.process.test_refusals import CLIENTS, GO
+from tests.soaking import IS_SOAK, soak_only
 
-SOAKING = bool(float(os.environ.get("PROMISE_SECONDS", "0")))
-COUNT = 20_000 if SOAKING else REQUESTS + 500
+COUNT = 20_000 if IS_SOAK else REQUESTS + 500
 AT_ONCE = pytest.mark.parametrize("at_once", [1, 16])
 WITHIN_SECONDS = 120.0
 
@@ -76,7 +75,7 @@ def test_go_loses_nothing(server: Server, go: str, at_once: int, method: str) ->
 CONNECTIONS = -(-COUNT // REQUESTS)
 
 
-@pytest.mark.skipif(not SOAKING, reason="slow: set PROMISE_SECONDS, for example to 60")
+@soak_only
 @AT_ONCE
 def test_java_loses_no_more_than_is_open_at_a_goaway(server: Server, at_once: int) -> None:
     java = needed("java")
@@ -85,7 +84,7 @@ def test_java_loses_no_more_than_is_open_at_a_goaway(server: Server, at_once: in
     assert failed <= CONNECTIONS * at_once
 
 
-@pytest.mark.skipif(not SOAKING, reason="slow: set PROMISE_SECONDS, for example to 60")
+@soak_only
 @AT_ONCE
 def test_httpx_loses_no_more_than_is_open_at_a_goaway(server: Server, at_once: int) -> None:
     count = min(COUNT, 8000)  # each takes a millisecond or two

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from os import environ, geteuid
+from os import geteuid
 from pathlib import Path
 from threading import Event
 
@@ -12,13 +12,14 @@ import pytest
 from tests.e2e.leftovers import descendants, wait_until
 from tests.e2e.serving import APPS, Server, gateway_command, get
 from tests.process.whole import cpu_seconds, without_control_groups
+from tests.soaking import run_seconds
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"),
 ]
 
-SECONDS = float(environ.get("PROMISE_SECONDS", "1"))
+SECONDS = run_seconds(1)
 ENVIRONMENTS = 20
 SHARE = 0.04
 """Of a core; 20 idle environments took 20 % and more when each was walked for ten times a second,

@@ -1,6 +1,5 @@
 """Inits that fail or take long: what is served, what is refused, and that nothing is left."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from tests.e2e.serving import get, serving
 from tests.process.bootstraps import answering, write_bootstrap
 from tests.process.recording import recording
 from tests.process.whole import Look, look
+from tests.soaking import run_seconds
 
 pytestmark = [
     pytest.mark.slow,
@@ -19,7 +19,7 @@ pytestmark = [
 ]
 
 APPS = Path(__file__).parent / "apps"
-SECONDS = float(os.environ.get("PROMISE_SECONDS", "4"))
+SECONDS = run_seconds(4)
 
 GOOD = "def handler(event, context):\n    return {'statusCode': 200, 'body': 'served'}\n"
 FAILING = "raise ConnectionError('no database yet')\n"

@@ -26,6 +26,7 @@ from tests.e2e.serving import Server, connect, serving
 from tests.process.recording import recording
 from tests.process.whole import Look, look
 from tests.promises.conftest import Report, report  # noqa: F401 - a fixture
+from tests.soaking import run_seconds
 
 APPS = Path(__file__).parent / "apps"
 
@@ -37,7 +38,7 @@ PAUSES = (0.05, 0.15)
 IDLE = 4
 """Environments that are kept."""
 
-SECONDS = float(os.environ.get("PROMISE_SECONDS", "4"))
+SECONDS = run_seconds(4)
 KILLS = 200 if SECONDS >= 60 else int(SECONDS * 8)
 
 pytestmark = [

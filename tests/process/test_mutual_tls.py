@@ -1,6 +1,5 @@
 """What clients without a certificate cost a listener that demands one (alb.md 4.7)."""
 
-import os
 import socket
 import ssl
 import subprocess
@@ -18,13 +17,12 @@ import trustme
 from gateway.core.handshake_pace import FAILURE_BURST
 from tests.e2e.serving import Server, serving
 from tests.process.whole import cpu_seconds
+from tests.soaking import soak_only
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"),
 ]
-
-SOAKS = bool(os.environ.get("PROMISE_SECONDS"))
 
 AUTHORITIES = 145
 """As many as a system's own trust store has."""
@@ -110,7 +108,7 @@ def latencies(connection: HTTPSConnection, count: int) -> list[float]:
     return found
 
 
-@pytest.mark.skipif(not SOAKS, reason="a figure; set PROMISE_SECONDS")
+@soak_only
 def test_three_clients_without_certificates_at_most_double_a_request(folder: Path) -> None:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE

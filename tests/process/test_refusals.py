@@ -18,12 +18,10 @@ import pytest
 
 from tests.e2e.serving import Server, serving
 from tests.process.whole import look
+from tests.soaking import soak_only
 
 CLIENTS = Path(__file__).parent / "clients"
 GO = shutil.which("go", path=os.environ.get("PATH", "") + ":/usr/local/go/bin")
-
-SOAKING = bool(float(os.environ.get("PROMISE_SECONDS", "0")))
-soak = pytest.mark.skipif(not SOAKING, reason="set PROMISE_SECONDS, for example to 60")
 
 WITHIN_SECONDS = 120.0
 
@@ -70,7 +68,7 @@ LONG_PACES: list[Pace] = [
 """64 KB a second for 32 and for 64 seconds, long pauses, and very large."""
 
 PACES_OF = pytest.mark.parametrize(
-    "paces", [pytest.param(PACES, id="short"), pytest.param(LONG_PACES, id="long", marks=soak)]
+    "paces", [pytest.param(PACES, id="short"), pytest.param(LONG_PACES, id="long", marks=soak_only)]
 )
 
 

@@ -1,6 +1,6 @@
 """P9: whoever is slow, malformed, oversized or a flood does not reach the others.
 
-benchmarks/attack.py runs once, for PROMISE_SECONDS in each of its two phases, and every promise
+benchmarks/attack.py runs once, for SOAK_SECONDS in each of its two phases, and every promise
 that it judges is a test. The honest clients' 99th percentile is reported and not enforced: two
 cores that others use as well measure the others.
 """
@@ -18,8 +18,9 @@ import pytest
 
 from tests.e2e.serving import ROOT, environment
 from tests.promises.conftest import Report
+from tests.soaking import SOAK_SECONDS
 
-SECONDS = max(12.0, float(os.environ.get("PROMISE_SECONDS", "12")))
+SECONDS = max(12.0, SOAK_SECONDS)
 """The least in which every slow client is cut at least once."""
 
 CROWD = {"idle": 2000, "head": 2000, "body": 500, "read": 500}

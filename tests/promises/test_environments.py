@@ -33,9 +33,10 @@ from tests.e2e.leftovers import (
 from tests.e2e.serving import APPS as E2E_APPS
 from tests.e2e.serving import Gate, Server, connect, get, serving, wait_until_refused
 from tests.promises.conftest import Report
+from tests.soaking import run_seconds
 
 APPS = Path(__file__).parent / "apps"
-SOAK_SECONDS = float(os.environ.get("PROMISE_SECONDS", "12"))
+LOAD_SECONDS = run_seconds(12)
 
 KILLS, KILL_CLIENTS = 40, 8
 PAUSE_SECONDS = 0.05
@@ -231,7 +232,7 @@ def test_soak_leaves_no_trace(tmp_path: Path, report: Report) -> None:
         soak(server, 3)
         before = settled(server)
         memory = memory_mb(server.pid)
-        clients = soak(server, SOAK_SECONDS)
+        clients = soak(server, LOAD_SECONDS)
         after = settled(server)
         growth = memory_mb(server.pid) - memory
 
@@ -242,7 +243,7 @@ def test_soak_leaves_no_trace(tmp_path: Path, report: Report) -> None:
     assert after == before
     assert growth <= max(8, memory * 0.05)
     report(
-        f"P8 for {SOAK_SECONDS:g} s of mixed load, {sum(map(len, [c.answers for c in clients]))} "
+        f"P8 for {LOAD_SECONDS:g} s of mixed load, {sum(map(len, [c.answers for c in clients]))} "
         f"requests: back to {before}, memory {growth:+.1f} MB of {memory:.0f} MB"
     )
 

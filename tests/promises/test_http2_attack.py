@@ -1,11 +1,10 @@
 """P13: honest clients of a real gateway beside eight HTTP/2 attackers that connect again and again.
 
-Every flood runs for a share of PROMISE_SECONDS. Errors and memory are enforced; the honest clients'
+Every flood runs for a share of SOAK_SECONDS. Errors and memory are enforced; the honest clients'
 99th percentile is reported and not enforced: two cores that others use as well measure the others.
 """
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,10 +15,10 @@ import pytest
 from tests.e2e.serving import ROOT, Server, environment, gateway_command
 from tests.promises.conftest import Report
 from tests.promises.h2_attackers import FLOODS
+from tests.soaking import IS_SOAK, SOAK_SECONDS
 
-SECONDS = float(os.environ.get("PROMISE_SECONDS", "0"))
-EACH_SECONDS = max(1.0, SECONDS / 12)
-CHOSEN = list(FLOODS) if SECONDS else ["late reset", "zero window"]
+EACH_SECONDS = max(1.0, SOAK_SECONDS / 12)
+CHOSEN = list(FLOODS) if IS_SOAK else ["late reset", "zero window"]
 """Without a soak two that once cost most."""
 
 GROWTH_MB = 64.0
