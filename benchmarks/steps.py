@@ -12,7 +12,7 @@ from pathlib import Path
 from codec import LISTENER, REPEAT_SECONDS, REPEATS, timed
 from heads import HEADS, request_bytes
 
-from gateway import compose
+from gateway.compose import in_process, listener
 from gateway.config.settings import Function, Serving
 from gateway.core.desync import has_plain_fields, is_plain
 from gateway.core.http import Forwarding, HttpRequest
@@ -30,10 +30,10 @@ def steps(count: int) -> dict[str, Callable[[], object]]:
     parser.feed_head(head)
     headers = parser.headers
     serving = Serving(Function("app.handler", Path("examples/hello")), threads=0)
-    invoker = compose.in_process(serving, HandlerCode("app.handler", Path("examples/hello")))
-    balancer = compose.balancer(serving, LISTENER, invoker)
+    invoker = in_process.in_process(serving, HandlerCode("app.handler", Path("examples/hello")))
+    balancer = listener.balancer(serving, LISTENER, invoker)
     request = HttpRequest("GET", b"/", b"/", b"", headers)
-    codec = compose.codec(serving, LISTENER)
+    codec = listener.codec(serving, LISTENER)
     invocation = balancer.begin(request, Forwarding())
     result = invoker.run(invocation)
     response = balancer.conclude(request, Forwarding(), result)

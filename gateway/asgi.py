@@ -21,7 +21,7 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from gateway import compose
+from gateway.compose import in_process, listener
 from gateway.config.settings import Function, Serving
 from gateway.core.attributes import Attributes, with_attribute
 from gateway.core.errors import InvalidSetting
@@ -82,8 +82,8 @@ class Application:
         if self._invoker is None:
             function = self._serving.function
             code = HandlerCode(function.handler, function.code)
-            invoker = compose.in_process(self._serving, code)
-            compose.check_loaded(invoker, self._serving, self._sink)
+            invoker = in_process.in_process(self._serving, code)
+            in_process.check_loaded(invoker, self._serving, self._sink)
             self._invoker = await self._stack.enter_async_context(invoker)
             self._loop = loop
         return self._invoker
@@ -100,8 +100,8 @@ class Application:
         _, port = scope.get("server") or ("", None)
         key = scheme, port or DEFAULT_PORTS[scheme]
         if key not in self._fronts:
-            seen_as = compose.listener(self._serving, *key)
-            front = compose.portable_front(
+            seen_as = listener.listener(self._serving, *key)
+            front = listener.portable_front(
                 self._serving, seen_as, invoker, self._sink, self._server_headers
             )
             self._fronts[key] = front

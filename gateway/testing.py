@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import orjson
 
-from gateway import compose
+from gateway.compose import listener
 from gateway.config.settings import Function, Serving
 from gateway.core.attributes import Attributes, with_attribute
 from gateway.core.errors import GatewayError
@@ -118,7 +118,7 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
             function=settings,
             clock=SystemClock(),
         )
-        self._balancer = compose.balancer(serving, seen_as, self._invoker)
+        self._balancer = listener.balancer(serving, seen_as, self._invoker)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Return the response to a request."""

@@ -17,9 +17,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from gateway.compose.environments import Running, running
 from gateway.config.settings import Function, Serving
 from gateway.core.invocation import Invocation, request_id
-from gateway.environments import Running, running
 from gateway.telemetry.system import HexDraws, SystemClock
 
 SETTLED_SECONDS = 10

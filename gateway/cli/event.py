@@ -7,8 +7,8 @@ from urllib.parse import SplitResult, urlsplit
 import click
 import orjson
 
-from gateway import compose
 from gateway.cli.options import described_function_options, listener_options
+from gateway.compose import listener
 from gateway.config.settings import Function, Serving
 from gateway.core.alb import refusal
 from gateway.core.attributes import Attributes
@@ -52,7 +52,7 @@ def event(
     if refused := refusal(request):
         raise refused
     serving = Serving(function, attributes=attributes, listener_url=as_url)
-    payload = compose.event_of(serving, request)
+    payload = listener.event_of(serving, request)
     text = orjson.dumps(orjson.loads(payload), option=orjson.OPT_INDENT_2)
     click.echo(text.decode())
 

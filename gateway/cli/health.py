@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from gateway import presence
 from gateway.cli.options import Seconds
-from gateway.presence import Listener
+from gateway.server import presence
+from gateway.server.presence import Listener
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8080
 

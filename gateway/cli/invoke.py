@@ -11,8 +11,8 @@ from types import FrameType
 
 import click
 
-from gateway import compose
 from gateway.cli.options import function_options
+from gateway.compose import functions
 from gateway.config.settings import Function, Serving
 from gateway.core.errors import InvalidSetting
 from gateway.core.function_errors import lasting_failure
@@ -53,7 +53,7 @@ def invoke(function: Function, event: str, log_type: str, *, is_in_process: bool
     ending = nullcontext() if is_in_process else ending_in_order()
     # stdout is for the reply alone; modules print at import too
     with ending, redirect_stdout(sys.stderr):
-        result = asyncio.run(compose.invoke_once(serving, given, InitOutput(), wanted))
+        result = asyncio.run(functions.invoke_once(serving, given, InitOutput(), wanted))
     click.echo(visible(written(result, wanted)), nl=False, err=True)
     click.echo(reply(result.payload, is_terminal=sys.stdout.isatty()))
     if result.function_error:

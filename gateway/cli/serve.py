@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import click
 
-from gateway import privileges, server
 from gateway.cli.https_options import https_options
 from gateway.cli.options import Seconds, listener_options
 from gateway.cli.remote_options import served_function_options
@@ -21,13 +20,15 @@ from gateway.core.attributes import Attributes
 from gateway.core.errors import InvalidSetting
 from gateway.core.interfaces import Sink
 from gateway.core.limits import Limits, with_limit
+from gateway.server import privileges
+from gateway.server import run as server
+from gateway.server.parent import is_parent, is_worker
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.console import Console
 from gateway.telemetry.fanout import Fanout
 from gateway.telemetry.function_logs import FunctionLogs
 from gateway.telemetry.recovery import LOST_LINE
 from gateway.telemetry.writer import LineWriter
-from gateway.workers import is_parent, is_worker
 
 MISSING_LINES = {
     "text": ("(COUNT lines dropped: they came faster than they could be written)", LOST_LINE),
@@ -264,7 +265,7 @@ def announce(url: str, isolation: str, https: Https | None = None) -> None:
     reachable = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
     options = ""
     if https is not None:
-        from gateway.https import curl_option  # noqa: PLC0415 - not for plain HTTP
+        from gateway.compose.https import curl_option  # noqa: PLC0415 - not for plain HTTP
 
         options = curl_option(https)
     if url.startswith("unix:"):

@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from gateway.runtime import sandbox
 from gateway.runtime.call_filter import program
+from gateway.runtime.child import sandbox
 from gateway.runtime.launch import LaunchFailed, Plan, Room
 from gateway.runtime.owner import own_prefix
 from gateway.runtime.peers import Sight, find_sight

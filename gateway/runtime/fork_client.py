@@ -269,7 +269,7 @@ class ForkServer:
 
     kill: Callable[[int], None] = kill_group
     """Kills a process and all that it started; called while the process is not known to be gone."""
-    sandbox: Path = HERE / "sandbox.py"
+    sandbox: Path = HERE / "child" / "sandbox.py"
     child: Path = HERE / "child"
     """The directory of what runs in children."""
     _numbers: Iterator[int] = field(default_factory=count, init=False)
@@ -319,7 +319,7 @@ class ForkServer:
         if self._is_closed:
             raise LaunchFailed("the fork server is closed")
         if self._connection is None or self._connection.ended.done():
-            file = str(HERE / "fork_server.py")
+            file = str(HERE / "child" / "fork_server.py")
             command = [sys.executable, file, str(self.sandbox), str(self.child)]
             self._connection = _Connection(command, self.kill)
         return self._connection

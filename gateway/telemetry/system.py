@@ -12,6 +12,9 @@ class SystemClock:
     monotonic = staticmethod(time.monotonic)  # noqa: TID251
 
 
+CLOCK = SystemClock()
+
+
 async def pause(seconds: float) -> None:
     """Let so much time pass on the event loop; nothing is left of a pause that is cancelled."""
     loop = asyncio.get_running_loop()

@@ -27,7 +27,7 @@ from gateway.core.limits import (
 from gateway.core.notices import OperatorWarning, RequestServed
 from gateway.core.outcomes import outcome
 from gateway.core.pages import Pages
-from gateway.web.connection import Connection
+from gateway.web.h1_connection import Connection
 from gateway.web.members import Member, Members
 from gateway.web.throttle import Throttle
 

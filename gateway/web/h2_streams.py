@@ -14,8 +14,8 @@ from gateway.core.floods import CONCURRENT_STREAMS
 from gateway.core.http import HttpRequest, HttpResponse
 from gateway.core.limits import UPLOAD_BYTES, UPLOAD_SECONDS, Overdue, overdue, pauses
 from gateway.core.room import Claim, Share
-from gateway.web.connection import CLIENT_LEFT, INCOMPLETE
 from gateway.web.h1_body import too_large
+from gateway.web.h1_connection import CLIENT_LEFT, INCOMPLETE
 from gateway.web.h2_request import fault, oversized
 from gateway.web.h2_stream import Step, Stream, held_bytes
 from gateway.web.h2_turns import SharedRoom

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway import presence
+from gateway.server import presence
 from tests.cli.commands import run
 
 

@@ -33,7 +33,7 @@ pytestmark = [
 REGION = "eu-west-1"
 TARGET = "/2015-03-31/functions/my-fn/invocations?Qualifier=prod"
 LOG = "START RequestId: 1 Version: 7\nhello from the log\nEND RequestId: 1\n"
-REMOTE_MODULES = ("botocore", "gateway.remote", "gateway.wire.client", "urllib.request")
+REMOTE_MODULES = ("botocore", "gateway.compose.remote", "gateway.wire.client", "urllib.request")
 
 FUNCTION = """
 import base64, json, sys
@@ -332,5 +332,5 @@ def test_local_handler_does_without_the_remote_parts(world: World) -> None:
     with world.serving("serve app.handler --in-process") as server:
         modules = json.loads(get(server, "/modules")[1])
 
-    assert "gateway.compose" in modules
+    assert "gateway.compose.functions" in modules
     assert set(REMOTE_MODULES) & set(modules) == set()

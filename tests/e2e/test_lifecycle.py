@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.privileges import root_warning
+from gateway.server.privileges import root_warning
 from tests.e2e.conftest import Serve
 from tests.e2e.serving import (
     APPS,

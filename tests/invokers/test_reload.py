@@ -1,4 +1,4 @@
-"""When a save starts a reload; what a reload does is in tests/test_reloads.py."""
+"""When a save starts a reload; what a reload does is in tests/compose/test_reloads.py."""
 
 import asyncio
 from collections.abc import AsyncIterator

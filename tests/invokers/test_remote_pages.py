@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway import compose
+from gateway.compose import listener
 from gateway.config.settings import Function, Serving
 from gateway.core.http import HttpRequest, HttpResponse
 from gateway.core.invoke_api import function_name
@@ -112,7 +112,7 @@ async def responded(script: Scripted, kind: str) -> HttpResponse:
             settings = RieSettings(TIMEOUT_SECONDS.get(script, 20.0))
             pool = RiePool([emulator], settings, clock=SystemClock(), sink=FakeSink())
             invoker = await stack.enter_async_context(pool)
-        balancer = compose.balancer(
+        balancer = listener.balancer(
             Serving(Function("app.handler", name="shop")),
             listener_from_url("http://127.0.0.1:80"),
             invoker,

@@ -18,7 +18,7 @@ from tempfile import mkdtemp
 import pytest
 import trustme
 
-from gateway.privileges import WARNING
+from gateway.server.privileges import WARNING
 from tests.e2e.leftovers import descendants
 from tests.e2e.serving import DEADLINE_SECONDS, ROOT, SHARED, Process, Server
 from tests.process.rooms import become_nobody, nobodys_python

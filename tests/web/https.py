@@ -24,8 +24,8 @@ from gateway.core.pages import Pages
 from gateway.core.tls_policies import DEFAULT, security_policy
 from gateway.telemetry.system import SystemClock
 from gateway.testing import FakeSink
-from gateway.web.connection import Connection
 from gateway.web.front import Front
+from gateway.web.h1_connection import Connection
 from gateway.web.handshake import Handshakes, Make
 from gateway.wire.tls import Certificates
 from tests.web.peer import Telling

@@ -25,8 +25,8 @@ from gateway.core.listener import Listener
 from gateway.core.notices import OperatorWarning, RequestServed
 from gateway.core.pages import Pages
 from gateway.testing import FakeClock, FakeInvoker, FakeSink
-from gateway.web.connection import Connection
 from gateway.web.front import Front
+from gateway.web.h1_connection import Connection
 
 START = 1024.0
 """Small, so that quarters of a second are exact."""

@@ -22,7 +22,7 @@ from gateway.core.handshake_pace import FAILURE_BURST, FAILURES_PER_SECOND
 from gateway.core.http import Tls
 from gateway.core.limits import Limits
 from gateway.web import handshake
-from gateway.web.connection import Connection
+from gateway.web.h1_connection import Connection
 from gateway.web.handshake import CLIENT_LEFT, TIME_OUT, Handshake
 from gateway.wire.tls import Certificates, MutualTls, undecodable_names_unreported
 from tests.web.https import (

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway import environments
+from gateway.compose import environments
 from gateway.config.settings import Function, Serving
 from gateway.core.invocation import Invocation, request_id
 from gateway.core.notices import OperatorWarning

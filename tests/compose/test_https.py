@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import pytest
 
+from gateway.compose.https import WATCH_SECONDS, certificates, curl_option, watch
 from gateway.config.https import Https
 from gateway.core.errors import InvalidSetting
-from gateway.https import WATCH_SECONDS, certificates, curl_option, watch
 from gateway.telemetry.system import SystemClock
 from gateway.wire.tls import Certificates
 from tests.wire.authority import AUTHORITY, client_context, issue, shake_hands

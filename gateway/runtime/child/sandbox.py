@@ -11,7 +11,7 @@ bound once more over them. Everything disappears with the last process and the l
 the room's namespaces.
 """
 
-# ruff: noqa: PTH102, PTH103, PTH108, PTH110, PTH112, PTH115, PTH120, PTH123, PTH208, PTH211, S108
+# ruff: noqa: S108
 # pathlib costs 5 ms at the start of a child; /tmp is what is made here.
 
 from __future__ import annotations

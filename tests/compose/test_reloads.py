@@ -13,13 +13,13 @@ from types import ModuleType
 
 import pytest
 
+from gateway.compose.reloads import InProcessReload, reported, set_variables, watched
 from gateway.config.settings import Function, Serving, environment
 from gateway.core.errors import Throttled
 from gateway.core.invocation import FunctionRef, Invocation
 from gateway.core.notices import FunctionReloaded, Notice
 from gateway.invokers.code import Handler, HandlerCode
 from gateway.invokers.in_process import InProcess, InProcessSettings
-from gateway.reloads import InProcessReload, reported, set_variables, watched
 from gateway.runtime.child.bootstrap import InitError
 from gateway.runtime.child.lambda_context import FunctionSettings
 from gateway.telemetry.system import SystemClock

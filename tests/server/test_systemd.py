@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from gateway.core.errors import InvalidSetting
-from gateway.systemd import Notifier, handed_over, notifier
+from gateway.server.systemd import Notifier, handed_over, notifier
 
 PATIENCE_SECONDS = 10.0
 
 ACTIVATED = """
 import os, socket, sys
 from gateway.core.errors import InvalidSetting
-from gateway.systemd import handed_over
+from gateway.server.systemd import handed_over
 
 if sys.argv[1] == "tcp":
     given = socket.create_server(("127.0.0.1", 0)).detach()

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gateway.runtime import child
-from gateway.runtime.fork_interpreter import main_module
+from gateway.runtime.child.fork_interpreter import main_module
 
 MAIN = str(Path(child.__file__).with_name("__main__.py"))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.runtime.fork_processes import (
+from gateway.runtime.child.fork_processes import (
     descendants,
     has_children,
     kill,

@@ -10,8 +10,8 @@ from functools import partial
 from gateway.config.https import Https
 from gateway.core.interfaces import Clock
 from gateway.core.tls_policies import security_policy
-from gateway.web.connection import Connection
 from gateway.web.front import Front
+from gateway.web.h1_connection import Connection
 from gateway.web.h2_connection import Http2Connection
 from gateway.web.h2_turns import SharedRoom
 from gateway.web.handshake import HTTP_1, Handshakes

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from gateway import remote as module
+from gateway.compose import remote as module
+from gateway.compose.remote import lambda_address, peer_of, running
 from gateway.config.remote import Address, Emulators, LambdaFunction, Remote
 from gateway.core.circuit import CircuitSettings
 from gateway.core.errors import (
@@ -25,7 +26,6 @@ from gateway.core.function_errors import MAX_RESPONSE_BYTES
 from gateway.core.interfaces import Invoker
 from gateway.core.invocation import InvocationResult
 from gateway.core.invoke_api import function_name
-from gateway.remote import lambda_address, peer_of, running
 from gateway.runtime.leases import PoolSettings
 from gateway.telemetry.system import SystemClock
 from gateway.testing import FakeSink
@@ -343,6 +343,6 @@ def test_command_line_alone_imports_nothing_of_this_nor_of_https() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     modules = set(done.stdout.split())
-    assert "gateway.compose" in modules
+    assert "gateway.compose.functions" in modules
     heavy = {module.__name__, "gateway.wire.client", "gateway.invokers.aws", "urllib.request"}
-    assert (heavy | {"cryptography", "gateway.https", "zttp"}) & modules == set()
+    assert (heavy | {"cryptography", "gateway.compose.https", "zttp"}) & modules == set()

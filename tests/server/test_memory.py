@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway import memory
+from gateway.server import memory
 
 
 @pytest.fixture

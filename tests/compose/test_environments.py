@@ -11,12 +11,8 @@ from typing import Any
 
 import pytest
 
-from gateway import environments
-from gateway.config.settings import Function, Serving
-from gateway.core.errors import InvalidSetting
-from gateway.core.invocation import Invocation, request_id
-from gateway.core.notices import OperatorWarning
-from gateway.environments import (
+from gateway.compose import environments
+from gateway.compose.environments import (
     Running,
     bootstrap_executable,
     explained,
@@ -24,6 +20,10 @@ from gateway.environments import (
     pool_settings,
     runtime_of,
 )
+from gateway.config.settings import Function, Serving
+from gateway.core.errors import InvalidSetting
+from gateway.core.invocation import Invocation, request_id
+from gateway.core.notices import OperatorWarning
 from gateway.runtime.interpreter import Interpreter, own_runtime
 from gateway.telemetry.system import HexDraws, SystemClock
 from gateway.testing import FakeSink
@@ -52,7 +52,7 @@ def test_own_interpreter_is_forked(shop: Function) -> None:
     found = runtime_of(shop)
 
     assert (found.command, found.execution_env) == ((), f"AWS_Lambda_{own_runtime()}")
-    assert str(Path(environments.__file__).parents[1]) in found.keep
+    assert str(Path(environments.__file__).parents[2]) in found.keep
 
 
 def test_aws_client_is_executed(shop: Function) -> None:

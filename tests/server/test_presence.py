@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway import presence
-from gateway.presence import Listener, announced, directory, listener, listeners
+from gateway.server import presence
+from gateway.server.presence import Listener, announced, directory, listener, listeners
 
 ONE = Listener("http://127.0.0.1:1", socket.AF_INET, ("127.0.0.1", 1))
 TWO = Listener("unix:/run/two", socket.AF_UNIX, "/run/two")
@@ -19,7 +19,7 @@ TWO = Listener("unix:/run/two", socket.AF_UNIX, "/run/two")
 HOLD = """
 import signal, sys
 from pathlib import Path
-from gateway.presence import Listener, announced
+from gateway.server.presence import Listener, announced
 with announced(Listener("http://gone", 2, ("127.0.0.1", 1)), Path(sys.argv[1])):
     print("ready", flush=True)
     signal.pause()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core.errors import InvalidSetting
-from gateway.sockets import listening_socket, opened, port_of, reason, unix_socket, url_of
+from gateway.server.sockets import listening_socket, opened, port_of, reason, unix_socket, url_of
 
 
 @pytest.fixture

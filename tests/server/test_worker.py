@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from gateway.core.errors import InvalidSetting
-from gateway.worker import REPLACED, VARIABLE, Place, ending, taken_place
+from gateway.server.worker import REPLACED, VARIABLE, Place, ending, taken_place
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_replaced_worker_hears_of_it_and_of_its_parents_death(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     told, stopped = threading.Event(), threading.Event()
-    monkeypatch.setattr("gateway.worker.stop_this_process", stopped.set)
+    monkeypatch.setattr("gateway.server.worker.stop_this_process", stopped.set)
     ours, theirs = socket.socketpair()
     with ours, theirs, socket.socket() as listening:
         place = Place(0, listening, theirs)

@@ -17,7 +17,8 @@ from tests.e2e.serving import APPS, Gate, Process, Server, connect, gateway_comm
 PROGRAM = """
 import os, sys
 from pathlib import Path
-from gateway import compose, server
+from gateway.compose import listener
+from gateway.server import run as server
 from gateway.config.settings import Function, Serving
 from gateway.telemetry.fanout import Fanout
 
@@ -30,8 +31,8 @@ def stop(*_):
 
 when = stop
 if {is_early}:
-    listener = compose.listener
-    compose.listener = lambda *given: [stop(), listener(*given)][1]
+    composed = listener.listener
+    listener.listener = lambda *given: [stop(), composed(*given)][1]
     when = lambda *_: None
 try:
     server.run(serving, Fanout([]), when)

@@ -3,8 +3,6 @@
 This file stands alone as sandbox.py does, which is beside it; an interpreter runs `BOOT`.
 """
 
-# ruff: noqa: PTH110 - pathlib costs 5 ms at the start of a child
-
 from __future__ import annotations
 
 import marshal
@@ -18,7 +16,7 @@ else:  # typing and signal would cost a child 14 ms
     import _signal as signal
 
 if TYPE_CHECKING or __package__:
-    from gateway.runtime import sandbox
+    from gateway.runtime.child import sandbox
 else:
     import sandbox
 

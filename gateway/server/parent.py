@@ -17,10 +17,10 @@ from collections.abc import Callable
 from gateway.config.settings import Serving
 from gateway.core.delays import LONGEST_DELAY_SECONDS, delay_seconds
 from gateway.core.errors import InvalidSetting
-from gateway.sockets import url_of
-from gateway.systemd import Notifier
+from gateway.server.sockets import url_of
+from gateway.server.systemd import Notifier
+from gateway.server.worker import VARIABLE, Worker, ending, first_of
 from gateway.telemetry.writer import LineWriter
-from gateway.worker import VARIABLE, Worker, ending, first_of
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 

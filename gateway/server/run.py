@@ -29,18 +29,21 @@ from types import FrameType
 import uvicorn
 import uvloop
 
-from gateway import compose, descriptors, memory, presence, privileges, systemd, workers
+from gateway.compose import functions, in_process, listener
+from gateway.compose.reloads import Reload, attempted
 from gateway.config.settings import Serving
 from gateway.core.errors import InvalidSetting
 from gateway.core.interfaces import Sink
 from gateway.core.notices import OperatorWarning
-from gateway.reloads import Reload, attempted
-from gateway.sockets import BACKLOG, opened, port_of, url_of
-from gateway.systemd import Notifier
+from gateway.server import descriptors, memory, presence, privileges, systemd
+from gateway.server import parent as workers
+from gateway.server.parent import STOPPING, terminals
+from gateway.server.sockets import BACKLOG, opened, port_of, url_of
+from gateway.server.systemd import Notifier
+from gateway.server.worker import Place, taken_place
+from gateway.telemetry.system import CLOCK
 from gateway.telemetry.writer import to_stderr
 from gateway.web.front import Front
-from gateway.worker import Place, taken_place
-from gateway.workers import STOPPING, terminals
 
 KEEP_ALIVE_SECONDS = 60
 """ALB's `idle_timeout.timeout_seconds` (alb.md 4.1)."""
@@ -115,7 +118,7 @@ def _end_start(number: int, _frame: FrameType | None) -> None:
 def _run(
     serving: Serving, sink: Sink | None, on_ready: Callable[[str, str], None], stack: ExitStack
 ) -> None:
-    notifier = systemd.notifier(os.environ, compose.CLOCK.monotonic)
+    notifier = systemd.notifier(os.environ, CLOCK.monotonic)
     place = stack.enter_context(taken_place(os.environ))
     if place is not None:
         share = serving.share(place.number)
@@ -155,7 +158,7 @@ def _run_here(stage: Stage) -> None:
     """Serve in this process."""
     with ExitStack() as stack:
         if stage.serving.is_in_process:
-            stack.enter_context(compose.function_process(stage.serving.function))
+            stack.enter_context(in_process.function_process(stage.serving.function))
             on_stopping(signal.SIG_DFL)
         memory.keep_one_heap()
         memory.calm_collector()
@@ -195,11 +198,11 @@ def _secured(serving: Serving) -> Iterator[Secured | None]:
         yield None
         return
     # Plain HTTP does without 70 ms and 9 MB.
-    from gateway import https  # noqa: PLC0415
+    from gateway.compose import https  # noqa: PLC0415
     from gateway.wire.tls import undecodable_names_unreported  # noqa: PLC0415
 
     http2 = serving.attributes.http2
-    asked = https.certificates(serving.https, serving.host, compose.CLOCK, http2=http2)
+    asked = https.certificates(serving.https, serving.host, CLOCK, http2=http2)
     with undecodable_names_unreported(), asked as (found, hint):
         yield Secured(
             hint,
@@ -246,20 +249,20 @@ async def _serve(stage: Stage, secured: Secured | None) -> None:
         on_hangup.append(partial(_renew, secured, say))
     async with AsyncExitStack() as stack:
         with nullcontext() if serving.is_in_process else _start_that_can_be_ended():
-            function = compose.invokable(serving, sink, on_hangup)
+            function = functions.invokable(serving, sink, on_hangup)
             invoker, isolation = await stack.enter_async_context(function)
         # From here to the handlers of those who serve the event loop does not turn once, so a
         # signal that comes meanwhile finds them.
         await stack.enter_async_context(_reloading(on_hangup, stage))
-        seen_as = compose.listener(serving, serving.scheme, port_of(stage.listening))
+        seen_as = listener.listener(serving, serving.scheme, port_of(stage.listening))
         hint = secured.hint if secured else ""
         said = [isolation, stage.room, hint, privileges.root_warning()]
         on_ready = partial(_say_ready, stage, "\n".join(filter(None, said)))
         if serving.server == "uvicorn":
-            portable = compose.portable_front(serving, seen_as, invoker, sink)
+            portable = listener.portable_front(serving, seen_as, invoker, sink)
             await _serve_portable(portable, stage, on_ready)
         else:
-            front = compose.listener_front(serving, seen_as, invoker, sink)
+            front = listener.listener_front(serving, seen_as, invoker, sink)
             protocols = secured.protocols(front) if secured else front
             await _serve_front(front, protocols, stage, on_ready)
 

@@ -369,7 +369,7 @@ async def test_death_of_the_gateway_ends_everything(tmp_path: Path, forks: Forks
     gateway = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", GATEWAY, str(tmp_path / "stubs"), script),
         stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
     )
     assert gateway.stdout is not None
     pids = [int(await gateway.stdout.readline()) for _ in range(3)]

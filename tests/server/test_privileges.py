@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway import privileges
 from gateway.core.errors import InvalidSetting
-from gateway.privileges import WARNING, Logs, User, root_warning, user_named
+from gateway.server import privileges
+from gateway.server.privileges import WARNING, Logs, User, root_warning, user_named
 
 ME = User("me", os.geteuid(), os.getegid(), "/")
 

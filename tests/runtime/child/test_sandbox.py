@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.runtime import sandbox
+from gateway.runtime.child import sandbox
 from gateway.runtime.launch import Room
 from gateway.runtime.process import open_namespaces
 from tests.runtime.launching import (
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 
 PAGE = resource.getpagesize()
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 TRY = """
 import errno, os
@@ -167,7 +167,7 @@ def entered(plan: dict[str, object], code: str, before: str = "") -> str:
 
     Python finds what it imports while it still has the machine's directories.
     """
-    script = f"import errno, os\nfrom gateway.runtime import sandbox\n{before}\n"
+    script = f"import errno, os\nfrom gateway.runtime.child import sandbox\n{before}\n"
     script += f"sandbox.enter({plan!r})\n{code}"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT

@@ -17,15 +17,15 @@ import pytest
 from gateway.config.settings import Function, Serving
 from gateway.core.errors import InvalidSetting
 from gateway.core.limits import Limits
-from gateway.systemd import notifier
-from gateway.worker import VARIABLE
-from gateway.workers import (
+from gateway.server.parent import (
     GRACE_SECONDS,
     Parent,
     division,
     is_parent,
     leave_seconds,
 )
+from gateway.server.systemd import notifier
+from gateway.server.worker import VARIABLE
 
 FUNCTION = Function("app.handler", Path())
 PATIENCE_SECONDS = 10.0
@@ -156,7 +156,7 @@ def parent(
     the starts fail."""
     fake = type("Fake", (FakeProcess,), {"made": [], "failures": [*failures]})
     monkeypatch.setattr(subprocess, "Popen", fake)
-    for module in ("gateway.workers", "gateway.core.delays"):
+    for module in ("gateway.server.parent", "gateway.core.delays"):
         monkeypatch.setattr(f"{module}.LONGEST_DELAY_SECONDS", 0.01)
     said: asyncio.Queue[str] = asyncio.Queue()
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -218,7 +218,7 @@ async def test_roll_without_a_process_leaves_the_old_ones(monkeypatch: pytest.Mo
 
 
 async def test_roll_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.workers.READY_SECONDS", 0.01)
+    monkeypatch.setattr("gateway.server.parent.READY_SECONDS", 0.01)
     with parent(monkeypatch, False, False, None) as (tested, made, said):
         hang_up = partial(os.kill, os.getpid(), signal.SIGHUP)
         [line] = await run_until_said(tested, said, hang_up, 1)
@@ -230,7 +230,7 @@ async def test_roll_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> N
 async def test_worker_that_hangs_at_its_start_is_killed_and_tried_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.workers.READY_SECONDS", 0.01)
+    monkeypatch.setattr("gateway.server.parent.READY_SECONDS", 0.01)
     with parent(monkeypatch, False, False, None) as (tested, made, said):
         lines = await run_until_said(tested, said, lambda: made[1].end(1), 2)
 
@@ -242,7 +242,7 @@ async def test_worker_that_hangs_at_its_start_is_killed_and_tried_again(
 
 
 async def test_worker_that_is_ready_in_time_is_not_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.workers.READY_SECONDS", 0.05)
+    monkeypatch.setattr("gateway.server.parent.READY_SECONDS", 0.05)
     with parent(monkeypatch) as (tested, made, said):
 
         def act() -> None:

@@ -243,7 +243,7 @@ class Server:
     def _report_start(self, pid: int) -> None:
         """Say how the child's preparation ended; reading waits for no longer than that lasts."""
         child = self._children[pid]
-        with open(child.report, "rb") as pipe:  # noqa: PTH123 - a descriptor
+        with open(child.report, "rb") as pipe:
             self._poll.unregister(pipe)
             del self._starting[child.report]
             why = pipe.read().decode(errors="replace")
@@ -299,8 +299,8 @@ class Server:
     def end(self) -> None:
         """Kill all that is left, children of children too, and report who exited."""
         self._poll.unregister(self._channel)
-        deadline = time.monotonic() + END_SECONDS  # noqa: TID251 - stands alone, has no Clock
-        while processes.has_children() and time.monotonic() < deadline:  # noqa: TID251
+        deadline = time.monotonic() + END_SECONDS
+        while processes.has_children() and time.monotonic() < deadline:
             for pid in list(self._children):
                 processes.kill_group(pid)
             for pid in processes.descendants():

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from gateway import descriptors
 from gateway.core.errors import InvalidSetting
 from gateway.core.limits import Limits
-from gateway.descriptors import Use, fit, raise_limit
+from gateway.server import descriptors
+from gateway.server.descriptors import Use, fit, raise_limit
 
 LIMITS = Limits()
 NONE = Use("threads", 0, 4)

@@ -1,0 +1,1 @@
+"""Sockets, signals, workers and the life of the process around a front."""
