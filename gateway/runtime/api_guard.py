@@ -37,16 +37,22 @@ FOREIGN = error_message(
 
 Decided = Callable[[bool], None]
 
+Links = Callable[[str], Iterator[str]]
+"""What the descriptors in a /proc/PID/fd point to, as `gateway.runtime.peers.links` gives it."""
+
 
 class Search:
     """Looks for a socket among the descriptors of processes, a few at a time."""
 
-    def __init__(self, wanted: PeerSocket, pid: int, deadline: float) -> None:
+    def __init__(
+        self, wanted: PeerSocket, pid: int, deadline: float, links_in: Links = links
+    ) -> None:
         """`pid` is the process to begin with, 0 for none."""
         self.deadline = deadline
         self._wanted = wanted.link
         self._seen = {pid} if pid else set[int]()
-        self._links = _links_of(self._seen)
+        self._links_in = links_in
+        self._links = self._links_of(self._seen)
         self._has_seen_threads = False
 
     def advance(self) -> bool | None:
@@ -74,33 +80,34 @@ class Search:
         fresh = pids - self._seen
         if fresh:
             self._seen |= fresh
-            self._links = _links_of(fresh)
+            self._links = self._links_of(fresh)
             return True
         if self._has_seen_threads:
             return False
         self._has_seen_threads = True
-        self._links = _links_of_threads(self._seen)
+        self._links = self._links_of_threads(self._seen)
         return True
 
+    def _links_of(self, pids: set[int]) -> Iterator[str]:
+        for pid in tuple(pids):
+            yield from self._links_in(f"/proc/{pid}/fd")
 
-def _links_of(pids: set[int]) -> Iterator[str]:
-    for pid in tuple(pids):
-        yield from links(f"/proc/{pid}/fd")
-
-
-def _links_of_threads(pids: set[int]) -> Iterator[str]:
-    for pid in tuple(pids):
-        for thread in names(f"/proc/{pid}/task"):
-            if thread != str(pid):
-                yield from links(f"/proc/{pid}/task/{thread}/fd")
+    def _links_of_threads(self, pids: set[int]) -> Iterator[str]:
+        for pid in tuple(pids):
+            for thread in names(f"/proc/{pid}/task"):
+                if thread != str(pid):
+                    yield from self._links_in(f"/proc/{pid}/task/{thread}/fd")
 
 
 class Guard:
     """Tells connections of one environment from those of others; one search at a time."""
 
-    def __init__(self, sight: Sight, members: Callable[[], Members]) -> None:
+    def __init__(
+        self, sight: Sight, members: Callable[[], Members], links_in: Links = links
+    ) -> None:
         self._sight = sight
         self._members = members
+        self._links_in = links_in
         self._loop = asyncio.get_running_loop()
         self._searches: deque[tuple[Search, Decided]] = deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -129,7 +136,8 @@ class Guard:
         return None
 
     def _begin(self, wanted: PeerSocket, decided: Decided) -> Search:
-        search = Search(wanted, self._members().pid, self._loop.time() + SEARCH_SECONDS)
+        deadline = self._loop.time() + SEARCH_SECONDS
+        search = Search(wanted, self._members().pid, deadline, self._links_in)
         self._searches.append((search, decided))
         if len(self._searches) == 1:
             self._look()

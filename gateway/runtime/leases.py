@@ -30,6 +30,7 @@ class PoolSettings:
     """AWS says no figure; 10 minutes were measured (mikhail.io, August 2019)."""
     min_environments: int = 0
     """Started ahead and kept however idle, up to the concurrency."""
+    waiting_limit: int = WAITING_LIMIT
 
 
 class Leases:
@@ -43,6 +44,7 @@ class Leases:
         self.running = 0
         self.limit = settings.concurrency
         self._seconds = settings.queue_timeout_seconds
+        self._most_waiting = settings.waiting_limit
         self._sink = sink
         self._waiters: deque[asyncio.Future[bool]] = deque()
         """In order of arrival; the result says whether they got a lease."""
@@ -54,7 +56,7 @@ class Leases:
 
     async def wait(self) -> None:
         """Wait for a lease, all being taken; raises Throttled when it does not come in time."""
-        if self._seconds <= 0 or len(self._waiters) >= WAITING_LIMIT:
+        if self._seconds <= 0 or len(self._waiters) >= self._most_waiting:
             raise self._refusal()
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[bool] = loop.create_future()

@@ -10,7 +10,7 @@ from gateway.runtime.api_guard import Guard
 from gateway.runtime.api_routes import Answer, Event, Poll, Posted
 from gateway.runtime.peers import Sight
 from gateway.runtime.process import Members
-from tests.runtime.api_client import Client, connected, until
+from tests.runtime.api_client import Client, connected
 
 EVENT = Event(b"Content-Type: application/json\r\nLambda-Runtime-Aws-Request-Id: a\r\n", b'{"a":1}')
 OK = b'{"status":"OK"}\n'
@@ -84,7 +84,7 @@ async def served(platform: Fake) -> AsyncIterator[RuntimeApiServer]:
         yield server
     finally:
         server.close()
-        await until(lambda: not server._connections)
+        await server.emptied()
 
 
 @asynccontextmanager

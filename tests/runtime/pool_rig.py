@@ -13,45 +13,9 @@ from gateway.runtime.leases import PoolSettings
 from gateway.runtime.pool import Pool
 from gateway.runtime.slots import Environment, InitFailed, Readiness, Undelivered
 from gateway.testing import FakeSink
+from tests.runtime.fake_time import LoopClock, pending_timers, settle
 
 FUNCTION = FunctionRef("shop", "", "arn:aws:lambda:eu-west-1:111122223333:function:shop")
-
-
-class FakeTimeLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time stands still until a test moves it."""
-
-    seconds = 0.0
-
-    def time(self) -> float:
-        return self.seconds
-
-
-class LoopClock:
-    """The time of the running loop."""
-
-    def now(self) -> float:
-        return self.monotonic()
-
-    def monotonic(self) -> float:
-        return asyncio.get_running_loop().time()
-
-
-async def settle() -> None:
-    """Let everything run that can run without time going by."""
-    for _ in range(12):
-        await checkpoint()
-
-
-async def advance(seconds: float) -> None:
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, FakeTimeLoop)
-    loop.seconds += seconds
-    await settle()
-
-
-def pending_timers() -> list[asyncio.TimerHandle]:
-    loop: Any = asyncio.get_running_loop()
-    return [timer for timer in loop._scheduled if not timer.cancelled()]
 
 
 class Broken(Exception):
@@ -155,7 +119,7 @@ class Rig:
         return environment
 
     async def __aenter__(self) -> Self:
-        self._others = asyncio.all_tasks()
+        self.others = asyncio.all_tasks()
         await self.pool.__aenter__()
         if self.is_started_ahead:
             try:
@@ -171,7 +135,7 @@ class Rig:
             task.cancel()
         await settle()
         assert [environment.closed for environment in self.made] == [1] * len(self.made)
-        assert asyncio.all_tasks() <= self._others
+        assert asyncio.all_tasks() <= self.others
         assert pending_timers() == []
 
     def spawn(self, step: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:

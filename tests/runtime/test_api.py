@@ -1,6 +1,7 @@
 """The Runtime API server: its connections, their number and their end."""
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -13,17 +14,19 @@ from tests.runtime.environments import descriptor_count
 
 
 async def test_connections_are_limited_and_forgotten() -> None:
-    async with served(Fake()) as server:
-        async with connected(server.address) as first:
-            await first.ask(NEXT)
-            others = [connected(server.address) for _ in range(api.CONNECTIONS)]
-            clients = [await other.__aenter__() for other in others]
-            assert await clients[-1].is_at_end()
-            assert (await clients[0].ask(NEXT)).status == 200
-            assert len(server._connections) == api.CONNECTIONS
-            for other in others:
-                await other.__aexit__(None, None, None)
-        await until(lambda: not server._connections)
+    platform = Fake()
+    async with served(platform) as server, connected(server.address) as first:
+        async with AsyncExitStack() as stack:
+            others = [
+                await stack.enter_async_context(connected(server.address))
+                for _ in range(api.CONNECTIONS)
+            ]
+            assert await others[-1].is_at_end()
+            for client in (first, *others[:-1]):
+                assert (await client.ask(NEXT)).status == 200
+        await until(lambda: len(platform.lost) == api.CONNECTIONS - 1)
+        async with connected(server.address) as late:
+            assert (await late.ask(NEXT)).status == 200
 
 
 async def test_a_process_that_is_gone_loses_its_connections_and_the_port_stays() -> None:

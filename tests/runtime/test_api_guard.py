@@ -2,27 +2,25 @@
 
 import asyncio
 import json
-import math
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
-from itertools import repeat
 from typing import Any
 
 import pytest
 
-from gateway.runtime import api, api_guard
+from gateway.runtime import api
 from gateway.runtime.api import RuntimeApiServer
-from gateway.runtime.api_guard import LINKS_AT_ONCE, Guard, Search, Visitor
+from gateway.runtime.api_guard import Guard
 from gateway.runtime.confinement import ControlGroups
-from gateway.runtime.peers import PeerSocket, Sight
+from gateway.runtime.peers import Sight
 from gateway.runtime.process import MARKER, Members
-from tests.runtime.api_client import NEXT, connected, post, until
-from tests.runtime.api_rig import Fake, unguarded
+from tests.runtime.api_client import NEXT, connected, post
+from tests.runtime.api_rig import Fake
 from tests.runtime.launching import Launched, abilities, launched, python_plan
 
 pytestmark = [
@@ -115,7 +113,7 @@ async def guarded(owner: Owner, platform: Fake | None = None) -> AsyncIterator[R
         yield server
     finally:
         server.close()
-        await until(lambda: not (server._connections or server._visitors or server._strangers))
+        await server.emptied()
 
 
 @asynccontextmanager
@@ -208,92 +206,6 @@ async def test_a_user_is_told_from_another_where_processes_are_not_shown() -> No
     assert told == [True, False]
 
 
-@pytest.mark.parametrize("count", [0, 1, LINKS_AT_ONCE - 1, LINKS_AT_ONCE, LINKS_AT_ONCE + 1])
-async def test_a_search_goes_in_slices(count: int) -> None:
-    search = Search(PeerSocket(0, 7), 0, math.inf)
-    search._links = iter(["pipe:[7]"] * count + ["socket:[7]"])
-
-    verdicts = [search.advance() for _ in range(1 + count // LINKS_AT_ONCE)]
-
-    assert verdicts == [None] * (count // LINKS_AT_ONCE) + [True]
-
-
-async def test_a_process_that_hides_its_descriptors_is_the_holder() -> None:
-    def hidden() -> Iterator[str]:
-        yield "pipe:[7]"
-        raise PermissionError
-
-    search = Search(PeerSocket(0, 7), 0, math.inf)
-    search._links = hidden()
-
-    assert search.advance() is True
-
-
-async def test_a_search_that_takes_too_long_ends_as_foreign(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(api_guard, "links", lambda _: repeat("pipe:[7]"))
-    monkeypatch.setattr(api_guard, "SEARCH_SECONDS", 0.05)
-    owner = Owner(pid=2**22 + 1)
-    async with guarded(owner) as server, connected(server.address) as client:
-        assert (await client.ask(NEXT)).status == 403
-
-
-async def test_searches_end_with_their_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api_guard, "links", lambda _: repeat("pipe:[7]"))
-    async with (
-        guarded(Owner(pid=2**22 + 1)) as server,
-        connected(server.address) as first,
-        connected(server.address) as second,
-    ):
-        await first.send(NEXT)
-        await second.send(NEXT)
-        await until(lambda: len(server._guard._searches) == 2)
-        server.disconnect()
-        assert await first.is_at_end()
-        assert await second.is_at_end()
-        await until(lambda: not server._guard._searches)
-
-
-@pytest.mark.parametrize("more", [-1, 0, 1])
-async def test_connections_without_an_owner_are_limited(
-    monkeypatch: pytest.MonkeyPatch, more: int
-) -> None:
-    monkeypatch.setattr(api_guard, "links", lambda _: repeat("pipe:[7]"))
-    async with guarded(Owner(pid=2**22 + 1)) as server, AsyncExitStack() as stack:
-        clients = [
-            await stack.enter_async_context(connected(server.address))
-            for _ in range(api.CONNECTIONS + more)
-        ]
-        await until(lambda: len(server._visitors) == min(len(clients), api.CONNECTIONS))
-        if more == 1:
-            assert await clients[-1].is_at_end()
-
-
-@pytest.mark.parametrize("more", [-1, 0, 1])
-async def test_foreign_connections_that_say_nothing_are_limited(
-    monkeypatch: pytest.MonkeyPatch, more: int
-) -> None:
-    monkeypatch.setattr(api_guard, "STRANGER_SECONDS", 60.0)
-    async with guarded(Owner()) as server, AsyncExitStack() as stack:
-        clients = [
-            await stack.enter_async_context(connected(server.address))
-            for _ in range(api.STRANGERS + more)
-        ]
-        await until(lambda: len(server._strangers) == min(len(clients), api.STRANGERS))
-        if more == 1:
-            await until(clients[-1].reader.at_eof)
-
-
-async def test_foreign_connections_that_say_nothing_are_cut(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(api_guard, "STRANGER_SECONDS", 0.05)
-    async with guarded(Owner()) as server, connected(server.address) as client:
-        assert await client.is_at_end()
-        await until(lambda: not server._strangers)
-
-
 async def test_foreign_connections_take_no_place_of_the_environments() -> None:
     owner = Owner()
     async with guarded(owner) as server, AsyncExitStack() as stack:
@@ -303,27 +215,3 @@ async def test_foreign_connections_take_no_place_of_the_environments() -> None:
             owner.pid = it.process.pid
 
             assert await said(it) == "200"
-
-
-class Transport:
-    """Of a connection that has ended before it was made."""
-
-    def __init__(self) -> None:
-        self.is_aborted = False
-
-    def get_extra_info(self, _name: str) -> None: ...
-
-    def abort(self) -> None:
-        self.is_aborted = True
-
-
-async def test_a_visitor_that_is_gone_already_is_not_looked_for() -> None:
-    transport = Transport()
-    visitor = Visitor(unguarded(), lambda _: None, asyncio.Protocol, asyncio.Protocol)
-
-    visitor.close()
-    visitor.connection_made(transport)  # type: ignore[arg-type]
-    visitor.connection_lost(None)
-    visitor._decided(True)
-
-    assert transport.is_aborted

@@ -1,17 +1,14 @@
 """One timer for many limits, on a loop whose time only the test moves."""
 
 import asyncio
-from typing import Any
-
-import pytest
 
 from gateway.runtime.limit_timer import LimitTimer
-from tests.runtime.pool_rig import FakeTimeLoop, LoopClock, advance, pending_timers
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    return "asyncio", {"loop_factory": FakeTimeLoop}
+from tests.runtime.fake_time import (  # noqa: F401 - a fixture
+    LoopClock,
+    advance,
+    anyio_backend,
+    pending_timers,
+)
 
 
 class Watched:

@@ -1,28 +1,14 @@
 """Who runs where, who waits, who is closed: the pool over environments that a test answers for."""
 
 import asyncio
-from typing import Any
 
 import pytest
 
 from gateway.core.errors import Throttled
-from gateway.runtime import leases as module
 from gateway.runtime.pool import SWEEP_SECONDS
 from gateway.runtime.slots import LIFETIME_SECONDS, InitFailed
-from tests.runtime.pool_rig import (
-    Broken,
-    FailingInit,
-    FakeTimeLoop,
-    Rig,
-    advance,
-    is_throttled,
-    settle,
-)
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    return "asyncio", {"loop_factory": FakeTimeLoop}
+from tests.runtime.fake_time import advance, anyio_backend, settle  # noqa: F401 - a fixture
+from tests.runtime.pool_rig import Broken, FailingInit, Rig, is_throttled
 
 
 async def test_first_invocation_makes_an_environment_and_leaves_init_to_it() -> None:
@@ -149,11 +135,8 @@ async def test_timed_out_waiter_loses_nothing() -> None:
         assert rig.made[0].requests == ["0", "2"]
 
 
-async def test_one_over_the_waiting_limit_is_throttled_at_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(module, "WAITING_LIMIT", 2)
-    async with Rig(concurrency=1, queue_timeout_seconds=5.0) as rig:
+async def test_one_over_the_waiting_limit_is_throttled_at_once() -> None:
+    async with Rig(concurrency=1, queue_timeout_seconds=5.0, waiting_limit=2) as rig:
         _, second, third, fourth = await rig.calls(4)
         second.cancel()
         [fifth] = await rig.calls(1)  # the cancelled one gave its place back
@@ -163,9 +146,8 @@ async def test_one_over_the_waiting_limit_is_throttled_at_once(
         assert not third.done()
 
 
-async def test_timed_out_waiter_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "WAITING_LIMIT", 1)
-    async with Rig(concurrency=1, queue_timeout_seconds=5.0) as rig:
+async def test_timed_out_waiter_gives_its_place_back() -> None:
+    async with Rig(concurrency=1, queue_timeout_seconds=5.0, waiting_limit=1) as rig:
         await rig.calls(2)
         await advance(5.0)
         [third] = await rig.calls(1)
@@ -391,7 +373,7 @@ async def test_start_that_breaks_leaves_nothing_behind() -> None:
         await rig.__aenter__()
 
     assert [environment.closed for environment in rig.made] == [1] * len(rig.made)
-    assert asyncio.all_tasks() <= rig._others
+    assert asyncio.all_tasks() <= rig.others
 
 
 async def test_exit_closes_what_runs_and_what_is_prepared() -> None:
@@ -402,10 +384,11 @@ async def test_exit_closes_what_runs_and_what_is_prepared() -> None:
         replacing = rig.spawn(rig.pool.replace(rig.make))
         await settle()
     rig.made[1].free()  # means nothing any more
+    [late] = await rig.calls(1)
 
     assert replacing.cancelled()
     assert [environment.closed for environment in rig.made] == [1, 1, 1, 1]
-    assert [*rig.pool._resting] == []
+    assert is_throttled(late)
 
 
 async def test_replace_that_is_ready_after_the_end_changes_nothing() -> None:
@@ -420,7 +403,6 @@ async def test_replace_that_is_ready_after_the_end_changes_nothing() -> None:
 
     replacing.result()
     assert [environment.closed for environment in rig.made] == [1]
-    assert [*rig.pool._resting] == []
     assert is_throttled(late)
     with pytest.raises(Throttled, match="stopping"):
         await rig.pool.replace(rig.make)

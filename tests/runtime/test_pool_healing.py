@@ -1,27 +1,12 @@
 """What becomes of environments that fail, die or are killed, and of the invocations they had."""
 
-from typing import Any
-
 import pytest
 
 from gateway.core.delays import LONGEST_DELAY_SECONDS
 from gateway.runtime.pool import STEADY_SECONDS, SWEEP_SECONDS
 from gateway.runtime.slots import InitFailed, Readiness
-from tests.runtime.pool_rig import (
-    Broken,
-    FailingInit,
-    FakeTimeLoop,
-    Rig,
-    advance,
-    is_throttled,
-    settle,
-)
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    return "asyncio", {"loop_factory": FakeTimeLoop}
-
+from tests.runtime.fake_time import advance, anyio_backend, settle  # noqa: F401 - a fixture
+from tests.runtime.pool_rig import Broken, FailingInit, Rig, is_throttled
 
 # --- which one is taken ---
 

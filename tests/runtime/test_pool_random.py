@@ -10,15 +10,8 @@ from hypothesis import strategies as st
 
 from gateway.core.invocation import InvocationResult
 from gateway.runtime.slots import Environment, InitFailed, Readiness
-from tests.runtime.pool_rig import (
-    Broken,
-    FakeEnvironment,
-    FakeTimeLoop,
-    Rig,
-    advance,
-    is_throttled,
-    settle,
-)
+from tests.runtime.fake_time import FakeTimeLoop, advance, settle
+from tests.runtime.pool_rig import Broken, FakeEnvironment, Rig, is_throttled
 
 
 class Player(Rig):

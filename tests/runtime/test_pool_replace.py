@@ -1,25 +1,11 @@
 """New code beside the old: when traffic moves, what is closed, and what a failure leaves."""
 
-from typing import Any
-
 import pytest
 
 from gateway.runtime.pool import LATELY_SECONDS
 from gateway.runtime.slots import InitFailed
-from tests.runtime.pool_rig import (
-    Broken,
-    FailingInit,
-    FakeTimeLoop,
-    Rig,
-    advance,
-    is_throttled,
-    settle,
-)
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    return "asyncio", {"loop_factory": FakeTimeLoop}
+from tests.runtime.fake_time import advance, anyio_backend, settle  # noqa: F401 - a fixture
+from tests.runtime.pool_rig import Broken, FailingInit, Rig, is_throttled
 
 
 async def test_replace_serves_from_the_old_ones_until_the_new_one_is_ready() -> None:
