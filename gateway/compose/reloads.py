@@ -8,7 +8,6 @@ in this process as in execution environments.
 import asyncio
 import os
 import time
-from asyncio import sleep  # noqa: TID251 - turns of the loop, no time passes
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -19,10 +18,11 @@ from gateway.core.interfaces import Sink
 from gateway.core.notices import FunctionReloaded
 from gateway.invokers.code import HandlerCode
 from gateway.invokers.in_process import InProcess
-from gateway.invokers.reload import STANDING_TURNS, error_lines, on_change, reloaded
+from gateway.invokers.reload import WATCH_TURNS, error_lines, on_change, reloaded
 from gateway.invokers.watched import Outputs, find_places
 from gateway.runtime.child.bootstrap import InitError
 from gateway.telemetry.fanout import Fanout
+from gateway.telemetry.system import turns_of_the_loop
 from gateway.telemetry.writer import to_stderr
 
 Reload = Callable[[], Awaitable[str]]
@@ -110,7 +110,6 @@ async def watched(serving: Serving, reload: Reload, sink: Sink | None) -> AsyncI
     own = filter(None, (serving.access_log, serving.function_logs, serving.uds))
     async with asyncio.TaskGroup() as tasks:
         watch = tasks.create_task(on_change(find, Outputs(own), reload, sink or Fanout([])))
-        for _ in range(STANDING_TURNS):
-            await sleep(0)  # the watch has begun before the listener is announced
+        await turns_of_the_loop(WATCH_TURNS)  # before the listener is announced
         yield
         watch.cancel()

@@ -19,7 +19,7 @@ from gateway.invokers.code import Handler, HandlerCode
 from gateway.invokers.watched import Outputs, Places
 from gateway.runtime.child.bootstrap import InitError
 
-STANDING_TURNS = 3
+WATCH_TURNS = 3
 """Turns of the event loop after which a watch that is a task has begun."""
 
 

@@ -13,6 +13,7 @@ from gateway.runtime.api_connection import ApiConnection
 from gateway.runtime.api_guard import Guard, Stranger, Visitor
 from gateway.runtime.api_routes import Platform
 from gateway.runtime.ports import BACKLOG, RECENT_PORTS, free_port
+from gateway.telemetry.system import turns_of_the_loop
 
 CONNECTIONS = 16
 """What one environment may have open at once: the descriptors are the gateway's, and clients of the
@@ -24,7 +25,7 @@ STRANGERS = 8
 LAST_WORDS_SECONDS = 0.1
 """How long the end of a process waits for the end of what it has sent."""
 
-HAND_OVER_TURNS = 5
+ACCEPT_TURNS = 5
 """Turns of the event loop until an accepted connection is made, aborted and lost."""
 
 
@@ -165,8 +166,8 @@ class RuntimeApiServer:
 
     async def emptied(self) -> None:
         """End connections of a process that is gone, also those that are only being accepted."""
-        for _ in range(HAND_OVER_TURNS):
-            await asyncio.sleep(0)  # noqa: TID251 - no time passes here
+        for _ in range(ACCEPT_TURNS):
+            await turns_of_the_loop(1)
             self.disconnect()
 
 

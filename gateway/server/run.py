@@ -41,7 +41,7 @@ from gateway.server.parent import STOPPING, terminals
 from gateway.server.sockets import BACKLOG, opened, port_of, url_of
 from gateway.server.systemd import Notifier
 from gateway.server.worker import Place, taken_place
-from gateway.telemetry.system import CLOCK
+from gateway.telemetry.system import CLOCK, turns_of_the_loop
 from gateway.telemetry.writer import to_stderr
 from gateway.web.front import Front
 
@@ -405,8 +405,7 @@ async def _serve_portable(front: object, stage: Stage, on_ready: Callable[[], No
 
     for number in STOPPING:
         loop.add_signal_handler(number, early.append, number)
-    for _ in range(SIGNAL_TURNS):
-        await asyncio.sleep(0)  # noqa: TID251 - no time passes here
+    await turns_of_the_loop(SIGNAL_TURNS)
     for number in STOPPING:
         loop.remove_signal_handler(number)
     on_stopping(stop)

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import time
+from collections.abc import Generator
+from types import coroutine
 
 
 class SystemClock:
@@ -24,6 +26,17 @@ async def pause(seconds: float) -> None:
         await over
     finally:
         timer.cancel()
+
+
+@coroutine
+def turns_of_the_loop(count: int) -> Generator[None, None, None]:
+    """Let the event loop run what is ready, so many times over; no time passes.
+
+    A generator and not a coroutine around `asyncio.sleep(0)`, which is a second frame: a handler on
+    the event loop takes two turns for each request.
+    """
+    for _ in range(count):
+        yield
 
 
 class HexDraws:

@@ -34,6 +34,7 @@ from gateway.core.notices import RequestServed
 from gateway.core.outcomes import outcome
 from gateway.core.pages import Pages
 from gateway.core.tracing import header_bytes
+from gateway.telemetry.system import turns_of_the_loop
 from gateway.web.server_headers import ServerHeaders, added_headers
 
 Scope = MutableMapping[str, Any]
@@ -49,7 +50,7 @@ DISCONNECT_CHECK_SECONDS = 0.05
 """A response that took longer than this is first checked for a client that left (460); asking
 costs a task, and of a faster response nobody can say whether its client waited."""
 
-HAND_OVER_TURNS = 4
+DISCONNECT_TURNS = 4
 """Turns of the event loop after which a server has handed over what it knows: one starts the task
 that asks, and each of two messages may take one more through a queue."""
 
@@ -261,8 +262,7 @@ async def has_left(receive: Receive) -> bool:
     """Say whether the client has disconnected, without waiting for it to."""
     async with asyncio.TaskGroup() as tasks:
         asking = tasks.create_task(_message_after_body(receive))
-        for _ in range(HAND_OVER_TURNS):
-            await _next_turn()
+        await turns_of_the_loop(DISCONNECT_TURNS)
         if not asking.done():
             asking.cancel()
             return False
@@ -274,8 +274,3 @@ async def _message_after_body(receive: Receive) -> Message:
     if message["type"] == "http.request" and not message.get("more_body", False):
         return await receive()  # that was the empty body that nobody had asked for
     return message
-
-
-async def _next_turn() -> None:
-    """Let the event loop run once."""
-    await asyncio.sleep(0)  # noqa: TID251 - no time passes here

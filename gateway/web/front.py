@@ -27,6 +27,7 @@ from gateway.core.limits import (
 from gateway.core.notices import OperatorWarning, RequestServed
 from gateway.core.outcomes import outcome
 from gateway.core.pages import Pages
+from gateway.telemetry.system import turns_of_the_loop
 from gateway.web.h1_connection import Connection
 from gateway.web.members import Member, Members
 from gateway.web.throttle import Throttle
@@ -39,7 +40,7 @@ SWEEP_STEPS = 25
 STEP_CONNECTIONS = 50
 """A round over many connections is spread over so many steps, none for fewer connections."""
 
-HAND_OVER_TURNS = 3
+ACCEPT_TURNS = 3
 """Turns of the event loop after which connections accepted before are made: asyncio takes two."""
 
 EMPTY_LINE = b"\r\n"
@@ -146,8 +147,7 @@ class Front:
         `close_idle` ends them sooner.
         """
         self._is_draining = True
-        for _ in range(HAND_OVER_TURNS):
-            await asyncio.sleep(0)  # noqa: TID251 - no time passes here
+        await turns_of_the_loop(ACCEPT_TURNS)
         await self._wait_empty(self.limits.drain_seconds)
         self.abort()
         await self._wait_empty(ABORT_SECONDS)

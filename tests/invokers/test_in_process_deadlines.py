@@ -4,11 +4,11 @@ import asyncio
 from typing import Any
 
 import pytest
-from anyio.lowlevel import checkpoint
 
 from gateway.core.errors import Throttled
 from gateway.invokers import in_process as module
 from gateway.invokers.in_process import ABANDONED_LIMIT, WAITING_LIMIT, InProcess
+from gateway.telemetry.system import turns_of_the_loop
 from tests.invokers.gate import (
     REQUEST_ID,
     TIMEOUT_SECONDS,
@@ -202,7 +202,7 @@ async def one_that_runs_and_one_that_waits(
     runs = tasks.create_task(outcome(invoker, "runs"))
     time.advance(1.0)
     waits = tasks.create_task(outcome(invoker, "waits"))
-    await checkpoint()  # now it waits, with three seconds left
+    await turns_of_the_loop(1)  # now it waits, with three seconds left
     time.advance(1.0)
     gate.let_one_pass()
     await before
@@ -257,7 +257,7 @@ async def test_nothing_is_pending_after_a_caller_left_that_no_thread_took_in_tim
         async with asyncio.TaskGroup() as tasks:
             _, waits = await one_that_runs_and_one_that_waits(invoker, time, gate, tasks)
             waits.cancel()
-            await checkpoint()
+            await turns_of_the_loop(1)
             time.advance(2.0)
             gate.open()
         await outcome(invoker, "after")
@@ -289,7 +289,7 @@ async def test_runs_that_end_while_the_loop_is_busy_are_counted_once(gate: Gate)
         timed(stuck_or(echo, gate)) as (invoker, time),
     ):
         waiting = [tasks.create_task(outcome(invoker, name)) for name in ("fast", "stuck")]
-        await checkpoint()  # both are asked for; from here on the loop does nothing else
+        await turns_of_the_loop(1)  # both are asked for; from here on the loop does nothing else
         gate.wait_begun_here()
         time.advance(TIMEOUT_SECONDS)
         await asyncio.wait(waiting)

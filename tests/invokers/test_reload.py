@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from anyio.lowlevel import checkpoint
 
 from gateway.core.notices import Notice, OperatorWarning
-from gateway.invokers.reload import STANDING_TURNS, on_change
+from gateway.invokers.reload import WATCH_TURNS, on_change
 from gateway.invokers.watched import Outputs, find_places
+from gateway.telemetry.system import turns_of_the_loop
 
 PATIENCE_SECONDS = 10.0
 
@@ -46,8 +46,7 @@ async def watching(*directories: Path, files: tuple[Path, ...] = ()) -> AsyncIte
     find = partial(find_places, directories, files)
     async with asyncio.TaskGroup() as tasks:
         watch = tasks.create_task(on_change(find, Outputs([], ()), saves.reload, saves))
-        for _ in range(STANDING_TURNS):
-            await checkpoint()
+        await turns_of_the_loop(WATCH_TURNS)
         yield saves
         watch.cancel()
 
@@ -136,8 +135,7 @@ async def test_reload_that_cannot_be_done_ends_the_watch_and_says_why(code: Path
     find = partial(find_places, [code])
     async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as tasks:
         tasks.create_task(on_change(find, Outputs([], ()), reload, saves))
-        for _ in range(STANDING_TURNS):
-            await checkpoint()
+        await turns_of_the_loop(WATCH_TURNS)
         (code / "app.py").write_text("x")
 
     [notice] = saves.notices

@@ -4,7 +4,8 @@ import asyncio
 from typing import Any
 
 import pytest
-from anyio.lowlevel import checkpoint
+
+from gateway.telemetry.system import turns_of_the_loop
 
 
 class FakeTimeLoop(asyncio.SelectorEventLoop):
@@ -33,8 +34,7 @@ class LoopClock:
 
 async def settle() -> None:
     """Let everything run that can run without time going by."""
-    for _ in range(12):
-        await checkpoint()
+    await turns_of_the_loop(12)
 
 
 async def advance(seconds: float) -> None:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from gateway.telemetry.system import HexDraws, SystemClock, pause
+from gateway.telemetry.system import HexDraws, SystemClock, pause, turns_of_the_loop
 
 DRAWN = 56
 """What one request takes."""
@@ -64,3 +64,19 @@ async def test_pause_ends_when_it_is_cancelled() -> None:
             await pause(3600.0)
 
     assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+async def test_turns_of_the_loop_are_counted(count: int) -> None:
+    loop = asyncio.get_running_loop()
+    came: list[int] = []
+
+    def turn(number: int) -> None:
+        came.append(number)
+        if number < 5:
+            loop.call_soon(turn, number + 1)
+
+    loop.call_soon(turn, 1)
+    await turns_of_the_loop(count)
+
+    assert came == list(range(1, count + 1))

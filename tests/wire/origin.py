@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from gateway.telemetry.system import turns_of_the_loop
 from gateway.wire.client import Peer, PeerSettings, Reply
 
 DEADLINE_SECONDS = 20.0
@@ -230,8 +231,8 @@ async def exchange(peer: Peer, body: bytes = b"", *, seconds: float = DEADLINE_S
 async def until(condition: Callable[[], object]) -> None:
     """Let the event loop run until a condition holds."""
     async with asyncio.timeout(DEADLINE_SECONDS):
-        while not condition():  # noqa: ASYNC110 - of anything
-            await asyncio.sleep(0)  # noqa: TID251 - no time passes here
+        while not condition():
+            await turns_of_the_loop(1)
 
 
 def open_files() -> int:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from gateway.core.errors import InvalidSetting
+from gateway.telemetry.system import turns_of_the_loop
 from gateway.wire.client import Peer, PeerSettings, Unreachable, environment_proxy
 from gateway.wire.client_proxy import Proxy, proxy_of
 from tests.wire.origin import (  # noqa: F401 - the event loops
@@ -122,7 +123,7 @@ async def test_head_of_the_tunnel_may_come_in_pieces_behind_a_hint() -> None:
         for byte in b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nX-A: 1\r\n\r\n":
             visit.send(bytes([byte]))
             await visit.writer.drain()
-            await asyncio.sleep(0)  # noqa: TID251 - no time passes here
+            await turns_of_the_loop(1)
         greeted.append(await visit.reader.read(1))
 
     greeted: list[bytes] = []
@@ -208,8 +209,7 @@ async def test_cancelled_tunnel_leaves_nothing(turns: int) -> None:
         async with Peer("https", "shop.example", origin.port, settings) as peer:
             async with asyncio.TaskGroup() as tasks:
                 task = tasks.create_task(exchange(peer))
-                for _ in range(turns):
-                    await asyncio.sleep(0)  # noqa: TID251 - no time passes here
+                await turns_of_the_loop(turns)
                 task.cancel()
 
             assert (await exchange(peer)).body == b"ok"
