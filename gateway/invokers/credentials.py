@@ -9,7 +9,6 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from typing import Any, Protocol, Self
@@ -34,17 +33,6 @@ class CredentialsProvider(Protocol):
     def current(self) -> Credentials:
         """Return credentials at once."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class FixedCredentials:
-    """A CredentialsProvider whose credentials stay."""
-
-    credentials: Credentials = field(repr=False)
-
-    def current(self) -> Credentials:
-        """Return them."""
-        return self.credentials
 
 
 class RenewedCredentials:

@@ -171,12 +171,6 @@ class ControlGroups:
         found = [re.search(name, text, re.MULTILINE) for name, text in stats]
         return max((int(match[1]) for match in found if match), default=0)
 
-    def is_out_of_memory(self) -> bool:
-        """Say whether the kernel has killed a process of the environment for its memory."""
-        names = {1: "memory.oom_control", 2: "memory.events"}
-        texts = [_text(path / names[version]) for version, path in self._with_memory()]
-        return any(re.search(r"^oom_kill [1-9]", text, re.MULTILINE) for text in texts)
-
     def _with_memory(self) -> Iterator[tuple[int, Path]]:
         for hierarchy, path in self._groups:
             if "memory" in hierarchy.controllers:

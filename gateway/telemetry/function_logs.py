@@ -18,7 +18,6 @@ from gateway.core.errors import InvalidSetting
 from gateway.core.logging_config import TEXT, LoggingConfig
 from gateway.core.notices import InitReported, InitStarted, InvocationReported, LogEntry, Notice
 from gateway.core.report import entries
-from gateway.telemetry.json_line import object_line
 from gateway.telemetry.output import FileOutput
 from gateway.telemetry.recovery import Recovering
 from gateway.telemetry.timestamp import iso
@@ -75,30 +74,6 @@ class FunctionLogs:
         """Write what is left and close the files, unless the disk is stuck."""
         self._writer.close()
         self._files.close_all()
-
-
-class FunctionLogLines:
-    """Writes each entry of functions' logs as a JSON object; a Sink."""
-
-    def __init__(self, writer: LineWriter, config: LoggingConfig = TEXT) -> None:
-        self._write = writer.write
-        self._config = config
-
-    def emit(self, notice: Notice, /) -> None:
-        """Write a line per entry."""
-        if not isinstance(notice, InvocationReported | InitReported | InitStarted):
-            return
-        stream = notice.stream
-        for entry in entries(notice, self._config):
-            members = {
-                "type": "FunctionLog",
-                "time": iso(entry.at),
-                "log_group": stream.group,
-                "log_stream": stream.name,
-                "level": entry.level or None,
-                "message": entry.text,
-            }
-            self._write(object_line(members))
 
 
 class Files(io.TextIOBase):

@@ -7,12 +7,11 @@ fields that one sweep reads four times a second, not a timer per request.
 
 import asyncio
 import traceback
-from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from gateway.core.desync import Judgement, Mode
+from gateway.core.desync import Mode
 from gateway.core.errors import GatewayError
 from gateway.core.http import Forwarding, HttpRequest, HttpResponse, http_date
 from gateway.core.interfaces import Clock, Responder, Sink
@@ -75,8 +74,6 @@ class Front:
         self.now = clock.now
         self.monotonic = clock.monotonic
         self.date = b""
-        self.classified: Counter[str] = Counter()
-        """Requests per desync class and reason: the metric of alb.md 4.9."""
         self._pages = pages
         self._sink = sink
         self.throttle = Throttle(self.monotonic, self._call_later)
@@ -230,11 +227,6 @@ class Front:
             return 0
         start = begun.rfind(b"\n", 0, seen) + 1
         return broken_size(begun[start:], len(begun) + 1, limits, is_first=start <= len(EMPTY_LINE))
-
-    def count(self, judgement: Judgement) -> None:
-        """Count a head that is not compliant."""
-        if judgement.classification:
-            self.classified[judgement.classification] += 1
 
     def page(self, status: int, request: HttpRequest, detail: str) -> HttpResponse:
         """Return the load balancer's page for what no error class stands for."""

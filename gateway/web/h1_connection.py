@@ -244,7 +244,6 @@ class Connection(asyncio.Protocol):
     def _begin_judged(self, head: bytes, judgement: Judgement) -> None:
         """Go on with a head that is not plain, framed by an equivalent strict one."""
         decision = ruling(judgement, self._front.mode)
-        self._front.count(judgement)
         if decision is Ruling.REFUSE:
             self._refuse(judgement.status or REFUSAL_STATUS, judgement.detail, judgement)
             return

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
-from gateway.core.desync import Judgement, Mode
+from gateway.core.desync import Mode
 from gateway.core.errors import GatewayError
 from gateway.core.http import HttpRequest, HttpResponse
 from gateway.core.interfaces import Responder
@@ -72,10 +72,6 @@ class Shared(Protocol):
 
     def outgrown(self, begun: bytes | bytearray, seen: int, /) -> int:
         """Return the status for the beginning of a head that cannot end within the limits, or 0."""
-        ...
-
-    def count(self, judgement: Judgement, /) -> None:
-        """Count a head that is not compliant."""
         ...
 
     def page(self, status: int, request: HttpRequest, detail: str, /) -> HttpResponse:

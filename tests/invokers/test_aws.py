@@ -24,10 +24,10 @@ from gateway.core.invoke_api import function_name
 from gateway.core.outcomes import outcome
 from gateway.core.sigv4 import Credentials
 from gateway.invokers.aws import AwsLambda, AwsSettings
-from gateway.invokers.credentials import FixedCredentials
 from gateway.telemetry.system import SystemClock
 from gateway.testing import FakeClock
 from gateway.wire.client import Peer
+from tests.invokers.fixed_credentials import FixedCredentials
 from tests.invokers.signature import ACCESS_KEY, SECRET_KEY, TOKEN, check_signed, fields
 from tests.wire.origin import (
     SHORT_SECONDS,

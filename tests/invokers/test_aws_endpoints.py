@@ -25,9 +25,9 @@ from gateway.core.invocation import FunctionRef, Invocation, InvocationType
 from gateway.core.invoke_api import function_name
 from gateway.core.sigv4 import Credentials
 from gateway.invokers.aws import AwsLambda, AwsSettings
-from gateway.invokers.credentials import FixedCredentials
 from gateway.telemetry.system import SystemClock
 from gateway.wire.client import Peer
+from tests.invokers.fixed_credentials import FixedCredentials
 from tests.invokers.gate import PATIENCE_SECONDS
 from tests.runtime.rie import free_ports, wait_until_open
 

@@ -14,7 +14,6 @@ from gateway.core.errors import InvalidSetting
 from gateway.core.notices import OperatorWarning
 from gateway.core.sigv4 import Credentials
 from gateway.invokers.credentials import (
-    FixedCredentials,
     RenewedCredentials,
     botocore_region,
     botocore_source,
@@ -64,11 +63,6 @@ class Source:
         if isinstance(answer, Exception):
             raise answer
         return answer
-
-
-async def test_fixed_credentials_stay() -> None:
-    assert FixedCredentials(keys(1)).current() == keys(1)
-    assert repr(FixedCredentials(keys(1))) == "FixedCredentials()"
 
 
 async def test_credentials_are_renewed_on_a_thread() -> None:

@@ -13,11 +13,11 @@ from gateway.core.invoke_api import function_name
 from gateway.core.listener import listener_from_url
 from gateway.core.sigv4 import Credentials
 from gateway.invokers.aws import AwsLambda, AwsSettings
-from gateway.invokers.credentials import FixedCredentials
 from gateway.invokers.rie import Emulator, RiePool, RieSettings
 from gateway.telemetry.system import SystemClock
 from gateway.testing import FakeSink
 from gateway.wire.client import Peer, PeerSettings
+from tests.invokers.fixed_credentials import FixedCredentials
 from tests.wire.origin import HOST, Origin, Scripted, Visit, sending, serving
 
 REQUEST = HttpRequest("GET", b"/cart", b"/cart", b"", [(b"Host", b"shop.example.org")])

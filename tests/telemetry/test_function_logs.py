@@ -16,7 +16,6 @@ from gateway.telemetry.function_logs import (
     NAME_LIMIT,
     OPEN_FILES,
     Files,
-    FunctionLogLines,
     FunctionLogs,
     file_name,
 )
@@ -28,7 +27,7 @@ from tests.core.reported import (
     init_started,
     invocation_reported,
 )
-from tests.telemetry.served import Lines, served
+from tests.telemetry.served import served
 
 PATH = "aws_lambda_shop/2026_10_08_LATEST_22be53a8cfde4e68b844f8ec293b2543.log"
 
@@ -260,23 +259,3 @@ def test_a_directory_that_cannot_be_is_an_invalid_setting(tmp_path: Path) -> Non
 
     with pytest.raises(InvalidSetting, match=r"function logs .*file/logs' cannot be kept"):
         FunctionLogs(tmp_path / "file" / "logs")
-
-
-def test_each_entry_is_an_object_on_a_line() -> None:
-    lines = Lines()
-    sink = FunctionLogLines(lines)
-    sink.emit(invocation_reported(entries=[LogEntry(AT, "\x1b[2J one\ntwo", "WARN")]))
-    sink.emit(served())
-
-    found = [json.loads(line) for line in lines.taken]
-    assert found[1] == {
-        "type": "FunctionLog",
-        "time": "2026-10-08T07:30:27.768000Z",
-        "log_group": "/aws/lambda/shop",
-        "log_stream": STREAM.name,
-        "level": "WARN",
-        "message": "\x1b[2J one\ntwo",
-    }
-    assert [line["message"].split()[0] for line in found] == ["START", "\x1b[2J", "END", "REPORT"]
-    assert found[0]["level"] is None
-    assert all(line.isprintable() for line in lines.taken)

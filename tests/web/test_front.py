@@ -192,12 +192,12 @@ def test_refusal_of_an_error_has_its_status_and_reason(serve: Serve) -> None:
     assert response.forwarding.detail == "so large"
 
 
-def test_only_heads_that_are_not_compliant_are_counted(serve: Serve) -> None:
+def test_compliant_heads_have_no_class(serve: Serve) -> None:
     world = serve()
 
     world.exchange(GET, b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /a HTTP/1.1\r\n\r\n")
 
-    assert world.front.classified == {}
+    assert [notice.request.classification for notice in world.served] == ["", "", ""]
 
 
 def test_notice_is_made_at_the_moment_of_the_response(serve: Serve) -> None:
