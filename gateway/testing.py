@@ -43,7 +43,7 @@ DEFAULT_URL = "http://shop.example.org"
 
 
 class FakeClock:
-    """A clock that stands still until a test moves it."""
+    """A clock that only a test moves."""
 
     def __init__(self, now: float = 1_700_000_000.0) -> None:
         self._now = now
@@ -95,7 +95,7 @@ class Recorded:
 
     events: list[dict[str, Any]] = field(default_factory=list)
     results: list[Any] = field(default_factory=list)
-    """The replies as JSON, or as text where they are none; a function error's payload where the
+    """The replies as JSON, or as text where they are not JSON; a function error's payload where the
     handler failed."""
     outcomes: list[Forwarding] = field(default_factory=list)
     """Why a response is a 502: `error_reason` and `detail`."""
@@ -148,7 +148,7 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
 
 class Recording:
-    """The captured traffic of a client, at hand on the client itself."""
+    """The captured traffic of a client, also reachable on the client itself."""
 
     recorded: Recorded
 
@@ -159,7 +159,7 @@ class Recording:
 
     @property
     def results(self) -> list[Any]:
-        """Return what the handler returned, as JSON read back; as text where it is no JSON."""
+        """Return what the handler returned, as JSON read back; as text where it is not JSON."""
         return self.recorded.results
 
     @property

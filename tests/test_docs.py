@@ -49,6 +49,19 @@ ENVIRONMENT_OPTIONS = (
 )
 NUMBER = re.compile(r"[\d,.]*\d")
 
+PLAIN = ("gateway",)
+# Each phrase has a ~ inside, or this list would find itself.
+BANNED = (
+    r"who~ever|whom~ever|who~m?(?<!users who)(?<!operators who)(?<!developers who)",
+    r"no~body|some~body|every~body|any~body",
+    r"at ha~nd|for ev~er|in va~in|to bla~me|for so lo~ng|so ma~ny|so mu~ch(?! as)|(?<!look )ali~ke",
+    r"me~nd(?:s|ed|ing)?|look(?:s|ed)? ov~er|gives? wa~y|ho~gs?|obit~uary",
+    r"sta~nds?(?! for\b| in for\b|-in\b)",
+    r"(?:is|are|was|were|be) (?-i:no~ne)",
+    r"(?<!there )(?:is|are|was|were) no~ (?!longer|more|less|fewer)[a-z]+",
+)
+BANNED_PHRASE = re.compile(rf"(?i)\b(?:{'|'.join(BANNED)})\b".replace("~", ""))
+
 
 def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
@@ -224,3 +237,39 @@ def test_documents_link_only_to_files_that_exist() -> None:
     for document in DOCUMENTS:
         for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def plain_texts() -> Iterator[Path]:
+    for directory in PLAIN:
+        for path in (ROOT / directory).rglob("*"):
+            if path.suffix in {".py", ".md"} or (path.parent.name == "tools" and path.is_file()):
+                yield path
+
+
+@pytest.mark.parametrize(
+    ("text", "is_banned"),
+    [
+        ("raises for what is no~ URL", True),
+        ("there is no handler", False),
+        ("None where there is no~ne", True),
+        ("if handler is None", False),
+        ("def test_of_no~body", True),
+        ("for users who read it", False),
+        ("ask who~ waits", True),
+        ("a double that stands in for it", False),
+    ],
+)
+def test_banned_phrases_are_found(text: str, is_banned: bool) -> None:
+    assert bool(banned(text.replace("~", ""))) == is_banned
+
+
+def banned(text: str) -> list[str]:
+    """Return the lines with a banned phrase; words of a name count like words of a sentence."""
+    lines = enumerate(text.replace("_", " ").splitlines(), 1)
+    return [f"{number}: {line.strip()}" for number, line in lines if BANNED_PHRASE.search(line)]
+
+
+def test_texts_and_names_are_plain_english() -> None:
+    found = {name_of(path): banned(path.read_text()) for path in plain_texts()}
+
+    assert {name: lines for name, lines in found.items() if lines} == {}

@@ -112,7 +112,7 @@ class InitOutput:
 
 
 def payload(event: str) -> bytes:
-    """Return the event's bytes; raises InvalidSetting when they cannot be read or are no JSON."""
+    """Return the event's bytes; raises InvalidSetting for an unreadable file and for no JSON."""
     if not event:
         return b"{}"
     try:

@@ -45,7 +45,7 @@ class Seconds(click.FloatRange):
 
 
 def handler_name(value: str, runtime: str) -> str:
-    """Return a handler in AWS's notation, where dots and slashes may stand in the module part.
+    """Return a handler in AWS's notation, where the module part may have dots and slashes.
 
     An executable of an OS-only runtime may read it as it likes; AWS allows whatever has no blank.
     """
@@ -138,7 +138,7 @@ FUNCTION_OPTIONS = (
         default="bootstrap",
         show_default=True,
         type=click.Choice(["bootstrap", "awslambdaric"]),
-        help="Who speaks the Runtime API: the gateway's own, or AWS's, which must be installed.",
+        help="The client of the Runtime API: the gateway's own, or AWS's, which must be installed.",
     ),
     click.option(
         "--function-log-format",

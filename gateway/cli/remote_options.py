@@ -166,10 +166,10 @@ def served_function_options(command: Command) -> Command:
         choice = check_choice(context, options)
         own = {name: options.pop(name) for name in OWN}
         function = function_of(options)
-        asked = Asked(context, own, function)
+        chosen = RemoteChoice(context, own, function)
         if choice == "HANDLER":
             return command(function=function, remote=None, **options)
-        function, remote = asked.emulated() if choice == "--rie" else asked.invoked()
+        function, remote = chosen.emulated() if choice == "--rie" else chosen.invoked()
         return command(function=function, remote=remote, **options)
 
     return with_options(wrapped, (*CHOICE, *HANDLER_OPTIONS, *REMOTE_OPTIONS))
@@ -202,8 +202,8 @@ def is_given(context: click.Context, name: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What was asked for about a function elsewhere."""
+class RemoteChoice:
+    """The options about a function elsewhere."""
 
     context: click.Context
     own: dict[str, Any]
@@ -251,7 +251,7 @@ class Asked:
 
     def _region_of_profile(self) -> str:
         """Return the region that the AWS configuration files name."""
-        # Whoever serves a local handler imports nothing of the remote invokers.
+        # A gateway with a local handler imports nothing of the remote invokers.
         from gateway.invokers.credentials import botocore_region  # noqa: PLC0415
 
         return botocore_region(self.own["profile"] or None)

@@ -32,7 +32,7 @@ async def invokable(
     yields the invoker and how isolated or where it is, and adds to the list what SIGHUP is to
     reload."""
     if serving.remote is not None:
-        # Whoever serves a local handler does without the client, which takes long to import.
+        # A local handler needs no client, which takes long to import.
         from gateway.compose import remote  # noqa: PLC0415
 
         limits = environments.pool_settings(serving)

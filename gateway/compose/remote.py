@@ -1,6 +1,6 @@
 """A remote function's settings into a running Invoker.
 
-Whoever serves a local handler never imports this: the client of the remote invokers looks for
+A gateway with a local handler never imports this: the client of the remote invokers looks for
 proxies with the standard library's urllib.request, which alone takes 31 ms to import.
 """
 
@@ -87,7 +87,7 @@ def lambda_address(region: str) -> Address:
 
 def peer_of(address: Address, remote: Remote, *, connections: int) -> Peer:
     """Return the connections to one origin, through the proxy that the environment names; raises
-    InvalidSetting for a proxy that is none."""
+    InvalidSetting for a malformed proxy URL."""
     place = (address.scheme, address.host, address.port)
     settings = PeerSettings(
         connections=connections,

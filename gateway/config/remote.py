@@ -1,4 +1,4 @@
-"""Where a function is that somebody else runs, and how carefully it is invoked there."""
+"""Where a function is that another service runs, and how it is invoked there."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -139,7 +139,7 @@ def region(
 ) -> str:
     """Return the region of a function: as given, else of its ARN, of AWS_REGION, of the profile.
 
-    Raises InvalidSetting when there is none, or two that contradict each other.
+    Raises InvalidSetting without one, or for two that contradict each other.
     """
     if given and name.region and given != name.region:
         raise InvalidSetting(f"--region {given} is not the region of the ARN, {name.region}")

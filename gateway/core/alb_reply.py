@@ -25,7 +25,7 @@ RESPONSE_HEADERS_LIMIT = 32 * 1024
 """Name, value, `: ` and CRLF of every line that the function gave (alb.md 1.10)."""
 
 STATUS_CODES = range(200, 600)
-"""1xx, 600 and above, floats and booleans are 502 until somebody measures them (alb.md 2.4,
+"""1xx, 600 and above, floats and booleans are 502 until they are measured (alb.md 2.4,
 6.3)."""
 
 DEFAULT_TYPE = (b"Content-Type", b"application/octet-stream")
@@ -250,7 +250,7 @@ def _place(pairs: Iterable[Pair], name: str, value: str, field: str) -> str:
 
 
 def known_name(name: str) -> tuple[bytes, str] | None:
-    """Return a header name as bytes and its kind, or None when it is no RFC 9110 token."""
+    """Return a header name as bytes and its kind, or None when it is not an RFC 9110 token."""
     if TOKEN.fullmatch(name) is None:
         return None
     lower = name.lower()

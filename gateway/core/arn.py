@@ -50,7 +50,7 @@ def target_group_arn(region: str, account_id: str, name: str) -> str:
 
 
 def checked_target_group_arn(arn: str) -> str:
-    """Return the ARN as given; raises InvalidSetting when it is none."""
+    """Return the ARN as given; raises InvalidSetting for other text."""
     example = "arn:aws:elasticloadbalancing:REGION:ACCOUNT:targetgroup/NAME/16HEX"
     _check(TARGET_GROUP_ARN, arn, "target group ARN", f"the form {example}")
     return arn

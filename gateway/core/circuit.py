@@ -1,7 +1,7 @@
 """A circuit breaker: after several platform failures in a row a function is left alone for a while,
 then one invocation tries whether it has recovered.
 
-Whoever wants to invoke asks, and says afterwards how it went. What was admitted before the state
+The invoker asks before each invocation and reports its outcome. What was admitted before the state
 changed says nothing about the state after it: each admission has the number of its period, and an
 outcome with an earlier number changes nothing.
 """
@@ -11,7 +11,7 @@ from enum import Enum, auto
 
 
 class State(Enum):
-    """Where a circuit stands."""
+    """The state of a circuit."""
 
     CLOSED = auto()
     """Everything is admitted."""
@@ -26,8 +26,8 @@ class State(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """Somebody wants to invoke, at these seconds of a clock that never goes back."""
+class AdmissionRequested:
+    """An invocation waits for admission, at these seconds of a clock that never goes back."""
 
     at: float
 
@@ -54,7 +54,7 @@ class Abandoned:
     period: int
 
 
-Input = Asked | Succeeded | Failed | Abandoned
+Input = AdmissionRequested | Succeeded | Failed | Abandoned
 
 
 # Effects: what to do about it.
@@ -69,7 +69,7 @@ class Admit:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Do not invoke; in so many seconds one may try, 0.0 while one is trying."""
+    """Do not invoke; after these seconds one may try, 0.0 while one is trying."""
 
     seconds: float
 
@@ -95,12 +95,12 @@ class CircuitSettings:
 
 
 TRANSITIONS: dict[tuple[State, type[Input]], tuple[State, State]] = {
-    (State.CLOSED, Asked): (State.CLOSED, State.CLOSED),
+    (State.CLOSED, AdmissionRequested): (State.CLOSED, State.CLOSED),
     (State.CLOSED, Succeeded): (State.CLOSED, State.CLOSED),
     (State.CLOSED, Failed): (State.CLOSED, State.OPEN),
     (State.CLOSED, Abandoned): (State.CLOSED, State.CLOSED),
-    (State.OPEN, Asked): (State.OPEN, State.HALF_OPEN),
-    (State.HALF_OPEN, Asked): (State.HALF_OPEN, State.HALF_OPEN),
+    (State.OPEN, AdmissionRequested): (State.OPEN, State.HALF_OPEN),
+    (State.HALF_OPEN, AdmissionRequested): (State.HALF_OPEN, State.HALF_OPEN),
     (State.HALF_OPEN, Succeeded): (State.CLOSED, State.CLOSED),
     (State.HALF_OPEN, Failed): (State.OPEN, State.OPEN),
     (State.HALF_OPEN, Abandoned): (State.OPEN, State.OPEN),
@@ -123,15 +123,15 @@ class Circuit:
 
     @property
     def state(self) -> State:
-        """Return where the circuit stands."""
+        """Return the state of the circuit."""
         return self._state
 
     def receive(self, item: Input, /) -> list[Effect]:
-        """Return what has to be done now: for Asked one Admit or Refuse, after what is announced.
+        """Return what to do: for AdmissionRequested one Admit or Refuse, after any Announce.
 
         Raises KeyError for an outcome in a state that admits nothing, and then changes nothing.
         """
-        if not isinstance(item, Asked) and item.period != self._period:
+        if not isinstance(item, AdmissionRequested) and item.period != self._period:
             return []
         before = self._state
         moves = TRANSITIONS[before, type(item)]
@@ -150,7 +150,7 @@ class Circuit:
             self._failures = 0
 
     def _is_at_limit(self, item: Input) -> bool:
-        if isinstance(item, Asked):
+        if isinstance(item, AdmissionRequested):
             return item.at - self._opened_at >= self._settings.open_seconds
         return self._failures >= self._settings.failures
 
@@ -162,8 +162,8 @@ class Circuit:
             self._failures = 0
 
     def _answer(self, item: Input, before: State) -> list[Effect]:
-        """Return what somebody who asked may do."""
-        if not isinstance(item, Asked):
+        """Return Admit or Refuse for a request, nothing for an outcome."""
+        if not isinstance(item, AdmissionRequested):
             return []
         is_due = before is State.OPEN or item.at - self._tried_at >= self._settings.open_seconds
         if self._state is State.CLOSED or (self._state is State.HALF_OPEN and is_due):

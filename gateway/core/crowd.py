@@ -53,7 +53,7 @@ class TurnedAway:
             addresses.add(address)
 
     def take_line(self, values: dict[str, int]) -> str:
-        """Return one line about those since the last line, empty when there were none."""
+        """Return one line about those since the last line; empty if none came."""
         if not self._recent:
             return ""
         parts = [

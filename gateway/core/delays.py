@@ -4,8 +4,8 @@ LONGEST_DELAY_SECONDS = 30.0
 
 
 def delay_seconds(failures: int) -> float:
-    """Return how long to wait after so many failures in a row: not after the first one, then 1, 2,
-    4 ... seconds."""
+    """Return the seconds to wait after this many failures in a row: 0 after the first one, then 1,
+    2, 4 ..."""
     return 0.0 if failures < 2 else min(2.0 ** (failures - 2), LONGEST_DELAY_SECONDS)
 
 

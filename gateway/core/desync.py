@@ -1,11 +1,11 @@
 """Whether a request head may be passed on: its desync tier and reason, and how its body is framed.
 
-Strategy: the head is read as tolerantly as anybody on the way may have read it (desync_head.py) and
+Strategy: the head is read as tolerantly as any peer may have read it (desync_head.py) and
 checked against every rule (desync_rules.py). The worst tier decides, the first rule among equals
 gives the reason, and the lowest status of a broken rule refuses whatever the mode. What may pass
 has exactly one framing, and `Judgement.head` says it so that no parser can disagree. That head is
 for framing alone: a space in the target, a custom method or an odd byte in a name cannot be said
-strictly, so what the event gets stands beside it as it was received.
+strictly, so what the event gets is kept beside it as it was received.
 
 The good path needs none of this: where `is_plain` and `has_plain_fields` hold and llhttp accepts,
 `judge` would say Compliant with llhttp's framing (proved in tests/core/test_desync.py).
@@ -103,7 +103,7 @@ class Judgement:
     """The size of the body, or CHUNKED."""
     method: str
     target: bytes
-    """Spaces and control characters inside are kept; empty where there is none."""
+    """Spaces and control characters inside are kept; empty where the head has no target."""
     version: str
     """`1.0` to `1.9`; `0.9` where the line has none, empty where it cannot be read."""
     headers: Headers

@@ -1,8 +1,8 @@
-"""A request head in parts, read as tolerantly as anybody on the way may have read it.
+"""A request head in parts, read as tolerantly as any peer may have read it.
 
 Strategy: nothing is refused here. A line ends at LF, with or without CR (RFC 9112 section 2.2); the
 method ends at the first space and the version begins after the last one, so that a space in the
-target stays in the target; a name ends at the first colon and keeps whatever stands around it, so
+target stays in the target; a name ends at the first colon and keeps whatever is around it, so
 that ` Host` and `Host ` never become `Host`. A folded line is a header of its own, and so is a line
 without colon: ALB appends the colon (alb.md 1.6). What a name means for framing is its role.
 """
@@ -70,7 +70,7 @@ class _Original:
 
     like: Role
     size: int
-    """A shorter name is not a look-alike for AWS's classifier."""
+    """AWS's classifier takes a shorter name for a different one."""
     letters: bytes
     steps: tuple[re.Pattern[bytes], ...]
 
@@ -200,13 +200,13 @@ def _look_alike(name: bytes) -> Role | None:
     letters = name.decode(errors="ignore").upper().encode().translate(None, NOT_LETTERS)
     for original in ORIGINALS:
         if len(name) >= original.size and (
-            letters == original.letters or _is_alike_to_aws(name, original.steps)
+            letters == original.letters or _is_same_for_aws(name, original.steps)
         ):
             return original.like
     return None
 
 
-def _is_alike_to_aws(name: bytes, steps: tuple[re.Pattern[bytes], ...]) -> bool:
+def _is_same_for_aws(name: bytes, steps: tuple[re.Pattern[bytes], ...]) -> bool:
     """Compare as AWS's classifier does: any byte may take the place of the dash, and any bytes but
     letters and digits may follow from the first letter that differs on."""
     at = _end(NO_LETTERS, name, 0)

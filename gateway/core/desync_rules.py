@@ -31,7 +31,7 @@ TWO_HOSTS_STATUS = 400
 """RFC 9112 section 3.2. ALB's guide speaks of passing several (alb.md 1.7), which 0 would do."""
 
 LENGTH_END = 2**63
-"""Nobody means a longer body, and parsers differ in where they overflow (llhttp: 2^64)."""
+"""No real client has a longer body, and parsers differ in where they overflow (llhttp: 2^64)."""
 
 LENGTH_DIGITS = len(str(LENGTH_END))
 
@@ -118,11 +118,11 @@ NO_EMPTY_LINE = Rule(AMBIGUOUS, "MissingLastEmptyLine", "no empty line ends the 
 BAD_HEADER = Rule(SEVERE, "BadHeader", "NUL, CR or LF inside a header", 400)
 MORE = Rule(SEVERE, "BadHeader", "the head goes on behind its empty line", 400)
 BAD_URI = Rule(SEVERE, "BadUri", "NUL or CR in the target", 400)
-BAD_METHOD = Rule(SEVERE, "BadMethod", "the method is no token", 400)
+BAD_METHOD = Rule(SEVERE, "BadMethod", "the method is not a token", 400)
 BAD_VERSION = Rule(SEVERE, "BadVersion", "a version that cannot be read", 400)
 HIGHER_MAJOR = Rule(SEVERE, "BadVersion", "HTTP/2 or higher in an HTTP/1 line", HIGHER_MAJOR_STATUS)
 OTHER_LENGTHS = Rule(SEVERE, "MultipleContentLength", "Content-Lengths that differ", 400)
-BAD_LENGTH = Rule(SEVERE, "BadContentLength", "a Content-Length that is no number", 400)
+BAD_LENGTH = Rule(SEVERE, "BadContentLength", "a Content-Length that is not a number", 400)
 TWICE_CHUNKED = Rule(SEVERE, "MultipleTransferEncodingChunked", "chunked more than once", 400)
 BAD_CODING = Rule(SEVERE, "BadTransferEncoding", "an unknown transfer coding", 400)
 
@@ -309,5 +309,5 @@ def _note_hosts(raw: RawHead, found: Found) -> None:
 
 @lru_cache(maxsize=256)  # strangers choose the keys, up to 16 KB each: 4 MB at worst
 def is_host(value: bytes) -> bool:
-    """Say whether a value may stand in Host."""
+    """Say whether a value is allowed in Host."""
     return HOST.fullmatch(bare(value)) is not None

@@ -15,7 +15,7 @@ from gateway.core import function_errors
 
 
 class State(Enum):
-    """Where an environment stands."""
+    """The state of an environment."""
 
     COLD = auto()
     """No process runs."""
@@ -277,7 +277,7 @@ class ExecutionEnvironment:
 
     @property
     def state(self) -> State:
-        """Return where the environment stands."""
+        """Return the state of the environment."""
         return self._state
 
     def receive(self, item: Input, /) -> list[Effect]:
@@ -289,7 +289,7 @@ class ExecutionEnvironment:
         return effects
 
     def check(self, kind: type[Input], request_id: str = "") -> State:
-        """Return the state after an input of this kind; raises Refused where there is none."""
+        """Return the state after an input of this kind; raises Refused for an illegal move."""
         if kind is Responded or kind is Errored:
             self._check_request(request_id)
         state = TRANSITIONS.get((self._state, kind))

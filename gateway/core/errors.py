@@ -47,7 +47,7 @@ class RequestTooLarge(RequestRefused):
 
 
 class MethodNotAllowed(RequestRefused):
-    """TRACE, which ALB refuses (alb.md 4.1), and CONNECT, because it is no tunnel."""
+    """TRACE, which ALB refuses (alb.md 4.1), and CONNECT, because ALB is not a tunnel."""
 
 
 class TooManyForwardedAddresses(RequestRefused):
@@ -102,7 +102,7 @@ class CircuitOpen(InvocationFailed):
 
 
 class ServiceFailed(InvocationFailed):
-    """The Lambda service failed: a 5xx of its own, or an answer that is none (alb.md 2.5)."""
+    """The Lambda service failed: a 5xx of its own, or a malformed answer (alb.md 2.5)."""
 
 
 class ServiceTimedOut(ServiceFailed):

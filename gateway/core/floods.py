@@ -32,26 +32,26 @@ CALM_SECONDS = 1.0
 
 IDLE_FRAMES = 1_000
 IDLE_FRAMES_PER_SECOND = 200.0
-"""Frames without progress: so many at once, and so many a second for ever."""
+"""Frames without progress: the burst, and the rate that a connection may keep up."""
 
 TINY_BYTES = 256
 """A DATA frame of less brings no progress unless it is the last of its stream."""
 
 PADDING_BYTES = 256
-"""So much of a padded frame may be padding and its length (RFC 9113 section 6.1)."""
+"""Padding and its length may take this much of a padded frame (RFC 9113 section 6.1)."""
 
 PROGRESS_BYTES = 1024
-"""So much of a response that was sent pays for one frame, usually a WINDOW_UPDATE."""
+"""This much of a response that was sent pays for one frame, usually a WINDOW_UPDATE."""
 
 REQUEST_FRAMES = 4
-"""A request pays for so many frames."""
+"""A request pays for this many frames."""
 
 QUICK_RESETS = 128
 RESETS_PER_SECOND = 10.0
-"""Resets: a set of streams cancelled at once, and so many a second for ever."""
+"""Resets: a set of streams cancelled at once, and the rate that a connection may keep up."""
 
 FIELDS_PER_FRAME = 2
-"""Of a head with too many fields, so many cost what a frame without progress costs."""
+"""Of a head with too many fields, this many cost what a frame without progress costs."""
 
 Frame = tuple[int, int, int]
 """Type, flags and payload size."""
@@ -71,7 +71,7 @@ class Bucket:
         self._at = now
 
     def is_over(self, amount: float, now: float) -> bool:
-        """Pour in so much, below 0 to take out; says whether the bucket overflows."""
+        """Pour in this amount, below 0 to take out; says whether the bucket overflows."""
         leaked = self._level - (now - self._at) * self._per_second
         self._at = now
         self._level = max(0.0, max(0.0, leaked) + amount)

@@ -75,7 +75,7 @@ class Ending:
         return Stage.OPEN
 
     def due_without_streams(self, quiet_seconds: float, now: float) -> Stage:
-        """Return the same for a connection that has had no stream for so long."""
+        """Return the same for a connection that has had no stream for these seconds."""
         if self.stage is Stage.ANNOUNCED and quiet_seconds >= QUIET_SECONDS:
             return Stage.LEAVING
         if self.stage is Stage.LEAVING and now - self._left_at >= CLOSE_SECONDS:

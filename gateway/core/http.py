@@ -79,7 +79,7 @@ class Forwarding:
 
 
 UNFORWARDED = Forwarding()
-"""Of a response that nobody has forwarded yet; never written to."""
+"""The default of a response that is not forwarded yet; never written to."""
 
 
 @dataclass(slots=True)
@@ -91,7 +91,7 @@ class HttpResponse:
     headers: Headers
     body: bytes = b""
     leading: int = 0
-    """How many of the headers stand before `Connection`: Server, Content-Type, Content-Length."""
+    """How many of the headers come before `Connection`: Server, Content-Type, Content-Length."""
     date_index: int = -1
     """Where `Date` goes; -1 when the function gave its own."""
     close: bool = False

@@ -52,7 +52,7 @@ class Clock(Protocol):
 
 
 class Sink(Protocol):
-    """Whoever wants to know; must not block and must not raise."""
+    """Receives notices; must not block and must not raise."""
 
     def emit(self, notice: Notice, /) -> None:
         """Take note."""

@@ -1,5 +1,5 @@
-"""What is asked of a function and what came of it; the payloads are bytes that nobody in between
-parses."""
+"""What is asked of a function and what came of it; the payloads are bytes that
+nothing in between parses."""
 
 from dataclasses import dataclass
 from enum import StrEnum

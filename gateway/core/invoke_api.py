@@ -199,7 +199,7 @@ def refusal(
 
 
 def error_of(headers: Headers, body: bytes) -> tuple[str, str]:
-    """Return code and text of an error, empty where there is none (lambda.md 3.3).
+    """Return code and text of an error, empty where it has none (lambda.md 3.3).
 
     The text is cut at its first line: what follows a wrong signature's repeats the request, token
     included.

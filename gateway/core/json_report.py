@@ -109,7 +109,7 @@ def _system(
 def _applications(found: list[LogEntry], config: LoggingConfig) -> list[LogEntry]:
     """Return what the function wrote, as far as its level is wanted.
 
-    Plain text without a level is kept as it is: that is how warnings on standard error stand
+    Plain text without a level is kept as it is: that is how warnings on standard error appear
     between the JSON records of real functions, and there is nothing to filter by.
     """
     completed = map(_completed, found)

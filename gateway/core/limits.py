@@ -96,7 +96,7 @@ SWEEP_SECONDS = 0.25
 
 
 UNLIMITED = 10**12
-"""No limit may be as large as this; infinity and not-a-number are none."""
+"""No limit may be as large as this; infinity and not-a-number are not limits."""
 
 ATTRIBUTES = {
     "idle_seconds": "idle_timeout.timeout_seconds",
@@ -154,7 +154,7 @@ def overdue(progress: Progress, limits: Limits, now: float) -> Overdue | None:
     silence = now - progress.active_at
     match progress.phase:
         case Phase.IDLE:
-            # Who is idle now has had the one more request that ALB serves; or sends empty lines.
+            # It is idle after the one more request that ALB serves, or it sends empty lines.
             is_old = now - progress.opened_at >= limits.keep_alive_seconds + limits.idle_seconds
             return Overdue.CLOSE if is_old or silence >= limits.idle_seconds else None
         case Phase.HEAD:

@@ -1,4 +1,4 @@
-"""What a listener is called and where it stands, and what the Host header becomes behind it (alb.md
+"""The name and address of a listener, and what the Host header becomes behind it (alb.md
 1.7)."""
 
 import re
@@ -17,7 +17,7 @@ LISTENER_URL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """The listener that a function believes to stand behind."""
+    """The listener that events name as their origin."""
 
     scheme: str
     port: int
@@ -60,7 +60,9 @@ def listener_from_url(url: str) -> Listener:
     """Return the listener that `--as` names; raises InvalidSetting."""
     matched = LISTENER_URL.fullmatch(url)
     if matched is None:
-        raise InvalidSetting(f"{url!r} is no listener; write it like https://shop.example.org:443")
+        raise InvalidSetting(
+            f"{url!r} is not a listener; write it like https://shop.example.org:443"
+        )
     scheme = matched["scheme"]
     port = int(matched["port"] or DEFAULT_PORTS[scheme])
     if not 1 <= port <= 65535:

@@ -1,4 +1,4 @@
-"""What happened, as values for observers; whoever listens is a sink."""
+"""What happened, as values for observers; an observer is a sink."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -116,7 +116,7 @@ class InvocationReported:
     trace_id: str
     """The value of X-Amzn-Trace-Id that the runtime got; empty without one."""
     produced_bytes: int | None = None
-    """Size of the response; None when nobody measured it."""
+    """Size of the response; None when it was not measured."""
 
 
 Notice = (

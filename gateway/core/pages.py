@@ -32,7 +32,7 @@ TITLES: dict[int, tuple[str, str]] = {
     507: ("Insufficient Storage", "507 Insufficient Storage"),
 }
 """Status line reason and page title. A status that is not here (460, 463, 464, 561, 562) has no
-published reason or page: a bare code and an empty body until somebody captures one (alb.md 6.3)."""
+published reason or page: a bare code and an empty body until one is captured (alb.md 6.3)."""
 
 CLOSING = frozenset({400, 408, 413, 414, 500, 501, 505})
 """After these nginx, and so ALB, drops keep-alive (alb.md 5.2, column Connection)."""

@@ -231,7 +231,7 @@ class Room:
         return max(0, max(self.need(claim.share), claim.loose) - claim.reserved)
 
     def _has_room(self, claim: Claim, size: int, part: int) -> bool:
-        """Say whether so much more fits in one part of each share. One stream of a connection
+        """Say whether this much more fits in one part of each share. One stream of a connection
         always does, and one body as long as nothing is closed for it."""
         share = claim.share
         if share.active == claim.has_room:
@@ -253,7 +253,7 @@ class Room:
         self._reserve(claim, size)
 
     def _reserve(self, claim: Claim, size: int) -> None:
-        """Reserve so much more, or less."""
+        """Reserve this much more, or less."""
         claim.reserved += size
         claim.share.reserved += size
         self._count(claim.share.address, size)

@@ -26,7 +26,7 @@ UNSIGNED = frozenset(
     b"baggage connection expect keep-alive proxy-authenticate proxy-authorization te traceparent "
     b"tracestate trailer transfer-encoding upgrade user-agent x-amzn-trace-id".split()
 )
-"""Headers that somebody on the way may change (botocore, auth.py)."""
+"""Headers that a proxy may change (botocore, auth.py)."""
 
 REPLACED = frozenset((b"authorization", b"x-amz-date", b"x-amz-security-token"))
 

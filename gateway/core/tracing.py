@@ -28,7 +28,7 @@ def _hex_second(second: int) -> str:
 
 
 def _continued(incoming: str, headers: Headers, fresh: str) -> str:
-    """Put `Self` in front and keep the rest, or give a fresh Root when there is none."""
+    """Put `Self` in front and keep the rest, or give a fresh Root when the header has no Root."""
     fields = [item.strip() for item in incoming.split(";")]
     root = next((item for item in fields if item.startswith("Root=")), None)
     if root is None:

@@ -25,8 +25,8 @@ STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib")).resolve()
 
 
 class HandlerCode:
-    """One handler string in one code directory, which stands first on `sys.path` as /var/task
-    does, with the layers behind it."""
+    """One handler string in one code directory, which is first on `sys.path` as /var/task
+    is, with the layers behind it."""
 
     def __init__(self, handler: str, directory: Path, layers: Iterable[Path] = ()) -> None:
         self.handler = handler
@@ -69,7 +69,7 @@ class HandlerCode:
         )
 
     def load(self) -> Handler | InitError:
-        """Import the module and return its handler, or why there is none."""
+        """Import the module and return its handler, or the reason why that fails."""
         # In one assignment: a handler may be importing on another thread.
         sys.path[:] = [*self._path, *(other for other in sys.path if other not in self._path)]
         try:

@@ -28,7 +28,7 @@ Source = Callable[[], Credentials]
 
 
 class CredentialsProvider(Protocol):
-    """Has credentials at hand."""
+    """Returns credentials without waiting."""
 
     def current(self) -> Credentials:
         """Return credentials at once."""
@@ -39,7 +39,7 @@ class RenewedCredentials:
     """A CredentialsProvider that asks a source on a thread, again and again; an async context
     manager.
 
-    The threads are daemons: whoever stops does not wait for a source that does not answer.
+    The threads are daemons: a stop does not wait for a source that does not answer.
     """
 
     def __init__(
@@ -75,9 +75,9 @@ class RenewedCredentials:
         """Ask the source, on a thread, and hand its answer to the event loop."""
         try:
             call = partial(self._take, self._source())
-        except Exception as error:  # noqa: BLE001 - whatever it is, those at hand may still do
+        except Exception as error:  # noqa: BLE001 - the last credentials may still be valid
             call = partial(self._warn, type(error).__name__)
-        with suppress(RuntimeError):  # the loop is gone: nobody needs credentials
+        with suppress(RuntimeError):  # the loop is gone: credentials are not needed
             self._loop.call_soon_threadsafe(call)
 
     def _take(self, credentials: Credentials) -> None:

@@ -230,7 +230,7 @@ class InProcess:
         if job.claim.acquire(blocking=False):
             self._in_flight -= 1
             if not job.future.done():
-                job.future.set_exception(self._waited_in_vain())
+                job.future.set_exception(self._no_free_worker())
             return
         left = job.started + self._settings.timeout_seconds - self._clock.monotonic()
         if left > SMALLEST_WAIT_SECONDS:
@@ -238,7 +238,7 @@ class InProcess:
         else:
             self._abandon(job)
 
-    def _waited_in_vain(self) -> Throttled:
+    def _no_free_worker(self) -> Throttled:
         settings = self._settings
         return Throttled(
             f"all {settings.threads} threads were busy in {settings.handler} for "

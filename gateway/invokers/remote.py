@@ -1,7 +1,7 @@
-"""What the remote invokers share: one exchange with somebody else's Lambda, and how it can fail.
+"""What the remote invokers share: one exchange with a Lambda elsewhere, and how it can fail.
 
 The client tells what was never sent from what may have started; here the two become the gateway's
-errors, so that nobody further up knows that there is a client.
+errors, so that callers depend on no client.
 """
 
 import math

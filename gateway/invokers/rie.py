@@ -89,7 +89,7 @@ class Place:
 
 
 class RiePool:
-    """An Invoker over emulators that somebody else runs; an async context manager."""
+    """An Invoker over emulators that run elsewhere; an async context manager."""
 
     def __init__(
         self, emulators: Sequence[Emulator], settings: RieSettings, *, clock: Clock, sink: Sink
@@ -151,7 +151,7 @@ class RiePool:
         return place
 
     async def _waited(self) -> None:
-        """Wait for a lease; raises Throttled, or ServiceUnreachable when it waited for nobody."""
+        """Wait for a lease; raises Throttled, or ServiceUnreachable when no emulator came back."""
         try:
             await self._leases.wait()
         except Throttled:
@@ -247,7 +247,7 @@ class RiePool:
 
 
 def settle(answer: asyncio.Future[InvocationResult], outcome: InvocationResult | Exception) -> None:
-    """Hand over an outcome, if none is there and somebody still waits."""
+    """Set the outcome, unless there is one or the caller has left."""
     if answer.done():
         return
     if isinstance(outcome, Exception):
@@ -258,7 +258,7 @@ def settle(answer: asyncio.Future[InvocationResult], outcome: InvocationResult |
 
 def result_of(reply: Reply, invocation: Invocation, name: str) -> InvocationResult:
     """Return what an emulator's reply would be from AWS (lambda.md 1.11); raises ServiceFailed for
-    what is none of a function."""
+    a reply that is not a function's."""
     if reply.status not in {200, 502}:
         raise ServiceFailed(f"{name} answered {reply.status}{HINTS.get(reply.status, '')}")
     late = TIMED_OUT.fullmatch(reply.body)

@@ -9,9 +9,9 @@ from typing import Self
 
 from gateway.core.circuit import (
     Abandoned,
+    AdmissionRequested,
     Admit,
     Announce,
-    Asked,
     Circuit,
     CircuitSettings,
     Effect,
@@ -32,7 +32,7 @@ from gateway.runtime.pool import SWEEP_SECONDS
 class CircuitBreaker:
     """An Invoker that leaves the one inside alone for a while after platform failures in a row.
 
-    Only ServiceFailed counts: whoever throttles or refuses has answered.
+    Only ServiceFailed counts: a service that throttles or refuses has answered.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class CircuitBreaker:
 
     def _admitted(self) -> int:
         """Return the number of this admission; raises CircuitOpen."""
-        *announced, answer = self._circuit.receive(Asked(self._clock.monotonic()))
+        *announced, answer = self._circuit.receive(AdmissionRequested(self._clock.monotonic()))
         self._perform(announced)
         if isinstance(answer, Admit):
             return answer.period
@@ -94,7 +94,7 @@ class CircuitBreaker:
 
 
 class ConcurrencyCap:
-    """An Invoker that lets only so many invocations run at once; the others wait, first come,
+    """An Invoker that lets a limited number of invocations run at once; others wait, first come,
     first served, and are throttled when their time is over. An async context manager."""
 
     def __init__(self, inner: Invoker, settings: PoolSettings, *, sink: Sink) -> None:
@@ -111,7 +111,7 @@ class ConcurrencyCap:
         return self
 
     async def __aexit__(self, *_exception: object) -> None:
-        """Throttle whoever waits or comes; who runs is not stopped."""
+        """Throttle waiting and later invocations; running ones are not stopped."""
         self._timer.cancel()
         self._leases.end()
 

@@ -144,8 +144,8 @@ class RuntimeApiServer:
 
     def disconnect(self) -> None:
         """End the connections of a process that is gone."""
-        everyone: list[Closable] = [*self._connections, *self._visitors, *self._strangers]
-        for connection in everyone:
+        all_kinds: list[Closable] = [*self._connections, *self._visitors, *self._strangers]
+        for connection in all_kinds:
             connection.close()
 
     def close(self) -> None:

@@ -347,7 +347,7 @@ class ApiConnection(asyncio.Protocol):
             self._end()
 
     def _begin_body(self) -> None:
-        """Note how the body ends: after so many bytes, or with its last chunk."""
+        """Note how the body ends: after a count of bytes, or with its last chunk."""
         self._in_body = True
         self._is_dropped = self._is_too_large = False
         length = header(self._parser.headers, b"content-length")

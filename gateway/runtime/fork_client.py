@@ -294,7 +294,7 @@ class ForkServer:
 
     @property
     def pid(self) -> int | None:
-        """The process id of the server, None when there is none."""
+        """The process id of the server, None before its start."""
         connection = self._connection
         return None if connection is None or connection.ended.done() else connection.pid
 

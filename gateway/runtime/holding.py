@@ -1,5 +1,5 @@
-"""What holds the processes of one environment: control groups, and the owner's looks where there
-are none."""
+"""What holds the processes of one environment: control groups, and the owner's looks without
+them."""
 
 import asyncio
 import shutil

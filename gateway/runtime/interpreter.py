@@ -131,7 +131,7 @@ def is_own(directory: Path) -> bool:
 
 
 def python_of(directory: Path) -> str | None:
-    """Return the interpreter of an environment, None when there is none that can be run."""
+    """Return the interpreter of an environment, None when it has none that can be run."""
     names = (str(directory / "bin" / name) for name in ("python", "python3"))
     return next((name for name in names if shutil.which(name)), None)
 

@@ -1,7 +1,7 @@
 """What it takes to start the process of an execution environment, and what is known of it then.
 
 A launcher is one of two: process.py, which executes a command, and fork_client.py, which has a
-prepared interpreter forked. Whoever starts gives a plan and the descriptors that become the
+prepared interpreter forked. The caller gives a plan and the descriptors that become the
 process's output; everything that has to happen inside the child is in the plan, as plain JSON.
 """
 

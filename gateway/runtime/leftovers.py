@@ -1,6 +1,6 @@
 """Clears away what a gateway left that was killed: control groups and temporary directories.
 
-Nothing of a living gateway is touched, whoever else clears at the same time.
+Nothing of a living gateway is touched; several gateways may clear at the same time.
 """
 
 import os
@@ -24,7 +24,7 @@ def sweep(abilities: Abilities) -> None:
     for hierarchy in abilities.hierarchies:
         sweep_groups(hierarchy.directory)
     for directory in _ownerless(tempfile.gettempdir()):
-        if _is_own_directory(directory):  # anybody may write there
+        if _is_own_directory(directory):  # every user may write there
             shutil.rmtree(directory, ignore_errors=True)
 
 

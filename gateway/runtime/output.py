@@ -2,7 +2,7 @@
 
 Standard output and standard error are lines (lambda.md 9.1). The log pipe has frames, each with
 its type, its length, the time in microseconds and the message, so that a record of several lines
-stays one entry (lambda.md 1.9); what is no frame is counted and passed over up to the next one.
+stays one entry (lambda.md 1.9); bytes outside frames are counted and skipped up to the next one.
 A length is believed as long as it can be: a frame that is not complete at the end of an invocation,
 or behind which no frame begins, ends where the next frame is found in it.
 
@@ -73,11 +73,11 @@ class Journal:
         self._entries.append(LogEntry(at, data.decode(errors="replace"), level, is_json))
 
     def drop(self, count: int) -> None:
-        """Note that so many bytes were not kept."""
+        """Note that this many bytes were not kept."""
         self._dropped += count
 
     def garble(self, count: int) -> None:
-        """Note that so many bytes of the log pipe belonged to no frame."""
+        """Note that this many bytes of the log pipe belonged to no frame."""
         self._garbled += count
 
     def take(self, at: float) -> list[LogEntry]:
@@ -86,7 +86,7 @@ class Journal:
         if not taken and not self._dropped and not self._garbled:
             return []
         if self._garbled:
-            text = f"[gateway] {self._garbled} bytes on the log pipe were no log frame"
+            text = f"[gateway] {self._garbled} bytes on the log pipe were not a log frame"
             taken.append(LogEntry(at, text, "WARN"))
         if self._dropped:
             text = f"[gateway] output cut: {self._dropped} bytes were dropped"
@@ -202,7 +202,7 @@ class Frames:
                 return
 
     def _is_at_header(self) -> bool:
-        """Say whether a whole header is there, after passing over what is none."""
+        """Say whether a whole header is there, after skipping bytes outside frames."""
         held = self._held
         if len(held) < HEADER.size:
             return False
@@ -281,7 +281,7 @@ class Frames:
             self._journal.garble(count)
 
     def _lose(self, count: int) -> None:
-        """Drop what is held and so many more bytes, without looking for frames in them."""
+        """Drop what is held and this many more bytes, without looking for frames in them."""
         self._journal.drop(len(self._held) + count)
         self._held.clear()
         self._surplus, self._is_lost = 0, True
@@ -295,7 +295,7 @@ def is_plausible(told: float, at: float) -> bool:
 def drain(descriptor: int, limit_bytes: int = DRAIN_BYTES) -> tuple[bytes, bool]:
     """Return what is in a non-blocking pipe, up to a limit, and whether the pipe has ended.
 
-    Raises OSError for a descriptor that is no open pipe.
+    Raises OSError for a descriptor that is not an open pipe.
     """
     parts: list[bytes] = []
     left = limit_bytes

@@ -1,7 +1,7 @@
-"""Whose a control group or a directory is: its name says which process made it.
+"""The owner of a control group or a directory: its name says which process made it.
 
 A process id means nothing in another PID namespace, and containers may share directories: so the
-namespace stands in the name, too, and of another one's nobody is thought dead.
+namespace is part of the name, and a process of another namespace never counts as dead.
 """
 
 import os
@@ -43,7 +43,7 @@ def _is_alive(pid: int) -> bool:
 
 @cache
 def _namespace() -> str:
-    """Return the number of this process's PID namespace, 0 where there are none."""
+    """Return the number of this process's PID namespace, 0 without such namespaces."""
     try:
         return str(Path("/proc/self/ns/pid").stat().st_ino)
     except OSError:

@@ -55,7 +55,7 @@ class PeerSocket(NamedTuple):
 def peer_socket(peer: Address, own: Address) -> PeerSocket | None:
     """Return the socket that is bound to `peer` and connected to `own`, both IPv4.
 
-    None when there is none, as after its close; raises OSError where the kernel does not tell.
+    None when it does not exist, as after its close; raises OSError where the kernel does not tell.
     """
     ports = _PORTS.pack(peer[1], own[1])
     hosts = b"".join([socket.inet_aton(host).ljust(16, b"\0") for host, _ in (peer, own)])

@@ -1,5 +1,5 @@
 """Which of the machine's own files a room shows where it has directories of its own, and how the
-operator is told of one that a function looked for in vain."""
+operator is told of one that a function did not find."""
 
 import os
 import re

@@ -18,7 +18,7 @@ LOOK_SECONDS = 0.1
 """How often a busy environment is looked at."""
 
 IDLE_LOOKS = 10
-"""Every so many looks idle environments have theirs, all in the same one: once a second."""
+"""Idle environments are all looked at in every tenth look: once a second."""
 
 
 class Watched(Protocol):
@@ -26,7 +26,7 @@ class Watched(Protocol):
 
     marker: str
     pid: int
-    """The first process; 0 when there is none."""
+    """The first process; 0 before its start."""
     needs_walk: bool
     """Whether only a walk over /proc can tell which its processes are."""
 

@@ -71,7 +71,7 @@ def raise_limit() -> int:
 
 
 def fit(limits: Limits, allowed: int, use: Use, *, is_one_address: bool) -> tuple[Limits, str]:
-    """Return the limits that so many descriptors allow, and a line where they are lower than the
+    """Return the limits that this many descriptors allow, and a line where they are lower than the
     defaults; raises InvalidSetting, with the numbers, for what was asked for and does not fit.
 
     `is_one_address` says that all clients seem to have the same one, as on a Unix socket.

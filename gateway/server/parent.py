@@ -1,6 +1,6 @@
 """Several processes behind one socket: the parent that starts, watches and replaces them.
 
-The parent opens the socket once and serves nothing itself: whoever waits in the socket's queue
+The parent opens the socket once and serves nothing itself: a connection in the socket's queue
 outlives every worker. It keeps one worker per slot (worker.py), whatever becomes of the one before:
 a slot is refilled as soon as its worker has died, also while a predecessor still drains.
 
@@ -67,7 +67,7 @@ def _sum(name: str, shares: list[int]) -> str:
 
 
 def terminals() -> list[int]:
-    """Return which standard descriptors are terminals; one that has hung up is none any more."""
+    """Return which standard descriptors are terminals; one that has hung up does not count."""
     return [descriptor for descriptor in range(3) if os.isatty(descriptor)]
 
 
@@ -123,7 +123,7 @@ class Parent:
                 self._notifier.ready(self._status)
                 await self._serve()
         finally:
-            self._listening.close()  # or who connects now would wait for nobody
+            self._listening.close()  # or a new connection would wait without an end
             await self._end()
         return status
 
@@ -208,7 +208,7 @@ class Parent:
                 await self._try_again(worker)
 
     async def _try_again(self, dead: Worker) -> None:
-        """Start a worker in place of a dead one, or say why there can be none now and wait."""
+        """Start a worker in place of a dead one, or say why that fails and wait."""
         try:
             worker = self._start(dead.number)
         except OSError as error:  # no process or no descriptor is left
@@ -258,7 +258,7 @@ class Parent:
 
     @staticmethod
     async def _start_failure(worker: Worker) -> str:
-        """Wait until a worker serves, though not for ever; returns what is wrong if it does not."""
+        """Wait a limited time until a worker serves; returns what is wrong if it does not."""
         try:
             async with asyncio.timeout(READY_SECONDS):
                 is_ready = await worker.wait_ready()

@@ -57,7 +57,7 @@ SIGNAL_TURNS = 3
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What a process serves, where, and to whom it says so."""
+    """What a process serves, where, and the observers of that."""
 
     serving: Serving
     sink: Sink | None
@@ -65,7 +65,7 @@ class Stage:
     notifier: Notifier
     announce: workers.Announce
     place: Place | None = None
-    """Where this process stands among workers; None when it is the only one."""
+    """The place of this process among the workers; None when it is the only one."""
     room: str = ""
     """How many connections there is room for, where that is less than usual."""
     secured: "Secured | None" = None
@@ -251,7 +251,7 @@ async def _serve(stage: Stage, secured: Secured | None) -> None:
         with nullcontext() if serving.is_in_process else _start_that_can_be_ended():
             function = functions.invokable(serving, sink, on_hangup)
             invoker, isolation = await stack.enter_async_context(function)
-        # From here to the handlers of those who serve the event loop does not turn once, so a
+        # From here to the server's own signal handlers the event loop does not turn once, so a
         # signal that comes meanwhile finds them.
         await stack.enter_async_context(_reloading(on_hangup, stage))
         seen_as = listener.listener(serving, serving.scheme, port_of(stage.listening))
@@ -269,8 +269,8 @@ async def _serve(stage: Stage, secured: Secured | None) -> None:
 
 @contextmanager
 def _start_that_can_be_ended() -> Iterator[None]:
-    """Have a signal cancel the start and raise StartEnded; whoever serves then takes the signals
-    over."""
+    """Have a signal cancel the start and raise StartEnded; afterwards the server takes the
+    signals over."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     signals: list[int] = []
 
@@ -307,7 +307,7 @@ def _say(sink: Sink | None, text: str) -> None:
 
 
 async def _renew(secured: Secured, say: Callable[[str], None]) -> str:
-    """Read certificates again; what is wrong is said at once and is no failure of the reload, since
+    """Read certificates again; an error is said at once and does not fail the reload, since
     the ones before stay in use."""
     for problem in secured.renew():
         say(problem)

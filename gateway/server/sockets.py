@@ -1,7 +1,7 @@
-"""The socket of a listener: an address, a path, or one that somebody else has opened.
+"""The socket of a listener: an address, a path, or one that another process has opened.
 
 It is opened once, by the process that was started; workers inherit it (workers.py), so a connection
-in its queue is nobody's until some worker accepts it.
+in its queue belongs to no worker until one accepts it.
 """
 
 import errno
@@ -15,7 +15,7 @@ from gateway.core.errors import InvalidSetting
 BACKLOG = 2048
 
 UNIX_PORT = 80
-"""The port that events name when there is none."""
+"""The port that events name for a socket without one."""
 
 ADVICE: dict[int | None, str] = {
     errno.EADDRINUSE: "choose another --port, 0 for any free one",
@@ -97,11 +97,11 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def _free(path: Path) -> None:
-    """Remove the file of a socket that nobody answers; raises InvalidSetting for any other file."""
+    """Remove the file of a socket without a server; raises InvalidSetting for any other file."""
     if not path.exists():
         return
     if not path.is_socket():
-        raise InvalidSetting(f"cannot listen on {path}: the file is no socket; remove it first")
+        raise InvalidSetting(f"cannot listen on {path}: the file is not a socket; remove it first")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)  # noqa: FBT003
         try:

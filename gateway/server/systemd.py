@@ -72,7 +72,7 @@ def notifier(environ: MutableMapping[str, str], monotonic: Callable[[], float]) 
 
 def handed_over(environ: MutableMapping[str, str]) -> socket.socket | None:
     """Take the listening socket that socket activation has opened for this process, if there is
-    one; raises InvalidSetting for several, and for what is none."""
+    one; raises InvalidSetting for several, and for another kind."""
     process, count, names = (
         environ.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
     )
@@ -92,13 +92,13 @@ def _listening(descriptor: int) -> socket.socket:
         found = socket.socket(fileno=descriptor)
     except OSError as error:
         raise InvalidSetting(
-            f"descriptor {descriptor} of the service manager is no socket: {error.strerror}"
+            f"descriptor {descriptor} of the service manager is not a socket: {error.strerror}"
         ) from error
     is_stream = found.type == socket.SOCK_STREAM
     if not is_stream or not found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         found.close()
         raise InvalidSetting(
-            f"descriptor {descriptor} of the service manager is no listening stream socket; "
+            f"descriptor {descriptor} of the service manager is not a listening stream socket; "
             "the socket unit needs ListenStream= and Accept=no"
         )
     found.set_inheritable(False)

@@ -26,7 +26,7 @@ SUCCESSOR = "successor"
 """Said to a worker that replaces one that serves: it must not serve code whose init fails."""
 
 STEADY_SECONDS = 60.0
-"""A worker that has been ready for so long does not count as a failed start."""
+"""A worker that has been ready this long does not count as a failed start."""
 
 REPLACED = b"replaced\n"
 """What the parent says to a worker whose successor serves."""
@@ -206,7 +206,7 @@ class Worker:
 
 
 async def first_of(*futures: "asyncio.Future[Any]", seconds: float | None = None) -> None:
-    """Wait until one of them is done, for so long at most."""
+    """Wait until one of them is done, at most these seconds."""
     await asyncio.wait(futures, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
 
 

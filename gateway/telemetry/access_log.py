@@ -1,7 +1,7 @@
 """One line per request in the format of ALB's access log, 33 fields (alb.md 4.12).
 
 What a client sent is escaped the way nginx escapes log variables, as the real service does
-(DataBiosphere/azul#4920 shows `?bar=\\x22`), so that nobody can break a line or forge a field.
+(DataBiosphere/azul#4920 shows `?bar=\\x22`), so that no client can break a line or forge a field.
 """
 
 import re

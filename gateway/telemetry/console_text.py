@@ -38,7 +38,7 @@ class ConsoleText:
 
     def lines(self, notice: Notice) -> str:
         """Return one or more lines, without the last line end; nothing for what another notice
-        tells already: what a function printed in an invocation stands under its request."""
+        tells already: what a function printed in an invocation is shown under its request."""
         if isinstance(notice, RequestServed):
             return self._request(notice)
         if isinstance(notice, FunctionReloaded):

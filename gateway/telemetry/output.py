@@ -1,6 +1,6 @@
-"""Where lines go: a file opened here, or a stream that belongs to somebody else.
+"""Where lines go: a file opened here, or a stream that belongs to other code.
 
-A stream with a file descriptor is written to beneath its buffer. Somebody else may have made that
+A stream with a file descriptor is written to beneath its buffer. Another process may have made that
 descriptor non-blocking (Node does it to a terminal it shares); the buffer then raises
 BlockingIOError halfway through a text, while here the rest waits for room.
 """

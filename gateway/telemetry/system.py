@@ -18,7 +18,7 @@ CLOCK = SystemClock()
 
 
 async def pause(seconds: float) -> None:
-    """Let so much time pass on the event loop; nothing is left of a pause that is cancelled."""
+    """Let this time pass on the event loop; nothing is left of a pause that is cancelled."""
     loop = asyncio.get_running_loop()
     over = loop.create_future()
     timer = loop.call_later(seconds, over.set_result, None)

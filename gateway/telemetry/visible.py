@@ -41,5 +41,5 @@ def on_one_line(text: str) -> str:
 
 
 def indented(text: str) -> str:
-    """Return text whose further lines stand beneath the first one, four blanks in."""
+    """Return text whose further lines are indented by four blanks."""
     return visible(text).rstrip("\n").replace("\n", INDENT)

@@ -48,7 +48,7 @@ reset."""
 
 DISCONNECT_CHECK_SECONDS = 0.05
 """A response that took longer than this is first checked for a client that left (460); asking
-costs a task, and of a faster response nobody can say whether its client waited."""
+costs a task, and of a faster response it is unknown whether its client waited."""
 
 DISCONNECT_TURNS = 4
 """Turns of the event loop after which a server has handed over what it knows: one starts the task
@@ -103,7 +103,7 @@ class AsgiFront:
             if self._is_slow(request) and await has_left(receive):
                 self._note(request, response, CLIENT_LEFT)
                 return
-        except IncompleteRequest as error:  # there is nobody to answer
+        except IncompleteRequest as error:  # the client has left
             response = self._refused(request, error)
             self._note(request, response, response.status)
             return
@@ -272,5 +272,5 @@ async def has_left(receive: Receive) -> bool:
 async def _message_after_body(receive: Receive) -> Message:
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body", False):
-        return await receive()  # that was the empty body that nobody had asked for
+        return await receive()  # that was the empty body, not read before
     return message

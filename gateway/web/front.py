@@ -37,7 +37,7 @@ answer 4,500 that are late together takes 90."""
 
 SWEEP_STEPS = 25
 STEP_CONNECTIONS = 50
-"""A round over many connections is spread over so many steps, none for fewer connections."""
+"""A round takes one step for every 50 connections, at most SWEEP_STEPS."""
 
 ACCEPT_TURNS = 3
 """Turns of the event loop after which connections accepted before are made: asyncio takes two."""
@@ -242,7 +242,7 @@ class Front:
         return response
 
     def failed(self) -> None:
-        """Report the exception at hand, a defect of the gateway."""
+        """Report the current exception, a defect of the gateway."""
         if self._sink is not None:
             self._sink.emit(OperatorWarning(f"the gateway failed:\n{traceback.format_exc()}"))
 

@@ -89,7 +89,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport, or end at once what is too much."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is not a subclass of it
         self.client = address(transport.get_extra_info("peername"))
         server = address(transport.get_extra_info("sockname"))
         self._origin = Origin(self.client, server, self._tls, self._front.draw(32))
@@ -100,8 +100,8 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def connection_lost(self, _error: Exception | None) -> None:
-        """Forget the connection, or count it until the invocation under way is over, so that who
-        leaves cannot start more of them than who stays; its result is dropped."""
+        """Forget the connection, or count it until its invocation is over, so that clients that
+        leave cannot start more of them than clients that stay; its result is dropped."""
         self._is_lost = True
         self._parser.release()
         phase = self.progress.phase
@@ -261,7 +261,7 @@ class Connection(asyncio.Protocol):
     def _begin(
         self, head: bytes, method: str, target: bytes, version: str, headers: Headers
     ) -> None:
-        """Take a judged head as the request at hand and read its body, if it has one."""
+        """Take a judged head as the current request and read its body, if it has one."""
         request = self._origin.request(method, target, version, headers, self._front.now())
         request.received_bytes = len(head)
         request.classification = self._classification
@@ -292,7 +292,7 @@ class Connection(asyncio.Protocol):
             self._read_body(bytes(data))
 
     def _read_body(self, data: bytes) -> None:
-        """Read on in the body; what stands behind its end waits in the buffer."""
+        """Read on in the body; what follows its end waits in the buffer."""
         try:
             self._buffer = self._body.read(data)
         except RequestTooLarge as error:
@@ -373,17 +373,17 @@ class Connection(asyncio.Protocol):
     # Ending.
 
     def _refuse_error(self, error: GatewayError) -> None:
-        """Answer an error of the request at hand and end the connection."""
-        request = self._at_hand(None)
+        """Answer an error of the current request and end the connection."""
+        request = self._current(None)
         self._end_with(request, self._front.refused(request, error))
 
     def _refuse(self, status: int, detail: str, judgement: Judgement | None = None) -> None:
         """Answer with a page of the load balancer's own and end the connection."""
-        request = self._at_hand(judgement)
+        request = self._current(judgement)
         self._end_with(request, self._front.page(status, request, detail))
 
-    def _at_hand(self, judgement: Judgement | None) -> HttpRequest:
-        """Return the request at hand, or what can be said of one whose head was refused."""
+    def _current(self, judgement: Judgement | None) -> HttpRequest:
+        """Return the current request, or what can be said of one whose head was refused."""
         if self.progress.phase is Phase.BODY:
             return self._request
         return self._origin.unread(judgement, self._front.now())

@@ -25,7 +25,7 @@ Address = tuple[str, int]
 def request_of(
     event: Request, front: Shared, client: Address, server: Address, connection_id: str
 ) -> HttpRequest:
-    """Return the request, its body still to come; `:authority` stands first, as Host (RFC 9113
+    """Return the request, its body still to come; `:authority` comes first, as Host (RFC 9113
     section 8.3.1). zttp has put it behind the other headers and compared it with any Host."""
     headers: Headers = list(event.headers)
     for index, (name, _) in enumerate(headers):

@@ -132,7 +132,7 @@ class Streams:
         return self._open.get(stream_id)
 
     def _judge(self, event: Request, now: float) -> None:
-        """Count a request's head, and go on with it if there may be so much."""
+        """Count a request's head, and go on with it if that is within the limits."""
         request = self._owner.request_of(event)
         stream = Stream(event.stream_id, request, Claim(self._share), has_ended=event.end_stream)
         self._open[event.stream_id] = stream

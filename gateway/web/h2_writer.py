@@ -89,7 +89,7 @@ class Writer:
             self._transport.write(data)
 
     def _round(self, now: float, finished: list[Stream]) -> int:
-        """Give streams their turns until a round is full or nobody may send."""
+        """Give streams their turns until a round is full or no stream may send."""
         total, stuck = 0, 0
         while self._waiting and stuck < len(self._waiting) and total < ROUND_BYTES:
             stream = self._waiting.pop(next(iter(self._waiting)))
@@ -132,11 +132,11 @@ class Writer:
             self._transport.resume_reading()
 
     def takes_nothing(self, now: float, seconds: float) -> bool:
-        """Say whether something waits and nothing of it was taken for so long."""
+        """Say whether something waits and nothing of it was taken for these seconds."""
         return bool(self._waiting) and now - self._moved_at >= seconds
 
     def has_stalled(self, now: float, seconds: float) -> bool:
-        """Say whether the client has taken nothing of a response for so long."""
+        """Say whether the client has taken nothing of a response for these seconds."""
         if self.is_paused:
             waiting = self._transport.get_write_buffer_size()
             if waiting < self._unsent_before:

@@ -1,8 +1,8 @@
 """The first seconds of a TLS connection: counted like any other, and limited in time.
 
 A listener accepts first and shakes hands then, so that connections without a handshake are counted
-(architecture, decision 2). The first bytes are read before there is a TLS layer: who speaks plain
-HTTP gets a page, and who says nothing costs no task. `start_tls` never calls `connection_made`;
+(architecture, decision 2). The first bytes are read before there is a TLS layer: a client of plain
+HTTP gets a page, and a silent client costs no task. `start_tls` never calls `connection_made`;
 data may come before it returns, and it may return a transport that is gone already.
 """
 
@@ -32,7 +32,7 @@ HTTP_1 = "http/1.1"
 TIME_OUT = "TIME_OUT"
 CLIENT_LEFT = "CLIENT_LEFT"
 TOO_MANY = "TOO_MANY"
-"""So many handshakes of the address have failed that it would wait longer than one may take."""
+"""After its failed handshakes the address would wait longer than one may take."""
 
 PLAIN_HTTP = "HTTP_REQUEST"
 """OpenSSL's own word."""
@@ -64,7 +64,7 @@ class Handshakes:
 
 
 class Handshake(asyncio.Protocol):
-    """Shakes hands and gives way to the connection's real protocol."""
+    """Shakes hands, then the connection's real protocol replaces it."""
 
     _transport: asyncio.Transport
     client: tuple[str, int]
@@ -82,7 +82,7 @@ class Handshake(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count the connection in, or end at once what is too much."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is not a subclass of it
         self.client = address(transport.get_extra_info("peername"))
         self._began_at = self._front.monotonic()
         if is_unknown(transport):
@@ -129,7 +129,7 @@ class Handshake(asyncio.Protocol):
         """Shake hands and go on, or count why not; nothing of it is printed."""
         try:
             tls = await self._shake_hands(first)
-            self._give_way(tls)
+            self._hand_over(tls)
         except ssl.SSLError as error:
             self._fail(error.reason or "UNKNOWN")
         except OSError:
@@ -162,7 +162,7 @@ class Handshake(asyncio.Protocol):
             raise ConnectionResetError
         return tls
 
-    def _give_way(self, tls: asyncio.Transport) -> None:
+    def _hand_over(self, tls: asyncio.Transport) -> None:
         """Let the real connection take the place of this one; it is counted once at any time."""
         ssl_object = tls.get_extra_info("ssl_object")
         make = self._all.make[ssl_object.selected_alpn_protocol() or HTTP_1]

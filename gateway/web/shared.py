@@ -1,4 +1,4 @@
-"""What a connection needs of the front that made it: settings, clock, pages, and who counts it."""
+"""What a connection needs of the front that made it: settings, clock, pages and counts."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -83,7 +83,7 @@ class Shared(Protocol):
         ...
 
     def failed(self) -> None:
-        """Report the exception at hand."""
+        """Report the current exception."""
         ...
 
     def note(

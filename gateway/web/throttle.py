@@ -12,7 +12,7 @@ BYTES_PER_SECOND = 64 * 1024 * 1024
 """Of all lingering connections of a process; 250 reads a second."""
 
 READ_BYTES = 256 * 1024
-"""What an event loop reads at once at most; so much of a burst is free."""
+"""What an event loop reads at once at most; this much of a burst is free."""
 
 TURN_SECONDS = READ_BYTES / BYTES_PER_SECOND
 

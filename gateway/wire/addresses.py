@@ -72,8 +72,8 @@ def check_literal(host: str) -> None:
 
 
 async def addresses_of(host: str, port: int, *, is_allowed: bool) -> list[Address]:
-    """Return the addresses of a host, looked up now; raises Unreachable if one is forbidden, or if
-    there is none."""
+    """Return the addresses of a host, looked up now; raises Unreachable if one is forbidden, or
+    without one."""
     address = literal(host)
     if address is not None:
         found = [(str(address), port)]

@@ -3,7 +3,7 @@
 An exchange takes the connection that was used last, opens one more within the limit, or waits its
 turn, first come first served, until its deadline. Nothing is sent twice, no redirect is followed,
 and whatever may have started is told apart from what was never sent. There are no tasks here:
-connections are opened by whoever needs one.
+an exchange opens the connection that it needs.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ OURS = re.compile(
     rb"^(?:Host|Content-Length|Transfer-Encoding|Connection|Upgrade|Expect|TE|Trailer)[ \t]*:",
     re.IGNORECASE | re.MULTILINE,
 )
-"""Headers that frame the request or name the peer: nobody but the client writes them."""
+"""Headers that frame the request or name the peer: only the client writes them."""
 
 BODILESS = frozenset({b"HEAD", b"CONNECT"})
 """Methods whose responses a parser of responses alone cannot frame (RFC 9112 section 6.3)."""
@@ -156,7 +156,7 @@ class Peer:
         `deadline`, and `start_by`, after which nothing is sent any more, are in seconds of the
         event loop's clock. Host and what frames the request are added. Raises Unreachable if
         nothing was sent, Interrupted (DeadlinePassed, ReplyTooLarge) if the request may have
-        started, ValueError for what is no request.
+        started, ValueError for a malformed request.
         """
         request = self._head(method, target, headers, len(body))
         start_by = min(start_by, deadline)
@@ -193,7 +193,7 @@ class Peer:
     # The pool.
 
     def release(self, connection: Connection) -> None:
-        """Give a connection to who waits longest, or keep it; called by the connection."""
+        """Give a connection to the oldest waiter, or keep it; called by the connection."""
         waiter = self._next_waiter()
         if waiter is not None:
             waiter.set_result(connection)
@@ -268,7 +268,7 @@ class Peer:
             self.release(connection)
 
     def _next_waiter(self) -> "asyncio.Future[Connection | None] | None":
-        """Return who waits longest, or None."""
+        """Return the oldest waiter, or None."""
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
@@ -276,7 +276,7 @@ class Peer:
         return None
 
     def _free_place(self) -> None:
-        """Let who waits longest open a connection, or whoever comes."""
+        """Let the oldest waiter open a connection, or the next exchange."""
         waiter = self._next_waiter()
         if waiter is not None:
             waiter.set_result(None)

@@ -19,8 +19,8 @@ CONTROLS = {code: f"\\{code:02X}" for code in (*range(0x20), 0x7F)}
 def client_certificate_headers(der: bytes) -> Headers:
     """Return the five X-Amzn-Mtls-Clientcert-* headers for a client's leaf certificate.
 
-    Made once per connection, by whoever keeps it. Raises ValueError for what is no certificate
-    (alb.md 4.7, RFC 2253).
+    Made once per connection; the caller keeps it. Raises ValueError for a malformed one (alb.md
+     4.7, RFC 2253).
     """
     leaf = x509.load_der_x509_certificate(der)
     serial = f"{leaf.serial_number:X}"

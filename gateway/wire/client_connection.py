@@ -1,7 +1,7 @@
 """One keep-alive connection of the client: a request out, its response in, never two at once.
 
-llhttp frames the responses, through httptools. Whatever is left unclear (bytes that nobody asked
-for, a request that was not all taken) ends the connection; only one that is silent and clean goes
+llhttp frames the responses, through httptools. Whatever is left unclear (bytes without a request, a
+request that was not all taken) ends the connection; only one that is silent and clean goes
 back to its owner. Deadline and idle time share one timer, which is armed anew only when it comes
 too late: a run of exchanges costs no timer each.
 """
@@ -33,7 +33,7 @@ close what is idle for seconds, and the event loop may not have looked since."""
 LENGTHS = frozenset({b"content-length", b"transfer-encoding"})
 
 RELEASED = httptools.HttpResponseParser(object())
-"""A parser that tells nobody what it reads."""
+"""A parser that reports to no connection."""
 
 
 class Unreachable(Exception):
@@ -148,7 +148,7 @@ class Connection(asyncio.Protocol):
         return reply
 
     def cancel(self, reply: "asyncio.Future[Reply]") -> None:
-        """End the connection if that exchange is still under way: nobody waits for it."""
+        """End the connection if that exchange is still under way: no caller waits for it."""
         if self._reply is reply:
             self._reply = None
             self.abort()
@@ -184,13 +184,13 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport; one of `start_tls` may be lost before it is taken."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is not a subclass of it
         self.is_open = not self._is_lost
 
     def data_received(self, data: bytes) -> None:
         """Read a piece of the response."""
         if self._reply is None:
-            self.abort()  # nobody asked for it: it cannot be told whose answer it would be
+            self.abort()  # unrequested: it would be taken for the next answer
             return
         self._received += len(data)
         try:
@@ -212,7 +212,7 @@ class Connection(asyncio.Protocol):
         """Complete a response that says nothing of its length (RFC 9112 section 6.3); the
         connection closes now.
 
-        Not over TLS: asyncio tells a goodbye and a cut alike (RFC 9112 section 9.8).
+        Not over TLS: asyncio does not tell a close_notify from a cut (RFC 9112 section 9.8).
         """
         self.is_open = False
         head = self._head

@@ -35,7 +35,7 @@ def proxy_of(url: str) -> Proxy:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         host, port = parts.hostname, parts.port
     except ValueError:  # its text may hold a piece of the password
-        raise InvalidSetting("the proxy's URL is none; it must be http://HOST:PORT") from None
+        raise InvalidSetting("the proxy's URL is not valid; it must be http://HOST:PORT") from None
     if parts.scheme != "http" or not host:
         raise InvalidSetting(
             f"the proxy's URL begins {parts.scheme}:// but must be http://HOST:PORT"
@@ -65,7 +65,7 @@ def environment_proxy(scheme: str, host: str, port: int) -> str | None:
 class Tunnel(asyncio.Protocol):
     """Asks a proxy for a tunnel (RFC 9110 section 9.3.6); `opened` is done when it is there.
 
-    The transport is then somebody else's; bytes that come before the other side was greeted end it.
+    The transport then belongs to the next protocol; bytes that the origin sends first end it.
     """
 
     _transport: asyncio.Transport
@@ -105,7 +105,7 @@ class Tunnel(asyncio.Protocol):
             self._fail(f"the proxy answered {status}")
 
     def on_body(self, _body: bytes) -> None:
-        """End a tunnel through which somebody speaks first; called by the parser."""
+        """End a tunnel through which the far side speaks first; called by the parser."""
         self._transport.abort()
 
     def connection_lost(self, error: Exception | None) -> None:

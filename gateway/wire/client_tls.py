@@ -1,4 +1,4 @@
-"""TLS of the client: who the peer is gets verified, and its sessions are resumed.
+"""TLS of the client: the peer is verified, and its sessions are resumed.
 
 asyncio and uvloop have no argument for a session, but both ask the context to wrap their buffers,
 and that call takes one. So the context that they get is ours and hands on to the real one.
@@ -18,7 +18,7 @@ def verifying_context() -> ssl.SSLContext:
 class ResumingContext(ssl.SSLContext):
     """A context whose next handshake resumes the last session (RFC 8446 section 2.2).
 
-    For one peer alone: whoever resumes is not verified again.
+    For one peer alone: a resumed session is not verified again.
     """
 
     _context: ssl.SSLContext

@@ -21,7 +21,7 @@ EMPTY_LINE = b"\r\n\r\n"
 
 
 RELEASED = httptools.HttpRequestParser(object())
-"""A parser that tells nobody what it reads."""
+"""A parser that reports to no connection."""
 
 
 class Unparsable(Exception):
@@ -29,7 +29,7 @@ class Unparsable(Exception):
 
 
 class RequestParser:
-    """Reads one request after the other; what was read stands in its attributes."""
+    """Reads one request after the other; what was read is in its attributes."""
 
     __slots__ = (
         "_body",
@@ -85,7 +85,7 @@ class RequestParser:
 
     @property
     def method(self) -> bytes:
-        """Return the method of the request at hand."""
+        """Return the method of the current request."""
         return self._parser.get_method()
 
     @property
@@ -104,14 +104,14 @@ class RequestParser:
 
     @property
     def version(self) -> str:
-        """Return the version of the request at hand, such as `1.1`; not cheap, so ask once."""
+        """Return the version of the current request, such as `1.1`; not cheap, so ask once."""
         return self._parser.get_http_version()
 
     def release(self) -> None:
         """Let go of llhttp, which holds on to this object; it reads nothing any more.
 
-        As a cycle each connection would wait for the garbage collector, which stops everybody for
-        100 ms when there are 5,000 of them.
+        As a cycle each connection would wait for the garbage collector, which stops all of them
+        for 100 ms when there are 5,000.
         """
         self._parser = RELEASED
 
@@ -141,7 +141,7 @@ class RequestParser:
             raise Unparsable(str(error)) from error
 
     def feed_chunked(self, data: bytes) -> bytes:
-        """Read a chunked body and return what stands behind its end; raises Unparsable."""
+        """Read a chunked body and return what follows its end; raises Unparsable."""
         start = 0
         try:
             while not self.is_complete and start < len(data):

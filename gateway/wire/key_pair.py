@@ -27,7 +27,7 @@ PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 @dataclass(frozen=True, slots=True)
 class CertificateFiles:
-    """Where a certificate chain (leaf first) and its private key stand, as PEM."""
+    """The files of a certificate chain (leaf first) and its private key, as PEM."""
 
     certificate: Path
     key: Path | None = None

@@ -2,7 +2,7 @@
 
 A small authority stays in the user's state directory, so that a browser has to trust it once. It
 may sign only for this machine's names and for private addresses (RFC 5280 section 4.2.1.10):
-whoever steals its key cannot pass for a site on the internet.
+a thief of its key cannot pass for a site on the internet.
 """
 
 import fcntl
@@ -122,7 +122,7 @@ def _stored(host: str, directory: Path, today: datetime) -> LocalCertificate:
 
 
 def identities(host: str, machine: str) -> list[Identity]:
-    """Return the names and addresses of a certificate, those that can stand in one."""
+    """Return the names and addresses of a certificate, those that one can hold."""
     names = {name: None for name in ("localhost", machine.lower()) if NAME.fullmatch(name)}
     addresses = {ipaddress.ip_address("127.0.0.1"): None, ipaddress.ip_address("::1"): None}
     if host not in ANY_ADDRESS:
@@ -135,10 +135,10 @@ def identities(host: str, machine: str) -> list[Identity]:
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    """Own the directory, alone; raises OSError where it is somebody else's."""
+    """Own the directory, alone; raises OSError where another user owns it."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     if directory.stat().st_uid != os.geteuid():
-        raise PermissionError("it belongs to somebody else")
+        raise PermissionError("it belongs to another user")
     directory.chmod(0o700)
     with (directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed

@@ -96,7 +96,7 @@ class Certificates:
 
         With mutual TLS no session is ever resumed, because a resumed one shows no certificate
         (alb.md 4.7). Where OpenSSL's cache of TLS 1.2 sessions cannot be switched off, each
-        handshake begins with a context of its own, which gives way to the shared one.
+        handshake begins with a context of its own, which the shared one then replaces.
         """
         return self._context if self._is_shared else self._introduction()
 
@@ -204,12 +204,12 @@ class Certificates:
         cache stays that of the first context)."""
         shared, choose = self._context, self._choose
 
-        def give_way(tls: ssl.SSLObject, name: str | None, first: ssl.SSLContext) -> None:
+        def take_shared(tls: ssl.SSLObject, name: str | None, first: ssl.SSLContext) -> None:
             tls.context = shared
             choose(tls, name, first)
 
         context = self._empty()
-        context.sni_callback = give_way
+        context.sni_callback = take_shared
         return context
 
 
@@ -262,7 +262,7 @@ def undecodable_names_unreported() -> Iterator[None]:
     """Have nothing printed for a client that asks for a name which is not ASCII.
 
     Python refuses such a name before the SNI callback runs, ends the handshake and reports an
-    exception that nobody can catch: a client could fill the log. For whoever owns the process.
+    exception that no caller can catch: a client could fill the log. For the process's main program.
     """
     report = sys.unraisablehook
 
@@ -281,7 +281,7 @@ def undecodable_names_unreported() -> Iterator[None]:
 def _apply(policy: SecurityPolicy, context: ssl.SSLContext) -> None:
     """Set protocols and ciphers; TLS 1.0 and 1.1 need SHA-1, which OpenSSL allows at level 0."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # whoever names the policy knows
+        warnings.simplefilter("ignore", DeprecationWarning)  # the policy was chosen by name
         context.minimum_version = VERSIONS[policy.minimum]
         context.maximum_version = VERSIONS[policy.maximum]
     if policy.ciphers:

@@ -129,7 +129,10 @@ def test_another_listener_is_pretended() -> None:
         ([SHOP, "-H", "Accept"], "header 'Accept' needs the form 'Name: value'"),
         ([SHOP, "-H", ": x"], "header ': x' needs the form 'Name: value'"),
         ([SHOP, "-d", "@no-such-file"], "-d @no-such-file cannot be read: No such file or"),
-        ([SHOP, "--as", "shop"], "'shop' is no listener; write it like https://shop.example.org"),
+        (
+            [SHOP, "--as", "shop"],
+            "'shop' is not a listener; write it like https://shop.example.org",
+        ),
         ([SHOP, "--as", "http://shop:65536"], "port 65536 of 'http://shop:65536' is not between"),
         ([SHOP, "-H", "X-A: \udcff"], "not UTF-8 in the request"),
     ],

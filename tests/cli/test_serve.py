@@ -141,7 +141,7 @@ def without_privilege() -> Callable[[], None] | None:
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (["--as", "shop"], "'shop' is no listener; write it like https://shop.example.org:443"),
+        (["--as", "shop"], "'shop' is not a listener; write it like https://shop.example.org:443"),
         (["--as", "https://shop:0"], "port 0 of 'https://shop:0' is not between 1 and 65535"),
         (["--target-group-arn", "arn:x"], "target group ARN 'arn:x' is not valid; it needs the"),
         (["--function-name", "a b"], "function name 'a b' is not valid; it needs letters"),
@@ -151,7 +151,7 @@ def without_privilege() -> Callable[[], None] | None:
         (["--host", ".."], "choose another --host"),
         (["--host", "192.0.2.1"], "Cannot assign requested address; choose another --host"),
         (["--uds", "/no/dir/s"], "cannot listen on /no/dir/s: No such file or directory; choose"),
-        (["--uds", "/dev/null"], "cannot listen on /dev/null: the file is no socket; remove it"),
+        (["--uds", "/dev/null"], "cannot listen on /dev/null: the file is not a socket; remove it"),
     ],
 )
 def test_bad_setting_is_one_line(code: Path, options: list[str], line: str) -> None:

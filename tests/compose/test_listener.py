@@ -37,7 +37,7 @@ def test_listener_is_the_one_that_events_shall_name(shop: Function) -> None:
 
 
 def test_listener_that_is_none_is_an_invalid_setting(shop: Function) -> None:
-    with pytest.raises(InvalidSetting, match="'shop' is no listener"):
+    with pytest.raises(InvalidSetting, match="'shop' is not a listener"):
         listener.listener(Serving(shop, listener_url="shop"), "http", 8080)
 
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from gateway.core.circuit import (
     TRANSITIONS,
     Abandoned,
+    AdmissionRequested,
     Admit,
     Announce,
-    Asked,
     Circuit,
     CircuitSettings,
     Effect,
@@ -25,20 +25,27 @@ SETTINGS = CircuitSettings(failures=2, open_seconds=10.0)
 Step = tuple[Input, list[Effect]]
 
 OPENED: list[Step] = [
-    (Asked(0.0), [Admit(0)]),
+    (AdmissionRequested(0.0), [Admit(0)]),
     (Failed(0, 0.5), []),
-    (Asked(1.0), [Admit(0)]),
+    (AdmissionRequested(1.0), [Admit(0)]),
     (Failed(0, 1.0), [Announce(State.OPEN)]),
 ]
-HALF_OPENED: list[Step] = [*OPENED, (Asked(11.0), [Announce(State.HALF_OPEN), Admit(2)])]
+HALF_OPENED: list[Step] = [
+    *OPENED,
+    (AdmissionRequested(11.0), [Announce(State.HALF_OPEN), Admit(2)]),
+]
 
 PLAYBOOKS: dict[str, list[Step]] = {
-    "works": [(Asked(0.0), [Admit(0)]), (Succeeded(0), []), (Asked(0.0), [Admit(0)])],
+    "works": [
+        (AdmissionRequested(0.0), [Admit(0)]),
+        (Succeeded(0), []),
+        (AdmissionRequested(0.0), [Admit(0)]),
+    ],
     "failures must be in a row": [
         (Failed(0, 0.0), []),
         (Succeeded(0), []),
         (Failed(0, 1.0), []),
-        (Asked(1.0), [Admit(0)]),
+        (AdmissionRequested(1.0), [Admit(0)]),
     ],
     "an invocation without outcome says nothing": [
         (Failed(0, 0.0), []),
@@ -47,49 +54,49 @@ PLAYBOOKS: dict[str, list[Step]] = {
     ],
     "refuses while open": [
         *OPENED,
-        (Asked(1.0), [Refuse(10.0)]),
-        (Asked(10.75), [Refuse(0.25)]),
+        (AdmissionRequested(1.0), [Refuse(10.0)]),
+        (AdmissionRequested(10.75), [Refuse(0.25)]),
     ],
     "late outcomes change nothing": [
         *OPENED,
         (Succeeded(0), []),
         (Failed(0, 2.0), []),
         (Abandoned(0), []),
-        (Asked(2.0), [Refuse(9.0)]),
+        (AdmissionRequested(2.0), [Refuse(9.0)]),
     ],
-    "one tries, the others wait": [*HALF_OPENED, (Asked(11.0), [Refuse(0.0)])],
+    "one tries, the others wait": [*HALF_OPENED, (AdmissionRequested(11.0), [Refuse(0.0)])],
     "another one tries when the first takes long": [
         *HALF_OPENED,
-        (Asked(20.75), [Refuse(0.0)]),
-        (Asked(21.0), [Admit(2)]),
-        (Asked(21.25), [Refuse(0.0)]),
+        (AdmissionRequested(20.75), [Refuse(0.0)]),
+        (AdmissionRequested(21.0), [Admit(2)]),
+        (AdmissionRequested(21.25), [Refuse(0.0)]),
         (Succeeded(2), [Announce(State.CLOSED)]),
         (Failed(2, 22.0), []),
-        (Asked(23.0), [Admit(3)]),
+        (AdmissionRequested(23.0), [Admit(3)]),
     ],
     "the try succeeds": [
         *HALF_OPENED,
         (Succeeded(2), [Announce(State.CLOSED)]),
-        (Asked(11.0), [Admit(3)]),
+        (AdmissionRequested(11.0), [Admit(3)]),
         (Failed(3, 12.0), []),
-        (Asked(12.0), [Admit(3)]),
+        (AdmissionRequested(12.0), [Admit(3)]),
     ],
     "the try fails": [
         *HALF_OPENED,
         (Failed(2, 15.0), [Announce(State.OPEN)]),
-        (Asked(24.0), [Refuse(1.0)]),
-        (Asked(25.0), [Announce(State.HALF_OPEN), Admit(4)]),
+        (AdmissionRequested(24.0), [Refuse(1.0)]),
+        (AdmissionRequested(25.0), [Announce(State.HALF_OPEN), Admit(4)]),
     ],
     "the try is abandoned: the next one comes at once": [
         *HALF_OPENED,
         (Abandoned(2), [Announce(State.OPEN)]),
-        (Asked(11.0), [Announce(State.HALF_OPEN), Admit(4)]),
+        (AdmissionRequested(11.0), [Announce(State.HALF_OPEN), Admit(4)]),
     ],
     "outcomes of before do not decide the try": [
         *HALF_OPENED,
         (Succeeded(0), []),
         (Failed(0, 11.0), []),
-        (Asked(11.0), [Refuse(0.0)]),
+        (AdmissionRequested(11.0), [Refuse(0.0)]),
     ],
 }
 
@@ -150,7 +157,7 @@ def test_at_most_one_tries_and_an_open_circuit_admits_nothing(
         now += number
         before = circuit.state
         if kind == "a":
-            answer = circuit.receive(Asked(now))[-1]
+            answer = circuit.receive(AdmissionRequested(now))[-1]
             admitted = [answer.period] if isinstance(answer, Admit) else []
             running += admitted
             tried = running.count(running[-1]) if circuit.state is State.HALF_OPEN else 0

@@ -135,7 +135,7 @@ def test_url_that_names_no_listener_is_refused_with_an_example(url: str) -> None
         listener_from_url(url)
 
     assert str(caught.value) == (
-        f"{url!r} is no listener; write it like https://shop.example.org:443"
+        f"{url!r} is not a listener; write it like https://shop.example.org:443"
     )
 
 

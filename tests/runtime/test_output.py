@@ -289,7 +289,7 @@ def test_what_is_no_frame_is_passed_over_and_counted() -> None:
     assert texts(Frames, frame(b"one") + junk + frame(b"two"), junk) == [
         "one",
         "two",
-        "[gateway] 60 bytes on the log pipe were no log frame",
+        "[gateway] 60 bytes on the log pipe were not a log frame",
     ]
 
 
@@ -383,7 +383,7 @@ def test_a_false_length_spoils_no_later_invocation(length: int, cut: int) -> Non
 def test_a_length_that_is_too_short_leaves_bytes_of_no_frame(length: int) -> None:
     found = texts(Frames, frame(b"bad", length=length) + frame(b"good"))
 
-    rest = f"[gateway] {3 - length} bytes on the log pipe were no log frame"
+    rest = f"[gateway] {3 - length} bytes on the log pipe were not a log frame"
     assert found == ["bad"[:length], "good", rest]
 
 

@@ -183,9 +183,9 @@ def test_socket_that_is_handed_over_is_taken() -> None:
 @pytest.mark.parametrize(
     ("kind", "line"),
     [
-        ("file", "descriptor 3 of the service manager is no socket: Socket operation on non"),
-        ("datagram", "is no listening stream socket; the socket unit needs ListenStream= and"),
-        ("connected", "is no listening stream socket; the socket unit needs ListenStream= and"),
+        ("file", "descriptor 3 of the service manager is not a socket: Socket operation on non"),
+        ("datagram", "is not a listening stream socket; the socket unit needs ListenStream= and"),
+        ("connected", "is not a listening stream socket; the socket unit needs ListenStream= and"),
     ],
 )
 def test_what_is_no_listening_socket_is_refused(kind: str, line: str) -> None:

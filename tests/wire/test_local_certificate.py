@@ -189,7 +189,7 @@ def test_directory_of_somebody_else_is_not_used(
     with local_certificate("127.0.0.1", tmp_path, now=NOW) as local:
         assert local.authority.parent != tmp_path
 
-    assert "belongs to somebody else" in local.hint
+    assert "belongs to another user" in local.hint
     assert list(tmp_path.iterdir()) == []
 
 

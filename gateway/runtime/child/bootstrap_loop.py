@@ -257,7 +257,7 @@ def set_up_logging(log: Log, *, is_json: bool, names_level: bool) -> None:
 
 
 def load(api: RuntimeApi, log: Log, settings: Any) -> Any:
-    """Return the handler, or report why there is none and end."""
+    """Return the handler, or report why it cannot be loaded and end."""
     try:
         return bootstrap.load_handler(os.environ.get("_HANDLER", ""))
     except bootstrap.InitError as error:

@@ -1,6 +1,6 @@
 """What an executed child does: it becomes what its plan says, and executes the plan's command.
 
-This file stands alone as sandbox.py does, which is beside it; an interpreter runs `BOOT`.
+This file imports nothing of ours but sandbox.py, which is beside it; an interpreter runs `BOOT`.
 """
 
 from __future__ import annotations

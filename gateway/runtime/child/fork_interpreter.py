@@ -1,6 +1,6 @@
 """Makes a forked interpreter look as if it had just been executed.
 
-It stands alone like fork_server.py, which loads it.
+It imports nothing of ours, like fork_server.py, which loads it.
 """
 
 from __future__ import annotations

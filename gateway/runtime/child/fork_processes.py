@@ -1,6 +1,6 @@
 """The processes below a fork server: how they are found, and how they are ended.
 
-It stands alone like fork_server.py, which loads it.
+It imports nothing of ours, like fork_server.py, which loads it.
 """
 
 from __future__ import annotations

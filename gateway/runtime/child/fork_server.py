@@ -1,7 +1,7 @@
 """Keeps an interpreter ready and forks it into execution environments.
 
 Executed by path as `fork_server.py SOCKET SANDBOX_FILE CHILD_DIRECTORY`; not with `-I`, because its
-flags are those of its children. It stands alone: one thread, no event loop, no code of users,
+flags are those of its children. It is on its own: one thread, no event loop, no code of users,
 nothing of ours on `sys.path`.
 Requests and replies are lines of JSON on a stream socket to the gateway; with the first byte of a
 request come its descriptors: output, log, and zero or two namespaces.
@@ -297,7 +297,7 @@ class Server:
         return bool(living) if marker is None else marker in living
 
     def end(self) -> None:
-        """Kill all that is left, children of children too, and report who exited."""
+        """Kill all that is left, children of children too, and report which exited."""
         self._poll.unregister(self._channel)
         deadline = time.monotonic() + END_SECONDS
         while processes.has_children() and time.monotonic() < deadline:
@@ -375,7 +375,7 @@ def _die_with(parent: int) -> None:
 def replace_environ(environ: dict[str, str], area: tuple[int, int]) -> None:
     """Make these all the variables there are, and have /proc/PID/environ say whose process it is.
 
-    Whoever has to find all processes of an environment looks there; without this, a child shows the
+    A search for all processes of an environment reads them there; without this, a child shows the
     variables of the server.
     """
     os.environ.clear()

@@ -78,7 +78,7 @@ class ClientContext:
 
 
 class CognitoIdentity:
-    """The caller's Cognito identity: always there, with None where there is none."""
+    """The caller's Cognito identity: always there, its fields None without an identity."""
 
     __slots__ = ("cognito_identity_id", "cognito_identity_pool_id")
 

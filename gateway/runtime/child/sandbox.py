@@ -1,6 +1,6 @@
 """What a child does to itself before it runs a function: control groups, directories, limits.
 
-This file stands alone (the standard library, Python 3.9 to 3.14): executed.py imports it in a
+This file imports nothing of ours (Python 3.9 to 3.14): executed.py imports it in a
 child, and the fork server loads it. The plan is `gateway.runtime.launch.Plan` as a dictionary.
 
 The room is a new root. Whatever the machine's root holds is bound into it, read-only as on AWS,
@@ -154,7 +154,7 @@ def _make_room(room: dict[str, Any]) -> None:
 
 
 def _unshare() -> None:
-    """Make a user and a mount namespace, in which this user is who he is outside."""
+    """Make a user and a mount namespace, in which the process keeps its user id."""
     user, group = os.geteuid(), os.getegid()
     _call("unshare", _NEW_NAMESPACES)
     _write("/proc/self/setgroups", "deny")
