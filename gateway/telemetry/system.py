@@ -30,7 +30,7 @@ async def pause(seconds: float) -> None:
 
 @coroutine
 def turns_of_the_loop(count: int) -> Generator[None, None, None]:
-    """Let the event loop run what is ready, so many times over; no time passes.
+    """Let the event loop run what is ready this many times; no time passes.
 
     A generator and not a coroutine around `asyncio.sleep(0)`, which is a second frame: a handler on
     the event loop takes two turns for each request.
