@@ -41,15 +41,15 @@ HONEST_CONNECTIONS = 32
 SERVED_SHARE = 0.25
 """Of the honest requests, at the least: what is offered was measured a minute before, and a shared
 machine may have become slower. Then honest clients wait for each other, which is no error."""
-CAPACITY_SECONDS = 3.0
 WARM_UP_SECONDS = 3.0
+"""At most, and a quarter of a phase: for the capacity, and for the first crowd."""
 READY_SECONDS = 120
 SETTLE_SECONDS = 20
 SPARE_DESCRIPTORS = 400
 MOST_SECONDS = 3600
 LEAST_LIMIT, MOST_LIMIT = 8, 20
-"""Slow clients arrive over 5 s, and all must be there at once; 20 s is what the gateway gives a
-head by itself."""
+"""Slow clients arrive over `--opening` seconds, and all must be there at once; 20 s is what the
+gateway gives a head by itself."""
 LATENCY_FACTOR = 3.0
 MEMORY_SHARE, MEMORY_BYTES = 0.05, 8 * 1024 * 1024
 CUT_SECONDS = 1.0
@@ -162,7 +162,7 @@ def honest_load(port: int, rate: float, seconds: float) -> Figures:
 def attacking(port: int, options: argparse.Namespace) -> Iterator[Figures]:
     """Attack a port while the block runs; the figures are complete when it has ended."""
     counts = [word for kind in KINDS for word in (f"--{kind}", getattr(options, kind))]
-    settings = ("--share", options.share, "--floods", options.floods)
+    settings = ("--share", options.share, "--floods", options.floods, "--opening", options.opening)
     command = script("attackers.py", port, *settings, *counts)
     attackers = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     figures: Figures = {}
@@ -220,10 +220,10 @@ def settled(server: Running, before: Held) -> Held:
     return current
 
 
-def capacity(server: Running) -> float:
+def capacity(server: Running, seconds: float) -> float:
     """Return the requests per second that the server gives as many connections at most."""
     with connected(server.port, HELLO, 32) as client:
-        load = client.run(CAPACITY_SECONDS)
+        load = client.run(seconds)
     return len(load.latencies) / load.seconds
 
 
@@ -238,11 +238,12 @@ def measured(options: argparse.Namespace) -> Figures:
     cpus.pin_client()
     sink = str(BENCHMARKS / "servers" / "sink.py")
     with running(*gateway_arguments(options)) as gateway, running(sink, str(options.limit)) as dumb:
-        most = capacity(gateway)
+        warm_up = min(WARM_UP_SECONDS, options.seconds / 4)
+        most = capacity(gateway, warm_up)
         rate = most * options.load
         fresh = rss(gateway.pid)
         with attacking(gateway.port, options):  # an allocator keeps what a first crowd needs
-            honest_load(gateway.port, rate, WARM_UP_SECONDS)
+            honest_load(gateway.port, rate, warm_up)
         before = steady(gateway)
         with attacking(dumb.port, options) as at_sink:
             beside = honest_load(gateway.port, rate, options.seconds)
@@ -357,6 +358,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=60.0, help="of each of the two phases")
     parser.add_argument("--share", type=float, default=0.25, help="of one core, for attackers")
     parser.add_argument("--floods", type=float, default=500.0, help="connections a second")
+    parser.add_argument("--opening", type=float, default=5.0, help="until slow clients are there")
     parser.add_argument("--load", type=float, default=0.5, help="of the capacity, honest")
     parser.add_argument(
         "--limit", type=int, help="seconds that slow clients get; a third of the time, 8 to 20"

@@ -1,6 +1,6 @@
 """Slow, malformed, oversized and flooding clients in one process, held to a share of one core.
 
-    python benchmarks/attackers.py PORT [--idle N --head N --body N --read N] [--limit KIND=SECONDS]
+    python benchmarks/attackers.py PORT [--opening 5] [--idle N --head N --body N --read N]
 
 Slow clients are a fixed number: whoever is cut off comes back, and how long it was let live is
 noted. What is left of the CPU share goes to the others, one after the other. It prints `ready` when
@@ -180,7 +180,13 @@ class Attackers:
     """All of them, behind one epoll."""
 
     def __init__(
-        self, port: int, counts: dict[str, int], *, share: float, floods_per_second: float
+        self,
+        port: int,
+        counts: dict[str, int],
+        *,
+        share: float,
+        floods_per_second: float,
+        opening_seconds: float = OPENING_SECONDS,
     ) -> None:
         self._port = port
         self._budget = Budget(share)
@@ -190,7 +196,7 @@ class Attackers:
         kinds = [kind for kind, count in counts.items() for _ in range(count)]
         Random(7).shuffle(kinds)
         self._waiting = deque(kinds)
-        self._slow = Pace(len(kinds) / OPENING_SECONDS)
+        self._slow = Pace(len(kinds) / opening_seconds)
         self._flooding = Pace(floods_per_second)
         self._trickling: deque[Client] = deque()
         self._started = self._turned = perf_counter()
@@ -366,6 +372,7 @@ def main() -> None:
     parser.add_argument("port", type=int)
     parser.add_argument("--share", type=float, default=0.25, help="of one core, at most")
     parser.add_argument("--floods", type=float, default=500.0, help="connections a second")
+    parser.add_argument("--opening", type=float, default=OPENING_SECONDS, help="seconds")
     for kind in KINDS:
         parser.add_argument(f"--{kind}", type=int, default=0)
     options = parser.parse_args()
@@ -374,7 +381,11 @@ def main() -> None:
     gc.disable()
     counts = {kind: getattr(options, kind) for kind in KINDS}
     attackers = Attackers(
-        options.port, counts, share=options.share, floods_per_second=options.floods
+        options.port,
+        counts,
+        share=options.share,
+        floods_per_second=options.floods,
+        opening_seconds=options.opening,
     )
     attackers.run(is_over, lambda: print("ready", flush=True))
     attackers.close()

@@ -1,11 +1,11 @@
 """Clients that wait for 100 Continue before they send."""
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.compiled import JAVA, java_classes
 from tests.e2e.serving import APPS, serving
 
 CLIENTS = Path(__file__).parent / "clients"
@@ -23,14 +23,14 @@ REQUESTS = {
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("javac"), reason="javac is missing: make tools installs it")
 def test_java_waits_for_no_100_in_vain() -> None:
     """Without the 100 its HttpClient ends with HttpTimeoutException, and with nothing where no
     time-out is set."""
     words = " ".join(REQUESTS).split()
+    classes = java_classes((CLIENTS / "Expect.java").read_text(), "Expect")
     with serving("echo.handler", "--in-process", code=APPS) as server:
         client = subprocess.run(
-            ["java", CLIENTS / "Expect.java", server.url, *words],
+            [*JAVA, "-cp", classes, "Expect", server.url, *words],
             capture_output=True,
             text=True,
             timeout=200,

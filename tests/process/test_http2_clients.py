@@ -4,7 +4,6 @@ Each asks more often than a connection may be asked, and connects again as its l
 and httpx give up every stream that is open when they read a GOAWAY, with every server.
 """
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from gateway.core.goaway import REQUESTS
+from tests.compiled import JAVA, go_program, java_classes, needed
 from tests.e2e.serving import Server, serving
-from tests.process.test_refusals import CLIENTS, GO
+from tests.process.test_refusals import CLIENTS
 from tests.soaking import IS_SOAK, soak_only
 
 COUNT = 20_000 if IS_SOAK else REQUESTS + 500
-AT_ONCE = pytest.mark.parametrize("at_once", [1, 16])
+AT_ONCE = pytest.mark.parametrize("at_once", [pytest.param(1, marks=soak_only), 16])
 WITHIN_SECONDS = 120.0
 
 pytestmark = pytest.mark.slow
@@ -30,22 +30,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     options = ("--in-process", "--https", "--quiet")
     with serving("echo.handler", *options, env=own) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def go(tmp_path_factory: pytest.TempPathFactory) -> str:
-    if GO is None:
-        pytest.skip("go is missing: make tools installs it")
-    program = tmp_path_factory.mktemp("go") / "many"
-    subprocess.run([GO, "build", "-o", program, CLIENTS / "many.go"], check=True, timeout=300)
-    return str(program)
-
-
-def needed(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"{name} is missing: make tools installs it")
-    return found
 
 
 def lost(*command: str | Path, count: int = COUNT) -> int:
@@ -66,9 +50,11 @@ def test_node_loses_nothing(server: Server, at_once: int) -> None:
 
 
 @AT_ONCE
-@pytest.mark.parametrize("method", ["GET", "POST"])
-def test_go_loses_nothing(server: Server, go: str, at_once: int, method: str) -> None:
+@pytest.mark.parametrize("method", [pytest.param("GET", marks=soak_only), "POST"])
+def test_go_loses_nothing(server: Server, at_once: int, method: str) -> None:
     """A POST's body cannot be sent again by the library: a lost request is seen."""
+    go = go_program((CLIENTS / "many.go").read_text(), "many")
+
     assert lost(go, server.url, str(COUNT), str(at_once), method) == 0
 
 
@@ -78,8 +64,8 @@ CONNECTIONS = -(-COUNT // REQUESTS)
 @soak_only
 @AT_ONCE
 def test_java_loses_no_more_than_is_open_at_a_goaway(server: Server, at_once: int) -> None:
-    java = needed("java")
-    failed = lost(java, CLIENTS / "Many.java", server.url, str(COUNT), str(at_once))
+    classes = java_classes((CLIENTS / "Many.java").read_text(), "Many")
+    failed = lost(*JAVA, "-cp", classes, "Many", server.url, str(COUNT), str(at_once))
 
     assert failed <= CONNECTIONS * at_once
 

@@ -5,8 +5,6 @@ earlier form the front read on for 2 seconds and 2 MB at most, and everything sl
 as a broken pipe.
 """
 
-import os
-import shutil
 import socket
 import ssl
 import subprocess
@@ -16,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.compiled import JAVA, go_program, java_classes, needed
 from tests.e2e.serving import Server, serving
 from tests.process.whole import look
 from tests.soaking import soak_only
 
 CLIENTS = Path(__file__).parent / "clients"
-GO = shutil.which("go", path=os.environ.get("PATH", "") + ":/usr/local/go/bin")
 
 WITHIN_SECONDS = 120.0
 
@@ -39,78 +37,67 @@ def server(
         yield server
 
 
-@pytest.fixture(scope="module")
-def go(tmp_path_factory: pytest.TempPathFactory) -> str:
-    if GO is None:
-        pytest.skip("go is missing: make tools installs it")
-    program = tmp_path_factory.mktemp("go") / "refused"
-    command = [GO, "build", "-o", program, CLIENTS / "refused.go"]
-    subprocess.run(command, check=True, timeout=300)
-    return str(program)
-
-
 Pace = tuple[int, int, float]
 """Bytes in all, bytes at once, and seconds between."""
 
-PACES: list[Pace] = [
-    (1_100_000, 65536, 0.0),
-    (50_000_000, 1_000_000, 0.0),
-    (2_400_000, 48_000, 0.07),
-]
-"""Small, large, and over 3 seconds."""
+SMALL: Pace = (1_100_000, 65536, 0.0)
+SLOW: Pace = (2_400_000, 60_000, 0.06)
+"""More than 2 MB in more than 2 seconds."""
 
-LONG_PACES: list[Pace] = [
-    (3_000_000, 65536, 0.7),
-    (6_000_000, 65536, 0.7),
-    (1_100_000, 200_000, 4.5),
-    (500_000_000, 1_000_000, 0.0),
-]
-"""64 KB a second for 32 and for 64 seconds, long pauses, and very large."""
+LARGE = [(50_000_000, 1_000_000, 0.0), (500_000_000, 1_000_000, 0.0)]
+VERY_SLOW = [(3_000_000, 65536, 0.7), (6_000_000, 65536, 0.7)]
+"""For 32 and for 64 seconds."""
+LONG_PAUSES = [(1_100_000, 200_000, 4.5)]
 
-PACES_OF = pytest.mark.parametrize(
-    "paces", [pytest.param(PACES, id="short"), pytest.param(LONG_PACES, id="long", marks=soak_only)]
-)
+LIBRARIES = ("http.client", "urllib", "httpx")
+"""Of Python."""
 
 
 def said(*commands: list[str]) -> list[str]:
-    """Return what clients printed that ran at the same time."""
+    """Return the lines of clients that ran at the same time."""
     clients = [
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for command in commands
     ]
-    return [client.communicate(timeout=WITHIN_SECONDS)[0].strip() for client in clients]
+    output = [client.communicate(timeout=WITHIN_SECONDS)[0] for client in clients]
+    return [line for text in output for line in text.splitlines()]
 
 
-def python(library: str, url: str, pace: Pace, kind: str = "length") -> list[str]:
-    program = str(CLIENTS / "refused.py")
-    return [sys.executable, program, library, url, *map(str, pace), kind]
+def python(url: str, *jobs: tuple[str, Pace, str]) -> list[str]:
+    """Return the command of a Python client; a job is a library, a pace and a kind of request."""
+    words = [":".join(map(str, (library, *pace, kind))) for library, pace, kind in jobs]
+    return [sys.executable, str(CLIENTS / "refused.py"), url, *words]
 
 
-@PACES_OF
-@pytest.mark.parametrize("library", ["http.client", "urllib", "httpx"])
-def test_python_sees_the_status(server: Server, library: str, paces: list[Pace]) -> None:
-    assert said(*(python(library, server.url, pace) for pace in paces)) == ["413"] * len(paces)
+def source(name: str) -> str:
+    return (CLIENTS / name).read_text()
 
 
-@PACES_OF
-def test_node_sees_the_status(server: Server, paces: list[Pace]) -> None:
-    node = shutil.which("node") or pytest.skip("node is missing")
-    command = [node, str(CLIENTS / "refused.mjs"), server.url]
-
-    assert said(*([*command, *map(str, pace)] for pace in paces)) == ["413"] * len(paces)
-
-
-@PACES_OF
-def test_go_sees_the_status(server: Server, go: str, paces: list[Pace]) -> None:
-    assert said(*([go, server.url, *map(str, pace)] for pace in paces)) == ["413"] * len(paces)
+def other_clients() -> list[list[str]]:
+    """Return the beginnings of the commands of clients in other languages."""
+    return [
+        [needed("node"), str(CLIENTS / "refused.mjs")],
+        [str(go_program(source("refused.go"), "refused"))],
+        [*JAVA, "-cp", str(java_classes(source("Refused.java"), "Refused")), "Refused"],
+    ]
 
 
-@PACES_OF
-@pytest.mark.skipif(not shutil.which("javac"), reason="javac is missing: make tools installs it")
-def test_java_sees_the_status(server: Server, paces: list[Pace]) -> None:
-    command = ["java", str(CLIENTS / "Refused.java"), server.url]
+@pytest.mark.parametrize(
+    "paces",
+    [
+        pytest.param([SMALL, SLOW], id="small and slow"),
+        pytest.param(LARGE, id="large", marks=soak_only),
+        pytest.param(VERY_SLOW, id="64 KB a second", marks=soak_only),
+        pytest.param(LONG_PAUSES, id="long pauses", marks=soak_only),
+    ],
+)
+def test_clients_of_each_library_see_the_status(server: Server, paces: list[Pace]) -> None:
+    jobs = [(library, pace, "length") for library in LIBRARIES for pace in paces]
+    others = [
+        [*client, server.url, *map(str, pace)] for client in other_clients() for pace in paces
+    ]
 
-    assert said(*([*command, *map(str, pace)] for pace in paces)) == ["413"] * len(paces)
+    assert said(python(server.url, *jobs), *others) == ["413"] * (len(jobs) + len(others))
 
 
 KINDS = {
@@ -129,7 +116,7 @@ KINDS = {
 
 
 def test_every_refusal_is_seen_behind_a_slow_body(server: Server) -> None:
-    statuses = said(*(python("http.client", server.url, PACES[2], kind) for kind in KINDS))
+    statuses = said(python(server.url, *(("http.client", SLOW, kind) for kind in KINDS)))
 
     assert dict(zip(KINDS, map(int, statuses), strict=True)) == KINDS
 
@@ -137,14 +124,16 @@ def test_every_refusal_is_seen_behind_a_slow_body(server: Server) -> None:
 def test_slow_body_is_refused_with_408() -> None:
     limits = ("--limit", "body_grace_seconds=0.5", "--limit", "body_bytes_per_second=900000")
     with serving("echo.handler", "--in-process", *limits) as server:
-        assert said(python("http.client", server.url, (1_000_000, 20_000, 0.07))) == ["408"]
+        pace = (300_000, 20_000, 0.07)
+        assert said(python(server.url, ("http.client", pace, "length"))) == ["408"]
 
 
 def test_plain_http_on_an_https_port_is_refused(server: Server) -> None:
     if not server.url.startswith("https"):
         pytest.skip("HTTPS only")
 
-    assert said(python("http.client", server.url.replace("https", "http"), PACES[2])) == ["400"]
+    url = server.url.replace("https", "http")
+    assert said(python(url, ("http.client", SLOW, "length"))) == ["400"]
 
 
 def test_tls_client_hears_goodbye_behind_a_refusal_and_may_go_on(server: Server) -> None:
@@ -185,9 +174,9 @@ def test_tls_client_hears_goodbye_behind_a_refusal_and_may_go_on(server: Server)
 
 def test_refused_clients_hold_nothing_of_what_they_send(server: Server) -> None:
     before = look(server.pid).memory_mb
-    command = python("http.client", server.url, (6_000_000, 200_000, 0.1))
+    job = ("http.client", (6_000_000, 200_000, 0.03), "length")
 
-    statuses = said(*[command] * 5)
+    statuses = said(python(server.url, *[job] * 5))
 
     assert statuses == ["413"] * 5
     assert look(server.pid).memory_mb - before < 20

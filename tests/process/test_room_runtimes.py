@@ -2,14 +2,13 @@
 Python, Node, Java and Go."""
 
 import os
-import shutil
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.compiled import go_program, java_classes, needed
 from tests.process.rooms import Attacked
 from tests.runtime.launching import abilities, room_plan, run
 
@@ -84,18 +83,6 @@ func main() {
 """
 
 
-def command(name: str) -> str:
-    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/local/go/bin")
-    if found is None:
-        pytest.skip(f"{name} is not installed here")
-    return found
-
-
-def build(place: Path, *words: str) -> None:
-    environ = {**os.environ, "GO111MODULE": "off", "GOFLAGS": "", "CGO_ENABLED": "0"}
-    subprocess.run(words, cwd=place, check=True, env=environ)
-
-
 async def run_filtered(task: Path, *words: str) -> tuple[int, list[str]]:
     plan = replace(
         room_plan("", task),
@@ -108,22 +95,20 @@ async def run_filtered(task: Path, *words: str) -> tuple[int, list[str]]:
 
 
 async def test_node_starts_threads_and_processes(tmp_path: Path) -> None:
-    found = await run_filtered(tmp_path, command("node"), "-e", NODE)
+    found = await run_filtered(tmp_path, needed("node"), "-e", NODE)
 
     assert found == (0, ["child null", "looked up null", "read null", "worker"])
 
 
-async def test_java_starts_threads_and_processes(tmp_path: Path) -> None:
-    (tmp_path / "Main.java").write_text(JAVA)
-    build(tmp_path, command("javac"), "-d", ".", "Main.java")
-    found = await run_filtered(tmp_path, command("java"), "-cp", "/var/task", "Main")
+async def test_java_starts_threads_and_processes() -> None:
+    classes = java_classes(JAVA, "Main")
+    found = await run_filtered(classes, needed("java"), "-cp", "/var/task", "Main")
 
     assert found == (0, ["0", "child", "thread 42"])
 
 
-async def test_go_starts_threads_and_processes(tmp_path: Path) -> None:
-    (tmp_path / "main.go").write_text(GO)
-    build(tmp_path, command("go"), "build", "-o", "main", "main.go")
-    found = await run_filtered(tmp_path, "/var/task/main")
+async def test_go_starts_threads_and_processes() -> None:
+    program = go_program(GO, "main")
+    found = await run_filtered(program.parent, "/var/task/main")
 
     assert found == (0, ["<nil>", "child"])

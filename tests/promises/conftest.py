@@ -1,11 +1,13 @@
 """Promises of the specification, each measured: what a test finds stands at the end of the run."""
 
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
 
-from tests.e2e.serving import Server, serving
+from tests.e2e.serving import DEADLINE_SECONDS, Server, serving
+from tests.promises.h2_wire import listening, tool
 
 Report = Callable[[str], None]
 Serve = Callable[..., Server]
@@ -58,3 +60,28 @@ def shared() -> Iterator[Serve]:
             return running[key]
 
         yield start
+
+
+@pytest.fixture(scope="module")
+def h2_server() -> Iterator[Server]:
+    """Give a listener without TLS."""
+    with listening() as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def h2_tls_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Give a listener with TLS, for a client that does not look at the certificate."""
+    tmp_path = tmp_path_factory.mktemp("tls")
+    made = tmp_path / "made.pem"
+    new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    files = ["-keyout", str(made), "-out", str(tmp_path / "certificate.pem")]
+    subprocess.run(
+        [tool("openssl"), "req", "-x509", "-days", "1", "-subj", "/CN=a", *new_key, *files],
+        capture_output=True,
+        timeout=DEADLINE_SECONDS,
+        check=True,
+    )
+    made.write_text(made.read_text() + (tmp_path / "certificate.pem").read_text())
+    with listening(str(made)) as process:
+        yield process

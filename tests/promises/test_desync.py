@@ -20,6 +20,7 @@ from tests.desync import MATRIX, TABLE
 from tests.e2e.serving import Server
 from tests.promises.conftest import Report, Serve
 from tests.promises.wire import CANARY, Response, Wire, all_parsed, parsed
+from tests.soaking import IS_SOAK
 
 pytestmark = pytest.mark.slow
 
@@ -30,6 +31,9 @@ BY_TIER = {
     "Severe": (Ruling.REFUSE, Ruling.REFUSE, Ruling.REFUSE),
 }
 """Issue 3's table, in the order of Mode."""
+
+SAMPLE = MATRIX if IS_SOAK else MATRIX[::7]
+"""The matrix repeats itself every 86 heads: a seventh has of everything."""
 
 END = re.compile(rb"\n\r?\n")
 LOG_FIELD = re.compile(r'"(?:[^"\\]|\\.)*"|\S+')
@@ -169,7 +173,7 @@ def test_matrix_of_framing_lines(serve: Serve, mode: Mode, report: Report) -> No
     server = serve("echo.handler", "--attribute", mode_option(mode), "--quiet")
     outcomes, broken = Counter[str](), []
 
-    for head, framing in MATRIX:
+    for head, framing in SAMPLE:
         judgement = judge(head)
         expected = ruling(judgement, mode)
         body = body_of(framing)
@@ -183,7 +187,7 @@ def test_matrix_of_framing_lines(serve: Serve, mode: Mode, report: Report) -> No
 
     assert broken == []
     assert len(MATRIX) > 2000
-    report(f"P11 matrix, {mode}: {len(MATRIX)} heads: {dict(outcomes)}, 0 canaries after a refusal")
+    report(f"P11 matrix, {mode}: {len(SAMPLE)} heads: {dict(outcomes)}, 0 canaries after a refusal")
 
 
 def misread(response: Response, head: bytes, framing: int | None) -> str:

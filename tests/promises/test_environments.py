@@ -33,18 +33,21 @@ from tests.e2e.leftovers import (
 from tests.e2e.serving import APPS as E2E_APPS
 from tests.e2e.serving import Gate, Server, connect, get, serving, wait_until_refused
 from tests.promises.conftest import Report
-from tests.soaking import run_seconds
+from tests.soaking import IS_SOAK, run_seconds
 
 APPS = Path(__file__).parent / "apps"
-LOAD_SECONDS = run_seconds(12)
+WARM_UP_SECONDS, LOAD_SECONDS = run_seconds(12) / 4, run_seconds(3)
 
-KILLS, KILL_CLIENTS = 40, 8
+KILLS, KILL_CLIENTS = (40, 8) if IS_SOAK else (12, 4)
 PAUSE_SECONDS = 0.05
+NOTICED_SECONDS = 0.1 if IS_SOAK else 1.0
+"""P1: after a kill; the longer one is for a machine that does other things."""
 
 IN_FLIGHT = 20
 
-BOMB_SECONDS = 2.0
-"""P18: a bomb is over after this time. What cannot end itself has a timeout of 1 second."""
+BOMB_SECONDS = 2.0 if IS_SOAK else 6.0
+"""P18: a bomb is over after this time. What cannot end itself has a timeout of 1 second; the rest
+of the longer one is for a machine that does other things."""
 
 pytestmark = [
     pytest.mark.slow,
@@ -134,7 +137,7 @@ def test_killed_environment_costs_its_own_request_alone(tmp_path: Path, report: 
     assert {status for _, _, status, _ in failed} <= {502}
     assert len(failed) <= len(kills)  # one that was idle costs nobody anything
     assert len(failed) >= 1
-    assert max(delays) < 0.1
+    assert max(delays) < NOTICED_SECONDS
     report(
         f"P1: {len(kills)} environments killed among {len(answers)} requests: {len(failed)} of "
         f"them failed with 502, the last {max(delays) * 1000:.0f} ms after its kill; others 0"
@@ -205,7 +208,7 @@ EXPECTED = {"/raise": 502, "/exit": 502}
 
 Counts = dict[str, int]
 
-STEADY = 150
+STEADY = 80
 """Looks, 10 ms apart: longer than an environment may be idle."""
 
 
@@ -227,9 +230,9 @@ def soak(server: Server, seconds: float) -> list[Client]:
 
 
 def test_soak_leaves_no_trace(tmp_path: Path, report: Report) -> None:
-    options = ("--idle-environment", "1", "--min-environments", "1")
+    options = ("--idle-environment", "0.5", "--min-environments", "1")
     with isolated("mixed.handler", *options, place=tmp_path / "temporary") as server:
-        soak(server, 3)
+        soak(server, WARM_UP_SECONDS)
         before = settled(server)
         memory = memory_mb(server.pid)
         clients = soak(server, LOAD_SECONDS)

@@ -18,8 +18,10 @@ from tests.promises.h2_attackers import FLOODS
 from tests.soaking import IS_SOAK, SOAK_SECONDS
 
 EACH_SECONDS = max(1.0, SOAK_SECONDS / 12)
-CHOSEN = list(FLOODS) if IS_SOAK else ["late reset", "zero window"]
-"""Without a soak two that once cost most."""
+IN_PROCESS, ENVIRONMENTS = ["--in-process"], list[str]()
+CHOSEN = [(IN_PROCESS, list(FLOODS)), (ENVIRONMENTS, list(FLOODS))]
+if not IS_SOAK:  # those that once cost most
+    CHOSEN = [(IN_PROCESS, ["late reset"]), (ENVIRONMENTS, ["zero window"])]
 
 GROWTH_MB = 64.0
 """For all floods together."""
@@ -85,8 +87,10 @@ def attacked(server: Server, name: str, seconds: float) -> tuple[Honest, dict[st
     return honest(client), attackers.result()
 
 
-@pytest.mark.parametrize("way", [["--in-process"], []], ids=["in-process", "environments"])
-def test_honest_client_loses_nothing_beside_floods(way: list[str], report: Report) -> None:
+@pytest.mark.parametrize(("way", "floods"), CHOSEN, ids=["in-process", "environments"])
+def test_honest_client_loses_nothing_beside_floods(
+    way: list[str], floods: list[str], report: Report
+) -> None:
     refused = ["--limit", "refused_seconds=1"]  # or all floods but the first meet a closed door
     code = Path(__file__).parent / "apps"
     command = ["serve", "sized.handler", "--code", str(code), "--port", "0", "--https"]
@@ -94,7 +98,7 @@ def test_honest_client_loses_nothing_beside_floods(way: list[str], report: Repor
         server.wait_until_listening()
         calm = honest(Beside("h2_honest", server.port, EACH_SECONDS))
         before = memory_mb(server.pid, "VmRSS")
-        seen = {name: attacked(server, name, EACH_SECONDS) for name in CHOSEN}
+        seen = {name: attacked(server, name, EACH_SECONDS) for name in floods}
         growth = memory_mb(server.pid, "VmHWM") - before
         assert server.stop() == 0
         said = server.errors.wait_for_end()

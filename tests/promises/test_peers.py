@@ -19,8 +19,9 @@ from gateway.core.desync import CHUNKED, Mode, Ruling, judge, ruling
 from tests.desync import MATRIX, framed_by_h11, framed_by_httptools, head_of
 from tests.promises.conftest import Report
 from tests.promises.peers import PEERS, Framing, framed_by, installed, peer, upstream
+from tests.soaking import IS_SOAK
 
-SAMPLE = 1
+SAMPLE = 1 if IS_SOAK else 7
 """Every so many heads of the matrix; it repeats itself every 86."""
 
 DATA = b"abcde"

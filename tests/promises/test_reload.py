@@ -1,8 +1,8 @@
 """P6: a reload loses nothing.
 
-500 requests a second over HTTPS, on 200 keep-alive and 20 HTTP/2 connections, while the code, the
-certificate and the workers are replaced ten times. A request written into a connection that the
-server closed in the same moment, before a byte of the response, is counted apart.
+In a soak 500 requests a second over HTTPS, on 200 keep-alive and 20 HTTP/2 connections, while the
+code, the certificate and the workers are replaced ten times. A request written into a connection
+that the server closed in the same moment, before a byte of the response, is counted apart.
 """
 
 import json
@@ -20,13 +20,15 @@ import trustme
 
 from tests.e2e.serving import DEADLINE_SECONDS, ROOT, Server, serving
 from tests.promises.conftest import Report
+from tests.soaking import IS_SOAK
 
 pytestmark = pytest.mark.slow
 
-RELOADS = 10
-RATE = 500
-CALM_REQUESTS = 1000
-BETWEEN = 250
+RELOADS = 10 if IS_SOAK else 1
+RATE = 500 if IS_SOAK else 100
+HTTP1, HTTP2 = (200, 20) if IS_SOAK else (40, 10)
+CALM_REQUESTS = 1000 if IS_SOAK else 100
+BETWEEN = HTTP1 + HTTP2 + 30
 """Requests from one reload to the next: more than there are connections."""
 
 PATIENT = ("--queue-timeout", "10")
@@ -81,7 +83,8 @@ def ended(client: subprocess.Popen[bytes]) -> Figures:
 @contextmanager
 def client(server: Server) -> Iterator[subprocess.Popen[bytes]]:
     """Send requests until the block ends, or `ended` says so."""
-    command = [sys.executable, "benchmarks/traffic.py", server.url, str(RATE)]
+    connections = ("--http1", str(HTTP1), "--http2", str(HTTP2))
+    command = [sys.executable, "benchmarks/traffic.py", server.url, str(RATE), *connections]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, cwd=ROOT, **pipes) as process:
         yield process
