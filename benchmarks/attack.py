@@ -40,7 +40,7 @@ INSPECT = b"GET /inspect HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\
 HONEST_CONNECTIONS = 32
 SERVED_SHARE = 0.25
 """Of the honest requests, at the least: what is offered was measured a minute before, and a shared
-machine may have become slower. Then honest clients wait for each other, which is no error."""
+machine may have become slower. Then honest clients wait for each other, which is not an error."""
 WARM_UP_SECONDS = 3.0
 """At most, and a quarter of a phase: for the capacity, and for the first crowd."""
 READY_SECONDS = 120
@@ -180,8 +180,8 @@ def attacking(port: int, options: argparse.Namespace) -> Iterator[Figures]:
 
 
 class Witness(threading.Thread):
-    """Sleeps on the servers' cores and notes how much too late it woke: what the machine does to
-    everybody there is none of the gateway's doing. A context manager."""
+    """Sleeps on the servers' cores and notes how much too late it woke: a delay of the
+    machine for all processes is not the gateway's. A context manager."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -322,7 +322,7 @@ def verdicts(figures: Figures) -> list[Verdict]:
 
 
 def cuts(attackers: Figures, limit: float, machine_late: float) -> Iterator[Verdict]:
-    """Judge when slow clients were cut; how late the attackers look is none of the gateway's."""
+    """Judge when slow clients were cut; how late the attackers look is not the gateway's."""
     late = attackers["longest_turn"] + machine_late
     latest = limit + CUT_SECONDS + late
     for kind, lives in attackers["lives"].items():

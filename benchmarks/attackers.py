@@ -2,7 +2,7 @@
 
     python benchmarks/attackers.py PORT [--opening 5] [--idle N --head N --body N --read N]
 
-Slow clients are a fixed number: whoever is cut off comes back, and how long it was let live is
+Slow clients are a fixed number: one that is cut off connects again, and how long it was served is
 noted. What is left of the CPU share goes to the others, one after the other. It prints `ready` when
 all slow clients are connected, ends when its standard input does, and then prints one JSON object.
 Only loopback is addressed.
@@ -159,7 +159,7 @@ class Budget:
 
 
 class Pace:
-    """So many a second, never many at once."""
+    """A steady number per second, never many at once."""
 
     def __init__(self, per_second: float) -> None:
         self._per_second = per_second
@@ -290,7 +290,7 @@ class Attackers:
             self._end(client, "closed")
 
     def _trickle(self, now: float) -> None:
-        """Send the next byte of everybody who is due."""
+        """Send the next byte of all clients that are due."""
         while self._trickling and self._trickling[0].due <= now:
             client = self._trickling.popleft()
             if client.socket.fileno() < 0:
@@ -362,7 +362,7 @@ class Attackers:
 
 
 def is_over() -> bool:
-    """Say whether whoever started this has closed its standard input."""
+    """Say whether the parent has closed this process's standard input."""
     return bool(select.select([sys.stdin], [], [], 0)[0])
 
 

@@ -125,7 +125,7 @@ CLIENTS: dict[str, Client] = {
 
 
 async def turn(client: Client, port: int, connections: int, count: int) -> dict[str, float]:
-    """Return the figures of so many exchanges, after some that do not count."""
+    """Return the figures of this many exchanges, after some that do not count."""
     times: list[float] = []
 
     async def several(number: int) -> None:
@@ -136,16 +136,16 @@ async def turn(client: Client, port: int, connections: int, count: int) -> dict[
             if status != 200:
                 raise RuntimeError(f"the server answered {status}")
 
-    async def everybody(number: int) -> None:
+    async def all_connections(number: int) -> None:
         async with asyncio.TaskGroup() as tasks:
             for _ in range(connections):
                 tasks.create_task(several(max(1, number // connections)))
 
     async with client(port, connections) as exchange:
-        await everybody(WARM_UP)
+        await all_connections(WARM_UP)
         times.clear()
         used, began = time.process_time(), time.perf_counter()
-        await everybody(count)
+        await all_connections(count)
         used, took = time.process_time() - used, time.perf_counter() - began
     cuts = statistics.quantiles(times, n=100)
     return {

@@ -1,4 +1,4 @@
-"""Who runs where: the client gets the last core for itself, the servers get all others.
+"""The cores of each process: the client gets the last core for itself, the servers get all others.
 
 Without that the scheduler puts client and server on one core and lets every response interrupt
 the server. macOS cannot pin; there, and on a single core, everything runs where it likes.

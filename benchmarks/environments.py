@@ -1,7 +1,7 @@
 """What execution environments cost, beside AWS's Runtime Interface Emulator and a bare Python.
 
 Everything runs in one run, with one function and one client, and takes turns, as in data_path.py:
-the ratios of a round count, and of those the median. Unlike there nobody is kept to a core. Each
+the ratios of a round count, and of those the median. Here no process is kept to a core. Each
 contestant is several processes that wait for each other; on a single core they would only measure
 the scheduler.
 
@@ -244,7 +244,7 @@ def bare_start_ms() -> float:
 
 
 def first_byte_ms(server: Running, *, beside: int) -> float:
-    """Return how long the first byte takes once there are only so many processes beside the
+    """Return how long the first byte takes once there are only this many processes beside the
     gateway."""
     wait_until_retired(server.pid, beside)
     with connect(server.port) as connection:
@@ -310,7 +310,7 @@ def below(pid: int) -> Iterator[int]:
 
 
 def renewed(reloads: int) -> dict[str, Any]:
-    """Reload so many times, ten environments each, and return the counts before and after."""
+    """Reload this many times, ten environments each, and return the counts before and after."""
     numbers = (str(reloads), str(ENVIRONMENTS_PER_RELOAD))
     command = [sys.executable, RENEWALS, str(CODE), *numbers]
     variables = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -99,7 +99,7 @@ def started(server: Server, directory: Path) -> Iterator[tuple[int, int]]:
 
 
 def wait_until_listening(process: subprocess.Popen[bytes], port: int) -> None:
-    """Connect until somebody accepts."""
+    """Connect until the server accepts."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:

@@ -51,7 +51,7 @@ class Client:
         self._length = response_length(sockets[0], request)
 
     def run(self, seconds: float) -> Load:
-        """Send for so long, then wait for what is outstanding."""
+        """Send for these seconds, then wait for what is outstanding."""
         gc.collect()
         gc.disable()
         try:
@@ -129,7 +129,7 @@ def connected(port: int, request: bytes, connections: int) -> Iterator[Client]:
 
 
 def connect(port: int) -> socket.socket:
-    """Return a connection that neither delays small writes nor waits for ever."""
+    """Return a connection that neither delays small writes nor waits without a limit."""
     connection = socket.create_connection(("127.0.0.1", port), RESPONSE_SECONDS)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setblocking(True)  # noqa: FBT003 - the standard library's signature

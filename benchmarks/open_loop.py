@@ -68,7 +68,7 @@ class OpenLoop:
         self.errors: Counter[str] = Counter()
 
     def run(self, rate: float, seconds: float) -> float:
-        """Send at this rate for so long; returns the seconds until everything was answered."""
+        """Send at this rate for a time; returns the seconds until everything was answered."""
         gc.disable()
         started = perf_counter()
         total = int(rate * seconds)

@@ -9,8 +9,8 @@ ratios within one round, and of those the median. The endpoint is on loopback an
 What is not installed is left out: nginx, haproxy, aiohttp, pyreqwest, the emulator.
 
 `plain` is a pool of emulators whose addresses all lead to the endpoint, so that one invocation at a
-time to each is no limit (Linux: every address of 127.0.0.0/8 is its own). `signed` is `--function`,
-every request with a signature.
+time to each is not a limit (Linux: every address of 127.0.0.0/8 is its own). `signed` is
+`--function`, every request with a signature.
 """
 
 import argparse

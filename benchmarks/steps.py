@@ -24,7 +24,7 @@ COUNTS = (2, 12)
 
 
 def steps(count: int) -> dict[str, Callable[[], object]]:
-    """Return what happens to a GET with so many headers, in order."""
+    """Return what happens to a GET with this many headers, in order."""
     head = request_bytes(count)
     parser = RequestParser()
     parser.feed_head(head)

@@ -92,7 +92,7 @@ class Client:
         self.writer: asyncio.StreamWriter | None = None
 
     async def open(self) -> None:
-        """Connect, unless the connection at hand goes on."""
+        """Connect, unless the open connection goes on."""
         if self.writer and not self.reader.at_eof():
             return
         await self.close()
@@ -252,7 +252,7 @@ class Http2(Client):
         self.last_stream = min(self.last_stream, last_stream)
 
     async def open(self) -> None:
-        """Connect, unless the connection at hand goes on: a GOAWAY may wait unread."""
+        """Connect, unless the open connection goes on: a GOAWAY may wait unread."""
         if self.writer and not self.is_leaving:
             with suppress(TimeoutError, Raced):
                 async with asyncio.timeout(0):

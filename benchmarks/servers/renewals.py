@@ -2,7 +2,7 @@
 
     python benchmarks/servers/renewals.py CODE RELOADS ENVIRONMENTS
 
-Each reload starts so many environments, moves to them, invokes one and ends the ones before. The
+Each reload starts this many environments, moves to them, invokes one and ends the ones before. The
 counts are taken with one generation alive, after a warm-up of as many reloads, 500 at most, and at
 the end: what grows with every reload shows, what is bounded does not. The slowest to fill is the
 gateway's memory of the 4,096 ports it used last.
@@ -51,7 +51,7 @@ async def renewed(code: Path, reloads: int, environments: int) -> dict[str, obje
 
 
 async def reload(it: Running, function: Function, draw: HexDraws, times: int) -> None:
-    """Move to new environments so many times and use one of each generation."""
+    """Move to new environments this many times and use one of each generation."""
     for _ in range(times):
         failure = await it.replace()
         invocation = Invocation(request_id(draw(32)), function.reference(), b"{}")

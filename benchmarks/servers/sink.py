@@ -21,7 +21,7 @@ class Sink(asyncio.Protocol):
     """Drops bytes."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        """Take a connection, for so long."""
+        """Take a connection, for a limited time."""
         self._transport = transport
         self._count = 0
         self._timer = asyncio.get_running_loop().call_later(SECONDS, transport.abort)

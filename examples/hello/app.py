@@ -1,4 +1,4 @@
-"""The function that `make serve` and the README run: it greets whoever asks."""
+"""The function that `make serve` and the README run: it greets the caller."""
 
 
 def handler(event, context):

@@ -4,7 +4,7 @@ from gateway.testing import client
 
 
 def handler(event, context):
-    """Greet whoever is named in the query."""
+    """Greet the name in the query."""
     name = event["queryStringParameters"].get("name", "stranger")
     return {
         "statusCode": 200,
