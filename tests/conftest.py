@@ -13,8 +13,8 @@ os.environ.pop("VIRTUAL_ENV", None)
 
 Golden = Callable[[Case, str], None]
 
-# The suite draws the same examples every time: red or green never depends on luck. Whoever looks
-# for more runs pytest with `--hypothesis-profile explore`.
+# The suite draws the same examples every time: red or green never depends on luck. To look
+# for more, run pytest with `--hypothesis-profile explore`.
 settings.register_profile("suite", deadline=None, derandomize=True, max_examples=100)
 settings.register_profile("explore", deadline=None, max_examples=10_000)
 settings.load_profile("suite")

@@ -12,7 +12,7 @@ import httptools
 from gateway.core.desync import CHUNKED, Ruling
 
 PROBE = 64
-"""So many body bytes are fed to a parser at most; none of them begins a chunk."""
+"""The most body bytes that are fed to a parser; none of them begins a chunk."""
 
 
 class Reader:
@@ -361,7 +361,7 @@ FRAMING: dict[bytes, int | None] = {
     b"no colon": 0,
     b"X: y\rTransfer-Encoding: chunked": None,
 }
-"""A header line, and how it frames a body; None where nobody may believe it."""
+"""A header line, and how it frames a body; None where that is ambiguous."""
 
 LINES = (
     (b"POST /a HTTP/1.1", b"\r\n"),

@@ -1,6 +1,6 @@
 """Golden case files: description and source, input, expected; divided by lines of four dashes.
 
-A run of one character too long for a reader stands as `{{N*x}}`, a body that is no plain text as
+A run of one character too long for a reader is `{{N*x}}`, a body that is not plain text is
 `<base64> ...`. With `--golden-update` the expected part becomes what the code does now.
 """
 

@@ -48,7 +48,7 @@ def name_of(path: Path) -> str:
 
 
 def mirror(source: Path) -> Path:
-    """Return where the tests of a source file stand; those of a package's own code in its name."""
+    """Return where the tests of a source file are; those of a package's own code in its name."""
     inner = source.relative_to(ROOT / "gateway")
     name = inner.parent.name if inner.stem == "__init__" else inner.stem.strip("_")
     return ROOT / "tests" / inner.parent / f"test_{name}.py"
@@ -265,7 +265,7 @@ def gateway_errors() -> set[type[GatewayError]]:
     return {kind for kind in found if kind.__module__.startswith("gateway.")}
 
 
-def test_every_error_has_an_outcome_and_stands_in_the_drawing() -> None:
+def test_every_error_has_an_outcome_and_is_in_the_drawing() -> None:
     drawn = set(re.findall(r"\w+", (errors.__doc__ or "").partition("The one mapping")[0]))
 
     for kind in gateway_errors():

@@ -44,7 +44,7 @@ def test_long_runs_are_written_short_and_read_back() -> None:
         (b"a\r\n", "<base64> YQ0K\n"),
     ],
 )
-def test_body_that_is_no_plain_text_stands_as_base64(body: bytes, text: str) -> None:
+def test_body_that_is_not_plain_text_is_base64(body: bytes, text: str) -> None:
     assert shown(body) == text
 
 

@@ -179,7 +179,7 @@ def test_compressed_body_is_unpacked_by_httpx() -> None:
     assert response.text == "hello"
 
 
-def test_headers_stand_as_on_the_wire() -> None:
+def test_headers_are_as_on_the_wire() -> None:
     with client(hello) as web:
         response = web.get("/")
 
@@ -229,7 +229,7 @@ def test_head_gets_the_length_and_no_body() -> None:
     assert (response.headers["content-length"], response.content) == ("5", b"")
 
 
-def test_bad_reply_is_a_502_whose_reason_stands_in_outcomes() -> None:
+def test_bad_reply_is_a_502_whose_reason_is_in_outcomes() -> None:
     with client(lambda event, context: {"statusCode": "200"}) as web:
         response = web.get("/")
 
@@ -321,7 +321,7 @@ def test_handler_may_be_any_callable() -> None:
 # The fakes.
 
 
-def test_clock_stands_still_until_it_is_moved() -> None:
+def test_clock_moves_only_when_it_is_moved() -> None:
     clock: Clock = FakeClock(100.0)
 
     assert (clock.now(), clock.monotonic(), clock.now()) == (100.0, 100.0, 100.0)

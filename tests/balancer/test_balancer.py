@@ -147,7 +147,7 @@ async def test_hint_about_a_reply_is_kept() -> None:
     assert response.hint.startswith("the reply sets cookie 'a' more than once")
 
 
-async def test_listener_dresses_replies_and_pages_alike() -> None:
+async def test_listener_adds_its_headers_to_replies_and_pages() -> None:
     attributes = {"server_header": False, "response_headers": ((b"X-Frame-Options", b"DENY"),)}
 
     replied = await respond(reply(statusCode=200), **attributes)
@@ -290,7 +290,7 @@ async def test_page_is_the_one_for_this_client() -> None:
     assert head.body == b""
 
 
-async def test_error_that_is_none_of_ours_is_not_swallowed() -> None:
+async def test_error_that_is_not_ours_is_not_swallowed() -> None:
     class Broken:
         async def invoke(self, invocation: Invocation, /) -> InvocationResult:
             raise ZeroDivisionError

@@ -27,7 +27,7 @@ def test_listener_that_accepts_is_healthy() -> None:
     assert (result.exit_code, result.output) == (0, f"127.0.0.1:{port} accepts connections\n")
 
 
-def test_nobody_there_is_status_1() -> None:
+def test_unused_port_is_status_1() -> None:
     with socket.socket() as bound:  # holds the port and does not listen
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]
@@ -41,7 +41,7 @@ def test_nobody_there_is_status_1() -> None:
 
 
 @pytest.mark.parametrize("host", ["..", "x" * 300])
-def test_host_that_is_none_is_status_1(host: str) -> None:
+def test_malformed_host_is_status_1(host: str) -> None:
     result = run("health", "--host", host)
 
     assert result.exit_code == 1

@@ -103,7 +103,7 @@ def test_bad_setting_of_environments_is_one_line(code: Path, options: list[str],
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["nowhere", "code/app.py"])
-def test_code_that_is_no_directory_is_one_line(code: Path, name: str) -> None:
+def test_code_that_is_not_a_directory_is_one_line(code: Path, name: str) -> None:
     directory = code.parent / name
 
     said = process_refusal("serve", "app.handler", "--code", str(directory), "--port", "0")

@@ -147,7 +147,7 @@ def test_a_python_that_is_too_old_is_refused_but_for_awss_client(
 PYTHON = Interpreter("/v/bin/python", (3, 12, 1), ("/l", "/v/site-packages"), (), "--python /v")
 
 
-def test_a_missing_module_says_who_looked_where(shop: Function, tmp_path: Path) -> None:
+def test_a_missing_module_says_where_it_was_looked_for(shop: Function, tmp_path: Path) -> None:
     layered = replace(shop, layers=(tmp_path,))
     failure = "Runtime.ImportModuleError: Unable to import module 'app': No module named 'x'"
 
@@ -327,11 +327,11 @@ async def test_new_code_replaces_the_old_and_broken_code_does_not(shop: Function
         broken = await found.replace()
         kept = await ask(found, shop)
         (shop.code / "app.py").write_text(CODE.replace("version 1", "version 2"))
-        mended = await found.replace()
+        fixed = await found.replace()
         moved = await ask(found, shop)
 
     assert (broken, kept[0]) == ("ValueError: no", "version 1")
-    assert (mended, moved[0]) == ("", "version 2")
+    assert (fixed, moved[0]) == ("", "version 2")
 
 
 @pytest.mark.slow

@@ -36,7 +36,7 @@ def test_listener_is_the_one_that_events_shall_name(shop: Function) -> None:
     assert found == Listener("https", 443, "shop.example.org", replaces_local_host=True)
 
 
-def test_listener_that_is_none_is_an_invalid_setting(shop: Function) -> None:
+def test_malformed_listener_is_an_invalid_setting(shop: Function) -> None:
     with pytest.raises(InvalidSetting, match="'shop' is not a listener"):
         listener.listener(Serving(shop, listener_url="shop"), "http", 8080)
 

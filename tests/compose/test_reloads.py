@@ -79,7 +79,7 @@ async def reloading(
     kind: type[HandlerCode] = HandlerCode,
     function: Function | None = None,
 ) -> AsyncIterator[InProcess]:
-    """An invoker whose code is watched; the watch stands once this is entered."""
+    """An invoker whose code is watched from the entry on."""
     function = function or Function(f"{NAME}.handler", directory)
     code = kind(function.handler, directory)
     settings = InProcessSettings(code.handler, threads=1)
@@ -125,15 +125,15 @@ async def test_code_before_a_broken_save_goes_on_serving(directory: Path) -> Non
         save_text(directory, "def handler(:\n")
         broken = await sink.wait_notice()
         meanwhile = await answer(invoker)
-        save(directory, "mended")
-        mended = await sink.wait_notice()
+        save(directory, "fixed")
+        fixed = await sink.wait_notice()
         after = await answer(invoker)
 
     assert isinstance(broken, FunctionReloaded)
     assert broken.error.startswith(f"Runtime.UserCodeSyntaxError: Syntax error in module '{NAME}'")
     assert broken.error.endswith(f'{NAME}.py" Line 1\n    def handler(:{KEPT}')
     assert meanwhile == "first"
-    assert (mended, after) == (FunctionReloaded(f"{NAME}.handler"), "mended")
+    assert (fixed, after) == (FunctionReloaded(f"{NAME}.handler"), "fixed")
 
 
 async def test_code_that_exits_while_it_is_imported_is_an_error_like_any_other(
@@ -173,13 +173,13 @@ async def test_latest_error_answers_as_long_as_nothing_could_be_loaded(directory
         save_text(directory, "raise ValueError('two')\n")
         broken = await sink.wait_notice()
         second = await answer(invoker)
-        save(directory, "mended")
+        save(directory, "fixed")
         await sink.wait_notice()
         after = await answer(invoker)
 
     assert isinstance(broken, FunctionReloaded)
     assert KEPT not in broken.error
-    assert (first["errorMessage"], second["errorMessage"], after) == ("one", "two", "mended")
+    assert (first["errorMessage"], second["errorMessage"], after) == ("one", "two", "fixed")
 
 
 async def test_modules_before_a_broken_save_can_still_be_imported(directory: Path) -> None:
@@ -267,7 +267,9 @@ async def test_variables_before_a_broken_save_stay(shop: Function, directory: Pa
     assert (meanwhile, variable) == ("one", "one")
 
 
-async def test_what_the_gateway_writes_into_the_code_is_no_save(directory: Path) -> None:
+async def test_what_the_gateway_writes_into_the_code_does_not_count_as_a_save(
+    directory: Path,
+) -> None:
     sink, calls = WaitingSink(), list[None]()
 
     async def reload() -> str:
@@ -318,7 +320,7 @@ async def test_file_beside_the_code_brings_a_reload(directory: Path) -> None:
 
 
 class ImportGate(ModuleType):
-    """A module that holds up whoever imports from it and asks to be let through."""
+    """A module that holds up its importers until the test lets them through."""
 
     def __init__(self) -> None:
         super().__init__("gw_import_gate")

@@ -209,7 +209,7 @@ async def test_no_credentials_are_told_at_the_start(monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def assumed_role(machine: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A profile whose role nobody hands out: the chain finds it, and fails when it is used."""
+    """A profile whose role cannot be assumed: the chain finds it, and fails when it is used."""
     keys = "aws_access_key_id = AKIDDEFAULT\naws_secret_access_key = sesame\n"
     role = "role_arn = arn:aws:iam::123456789012:role/x\nsource_profile = default\n"
     machine.write_text(f"[default]\n{keys}[profile role]\n{role}region = {REGION}\n")
@@ -320,7 +320,7 @@ def test_origin_is_spoken_to_as_was_asked(monkeypatch: pytest.MonkeyPatch) -> No
     assert settings.max_response_bytes >= MAX_RESPONSE_BYTES
 
 
-def test_proxy_that_is_none_is_an_invalid_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_malformed_proxy_is_an_invalid_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "socks5://proxy.test:3128")
 
     with pytest.raises(InvalidSetting, match="must be http://HOST:PORT"):

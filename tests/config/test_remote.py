@@ -61,7 +61,7 @@ def test_address_is_scheme_host_and_port(url: str, expected: Address) -> None:
         "http://user:ses/ame@127.0.0.1:9000",
     ],
 )
-def test_what_is_no_address_is_refused_without_repeating_it(url: str) -> None:
+def test_what_is_not_an_address_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(InvalidSetting) as caught:
         address(url, "--endpoint-url")
 
@@ -101,7 +101,7 @@ def test_endpoint_is_given_or_that_of_awss_variables(
     assert endpoint(given, machine) == expected
 
 
-def test_endpoint_of_a_variable_that_is_none_names_the_variable() -> None:
+def test_malformed_endpoint_of_a_variable_names_the_variable() -> None:
     with pytest.raises(InvalidSetting, match=r"^AWS_ENDPOINT_URL needs the form"):
         endpoint("", {"AWS_ENDPOINT_URL": "localhost:4566"})
 

@@ -218,7 +218,7 @@ def test_variables_of_4_kb_are_the_most_that_pass() -> None:
     assert str(caught.value) == "environment variables take 4097 bytes; Lambda allows 4096"
 
 
-def test_bytes_that_are_no_utf_8_pass_as_the_operating_system_gave_them() -> None:
+def test_bytes_that_are_not_utf_8_pass_as_the_operating_system_gave_them() -> None:
     assert environment(["AA=\udcff"]) == {"AA": "\udcff"}
 
 

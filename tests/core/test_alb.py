@@ -153,7 +153,7 @@ def test_header_names_are_lower_cased_as_ascii() -> None:
     assert "cookie" not in headers_of(bridge(), asked(headers))
 
 
-def test_refusal_of_content_says_which_byte_is_no_utf_8() -> None:
+def test_refusal_of_content_says_which_byte_is_not_utf_8() -> None:
     with pytest.raises(BadRequestContent) as caught:
         bridge().encode(asked(raw_path=b"/a\xff"))
 
@@ -422,7 +422,7 @@ def test_body_comes_back_from_event_and_reply(
     st.sampled_from(TEXT_TYPES + BINARY_TYPES),
     st.booleans(),
 )
-def test_bytes_that_are_no_utf_8_are_the_only_reason_to_refuse_content(
+def test_bytes_that_are_not_utf_8_are_the_only_reason_to_refuse_content(
     request: HttpRequest, content_type: str | None, multi: bool
 ) -> None:
     if content_type is not None:

@@ -145,7 +145,7 @@ def test_text_of_the_base64_rule_says_what_is_wrong() -> None:
     assert refusal.rule.startswith("must be base64 without line breaks: ")
 
 
-def test_text_of_a_payload_that_is_no_json_says_where() -> None:
+def test_text_of_a_payload_that_is_not_json_says_where() -> None:
     with pytest.raises(BadFunctionResponse, match=r"payload is not JSON; .*line 1 column 2"):
         decode_reply(b"{", multi_value=False)
 
@@ -296,11 +296,11 @@ def test_one_cookie_in_two_spellings_of_the_header_earns_a_hint() -> None:
 
 
 @pytest.mark.parametrize("character", [*range(33), *b'"(),/:;<=>?@[\\]{}', 0x7F, 0xE9, 0x212A])
-def test_separators_and_controls_are_no_token(character: int) -> None:
+def test_separators_and_controls_are_not_in_a_token(character: int) -> None:
     assert known_name(f"X{chr(character)}") is None
 
 
-# From here on: replies nobody would write.
+# From here on: replies that no user would write.
 
 TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 NASTY = st.text(st.sampled_from('aA-: \t\r\n\0\x7f\x85\u2028é"'), max_size=6)

@@ -47,7 +47,7 @@ def test_region_names_pass(region: str) -> None:
 
 
 @pytest.mark.parametrize("region", ["", "useast1", "us-east", "US-EAST-1", "us-east-1\n", "us-1"])
-def test_what_is_no_region_is_refused(region: str) -> None:
+def test_what_is_not_a_region_is_refused(region: str) -> None:
     with pytest.raises(InvalidSetting) as caught:
         function_arn(region, ACCOUNT, "f")
 
@@ -136,7 +136,7 @@ def test_any_name_gives_a_target_group_that_aws_would_take(name: str, region: st
         ("8d9001d32c6a703d", "8d9001d32c6a703d\n"),
     ],
 )
-def test_what_is_no_target_group_arn_is_refused(old: str, new: str) -> None:
+def test_what_is_not_a_target_group_arn_is_refused(old: str, new: str) -> None:
     given_arn = target_group_arn("eu-west-1", ACCOUNT, "shop").replace(old, new)
 
     with pytest.raises(InvalidSetting) as caught:

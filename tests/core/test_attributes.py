@@ -50,7 +50,7 @@ ALLOWED = {
     "idle_timeout.timeout_seconds": "1 to 4000 seconds",
     "client_keep_alive.seconds": "60 to 604800 seconds",
 }
-"""What an attribute takes that is no boolean."""
+"""Values of attributes that are not boolean."""
 
 
 @pytest.mark.parametrize("key", sorted(TABLE.keys() - ALLOWED.keys()))

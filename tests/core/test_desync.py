@@ -57,7 +57,7 @@ def unescaped(text: object) -> str:
 
 
 def raw_head(case: dict, encoding: str) -> bytes:
-    """Build the head as AWS's harness does, with a Host where there is none."""
+    """Build the head as AWS's harness does, with a Host if it has none."""
     fields = [(unescaped(h["name"]), unescaped(h["value"])) for h in case["headers"] or []]
     if "Host" not in dict(fields):
         fields.insert(0, ("Host", "example.org"))
@@ -204,7 +204,7 @@ def test_a_strict_head_stays_the_same_bytes() -> None:
     assert all(judge(head).head is head for head in heads)
 
 
-def test_what_cannot_be_said_strictly_stands_beside_the_head() -> None:
+def test_what_cannot_be_said_strictly_is_kept_beside_the_head() -> None:
     judgement = judge(
         head_of(
             b"BREW /a b?c d#\tx HTTP/1.2",
@@ -293,7 +293,7 @@ def test_whatever_passes_is_framed_as_its_lines_say() -> None:
     assert wrong == []
 
 
-def test_what_nobody_may_believe_never_passes() -> None:
+def test_ambiguous_framing_never_passes() -> None:
     assert [head for head, expected in MATRIX if expected is None and not judge(head).status] == []
 
 
@@ -311,7 +311,7 @@ def _without_leading(judgement: Judgement) -> bytes:
 
 
 @pytest.mark.slow
-def test_a_strict_head_is_judged_alike_or_better() -> None:
+def test_a_strict_head_is_judged_the_same_or_better() -> None:
     for head in HEADS:
         judgement = judge(head)
         if judgement.status:

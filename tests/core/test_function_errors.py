@@ -90,7 +90,7 @@ def test_the_cause_of_an_error_is_not_the_callers(body: object, payload: object)
     assert json.loads(errors.without_cause(json.dumps(body).encode())) == payload
 
 
-def test_an_error_with_cause_that_is_no_json_is_replaced() -> None:
+def test_an_error_with_cause_that_is_not_json_is_replaced() -> None:
     assert errors.without_cause(b"{") == b'"Invalid error body"'
 
 

@@ -26,7 +26,7 @@ def test_header_name_case_does_not_matter() -> None:
     assert header(LINES, b"accept") == b"*/*"
 
 
-def test_missing_header_is_none_and_empty_one_is_not() -> None:
+def test_missing_header_differs_from_an_empty_one() -> None:
     assert header([], b"x-a") is None
     assert header([(b"X-A", b"")], b"x-a") == b""
 

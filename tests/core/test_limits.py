@@ -34,7 +34,7 @@ CLOSE, TIME_OUT, ABORT = Overdue
 
 
 def progress(phase: Phase, **ago: Any) -> Progress:
-    """A connection as fresh as can be, but for what is said to have been so many seconds ago."""
+    """A connection as fresh as can be, but for the ages in seconds that are given."""
     made = Progress(phase, NOW, NOW, NOW)
     body_bytes = ago.pop("body_bytes", 0)
     for name, seconds in ago.items():
@@ -148,7 +148,7 @@ def test_body_must_come_fast_enough_after_its_grace(size: int, is_slow: bool) ->
 
 
 @pytest.mark.parametrize("decoded", [0, 2, 1_048_576])
-def test_chunked_body_may_have_so_much_around_it(decoded: int) -> None:
+def test_chunked_body_may_have_a_limited_size_around_it(decoded: int) -> None:
     most = decoded // 2 * 3 + CHUNKED_OVERHEAD_BYTES
 
     assert not is_inflated(most, decoded)

@@ -18,7 +18,7 @@ def test_every_notice_is_one_that_sinks_expect() -> None:
     assert set(get_args(Notice)) == defined - PARTS
 
 
-def test_status_of_a_client_that_left_stands_beside_the_response() -> None:
+def test_status_of_a_client_that_left_is_kept_beside_the_response() -> None:
     request = HttpRequest("GET", b"/", b"/", b"", [])
     response = HttpResponse(200, "OK", [])
 

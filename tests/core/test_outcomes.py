@@ -73,7 +73,7 @@ def test_refusal_by_the_service_has_a_reason_of_its_own() -> None:
     assert str(error) == "text"
 
 
-def test_only_what_the_client_did_wrong_and_a_silent_service_is_no_502() -> None:
+def test_only_what_the_client_did_wrong_and_a_silent_service_is_not_a_502() -> None:
     silent = (errors.ServiceTimedOut, errors.ConnectionTimedOut)
     for kind, (status, _) in OUTCOMES.items():
         assert (status == 504) is issubclass(kind, silent)

@@ -98,7 +98,7 @@ def test_listener_without_attributes_changes_nothing() -> None:
     assert given == response()
 
 
-def test_listener_header_replaces_every_spelling_and_stands_last() -> None:
+def test_listener_header_replaces_every_spelling_and_comes_last() -> None:
     attributes = Attributes(response_headers=((b"X-Frame-Options", b"SAMEORIGIN"),))
 
     dressed = Pages(attributes).dressed(response())

@@ -57,7 +57,7 @@ def test_the_first_invocation_of_an_environment_shows_its_init() -> None:
         ({"status": "error"}, "Status: error"),
     ],
 )
-def test_a_failure_stands_at_the_end_without_a_tab(fields: dict[str, str], ending: str) -> None:
+def test_a_failure_is_at_the_end_without_a_tab(fields: dict[str, str], ending: str) -> None:
     assert report_line(invocation_reported(**fields)) == REPORT + ending
 
 

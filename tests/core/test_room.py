@@ -1,4 +1,4 @@
-"""Who may run, who waits and who is closed: each share just below, at and just above its bytes."""
+"""Which streams run, wait or are closed: each share just below, at and just above its bytes."""
 
 from collections.abc import Callable
 from random import Random
@@ -150,7 +150,7 @@ def test_connection_without_room_holds_up_no_other() -> None:
 
 
 @AROUND
-def test_so_many_run_at_once(over: int) -> None:
+def test_the_limit_of_streams_run_at_once(over: int) -> None:
     room = Room(3)
     claims = [asking(room, share(room)) for _ in range(3 + over)]
 
@@ -370,7 +370,7 @@ def test_nothing_is_closed_for_what_reset_streams_have_reserved() -> None:
     assert room.largest_holder() is None
 
 
-def test_nobody_is_closed_where_no_connection_is_left() -> None:
+def test_nothing_is_closed_where_no_connection_is_left() -> None:
     room = Room(MANY)
     claim = holding(room, 2 * OVERFLOW_BYTES)
     room.shares.discard(claim.share)

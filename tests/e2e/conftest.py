@@ -57,7 +57,7 @@ def serve_in_process(request: pytest.FixtureRequest) -> Iterator[Serve]:
 
 @pytest.fixture
 def gate() -> Iterator[Gate]:
-    """Return a gate that stands open when the test is over."""
+    """Return a gate that is open when the test is over."""
     gate = Gate()
     yield gate
     gate.close()

@@ -97,4 +97,4 @@ def wait_until(condition: Callable[[], bool], what: Callable[[], object]) -> Non
         if condition():
             return
         pause.wait(STEP_SECONDS)
-    raise AssertionError(f"waited in vain: {what()}")
+    raise AssertionError(f"waited without success: {what()}")

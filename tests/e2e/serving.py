@@ -1,6 +1,6 @@
 """Real processes for tests: the gateway's command, or any other server, and what they print.
 
-Nothing here sleeps: whoever waits is woken by a line, an exit or a pipe, and has a deadline.
+Nothing here sleeps: a waiting test is woken by a line, an exit or a pipe, and has a deadline.
 """
 
 import http.client
@@ -87,7 +87,7 @@ class Lines:
             )
             match = self._found(pattern, after)
             assert match, (
-                f"{'no' if found else 'waited in vain for'} {pattern!r} in:\n"
+                f"{'no' if found else 'waited without success for'} {pattern!r} in:\n"
                 + "\n".join(self._lines)
             )
             return match
@@ -242,7 +242,7 @@ class Gate:
         return os.open(self.path / name, os.O_RDWR)
 
     def wait_entered(self, count: int = 1) -> None:
-        """Wait until so many more invocations stand at the gate."""
+        """Wait until this many more invocations are at the gate."""
         for _ in range(count):
             ready, _, _ = select.select([self._entered], [], [], DEADLINE_SECONDS)
             assert ready, "no invocation came to the gate"
@@ -258,11 +258,11 @@ class Gate:
         return bool(select.select([self._passed], [], [], 0)[0])
 
     def open(self, count: int = 1) -> None:
-        """Let so many go on."""
+        """Let this many go on."""
         os.write(self._opened, b"." * count)
 
     def close(self) -> None:
-        """Let everybody go on, for ever."""
+        """Let all go on, and all later ones."""
         for descriptor in (self._entered, self._opened, self._passed):
             os.close(descriptor)
         shutil.rmtree(self.path)

@@ -103,7 +103,7 @@ CASES = [
     Case("unicode reply", "/unicode"),
     Case("latin-1 reply", "/latin"),
     Case("converted parameter", "/items/7?flag=true"),
-    Case("parameter that is none", "/items/seven"),
+    Case("malformed parameter", "/items/seven"),
     Case("404", "/nowhere"),
     Case("405", "/download", "POST"),
     Case("refusal", "/teapot"),
@@ -351,7 +351,7 @@ def test_powertools_turns_exceptions_into_replies(
     assert (came.status, came.body) == (status, body)
 
 
-def test_powertools_exception_that_nobody_takes_is_a_502(powertools: Server) -> None:
+def test_unhandled_powertools_exception_is_a_502(powertools: Server) -> None:
     assert ask(powertools, Case("crash", "/crash")).status == 502
     powertools.output.wait_for("502 LambdaUnhandled: RuntimeError: out of tea")
 

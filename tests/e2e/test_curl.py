@@ -39,7 +39,7 @@ class Reply:
     version: str
 
     def written(self, *connection: str) -> list[str]:
-        """Return what stands in the responses of HTTP/1 alone, nothing for HTTP/2 (alb.md 2.3)."""
+        """Return what is in the responses of HTTP/1 alone, nothing for HTTP/2 (alb.md 2.3)."""
         return [] if self.version == "HTTP/2" else list(connection)
 
     def all(self, name: str) -> list[str]:

@@ -1,6 +1,6 @@
 """Functions and runtimes that fail in every way: what the caller gets, what is left, what is next.
 
-AWS's payloads stand in lambda.md 3.5; through a load balancer all of them are its 502 page.
+AWS's payloads are in lambda.md 3.5; through a load balancer all of them are its 502 page.
 """
 
 import json
@@ -57,7 +57,7 @@ FAULTS = {
     "/breed-and-exit/2": (EXIT, "Error: Runtime exited without providing a reason"),
     "/breed-and-wait/2": TIMED_OUT,
     "/wait": TIMED_OUT,
-    "/hoard/1000": KILLED,
+    "/allocate/1000": KILLED,
 }
 """What the handler does, and the type and message of the error that the caller of Invoke gets."""
 
@@ -246,7 +246,7 @@ def test_misdeed_of_a_runtime_is_a_502_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("mode", ["exit", "sleep"])
-def test_runtime_that_never_polls_is_a_502_until_it_is_mended(
+def test_runtime_that_never_polls_is_a_502_until_it_is_fixed(
     bad_runtime: Misbehaving, mode: str
 ) -> None:
     assert get(bad_runtime.server, "/good")[0] == 200

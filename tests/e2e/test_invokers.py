@@ -1,4 +1,4 @@
-"""The same handler behind every invoker: each command of the README's table answers alike.
+"""The same handler behind every invoker: each command of the README's table answers the same.
 
 The emulator is AWS's own with AWS's runtime client. The Lambda endpoint is a server of the test: it
 has botocore judge every signature, and an emulator behind it runs the function.
@@ -225,7 +225,7 @@ def test_answers_are_what_the_function_says(expected: Answers) -> None:
 
 
 @pytest.mark.parametrize("command", commands())
-def test_every_command_of_the_readme_answers_alike(
+def test_every_command_of_the_readme_answers_the_same(
     world: World, expected: Answers, command: str
 ) -> None:
     with world.serving(command) as server:
@@ -270,7 +270,7 @@ def test_crowd_is_more_than_the_emulators_and_none_of_them_breaks(world: World) 
     assert statuses == [200] * 12
 
 
-def test_tail_of_the_log_stands_under_its_request(world: World) -> None:
+def test_tail_of_the_log_is_under_its_request(world: World) -> None:
     command = "serve --function my-fn:prod --region eu-west-1 --log-type Tail"
     with world.serving(command) as server:
         get(server, "/any/path")
@@ -303,7 +303,7 @@ def test_wrong_secret_is_refused_and_never_shown(world: World) -> None:
         (["--profile", "nosuch"], "the AWS region cannot be found: The config profile (nosuch)"),
     ],
 )
-def test_what_is_missing_is_one_line_before_anybody_listens(
+def test_what_is_missing_is_one_line_before_the_port_is_open(
     tmp_path: Path, options: list[str], line: str
 ) -> None:
     none = str(tmp_path / "none")

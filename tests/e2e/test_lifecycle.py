@@ -41,7 +41,7 @@ def echo(shared: Serve) -> Server:
 
 @contextmanager
 def waiting_request(server: Server, gate: Gate) -> Iterator["Waiting"]:
-    """Send a request whose handler stands at the gate when the block begins."""
+    """Send a request whose handler is at the gate when the block begins."""
     with closing(connect(server)) as connection:
         connection.request("GET", "/wait", headers={"X-Gate": str(gate.path)})
         gate.wait_entered()
@@ -218,7 +218,7 @@ def test_many_requests_at_once_get_their_own_bodies(echo: Server) -> None:
     assert [path for path, own in answers if path != own] == []
 
 
-def test_output_of_requests_at_once_stands_under_its_own(serve: Serve, gate: Gate) -> None:
+def test_output_of_requests_at_once_is_under_its_own(serve: Serve, gate: Gate) -> None:
     server = serve("printing.handler", *LONG)
     threads = [
         threading.Thread(target=get, args=(server, f"/{number}"), kwargs={"X-Gate": str(gate.path)})
@@ -496,11 +496,11 @@ def test_syntax_error_is_printed_and_the_code_before_it_serves(serve: Serve, cod
     server.output.wait_for(r"^    Runtime.UserCodeSyntaxError: .*expected ':' \(app.py, line 1\)$")
     meanwhile = get(server, "/")
     before = len(server.output())
-    (code / "app.py").write_text(CODE.replace("version 1", "mended"))
+    (code / "app.py").write_text(CODE.replace("version 1", "fixed"))
     server.output.wait_for("^reloaded app.handler$", after=before)
 
     assert meanwhile == (200, b"version 1")
-    assert get(server, "/") == (200, b"mended")
+    assert get(server, "/") == (200, b"fixed")
 
 
 def test_reload_starts_with_code_that_is_broken(serve: Serve, code: Path) -> None:

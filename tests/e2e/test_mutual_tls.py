@@ -1,4 +1,4 @@
-"""Mutual TLS end to end: who shows no good certificate gets no connection, whoever does is named in
+"""Mutual TLS end to end: without a good certificate there is no connection; a good one is named in
 the event (alb.md 4.7)."""
 
 import json
@@ -90,14 +90,14 @@ def test_verified_client_is_named_in_the_event_and_cannot_name_itself(
     assert told[f"{TOLD}leaf"].startswith("-----BEGIN%20CERTIFICATE-----%0A")
 
 
-@pytest.mark.parametrize("who", ["nobody", "a stranger", "somebody whose time is over"])
+@pytest.mark.parametrize("presented", ["nothing", "a stranger's", "an expired one"])
 def test_others_get_no_connection(
-    server: Server, folder: Path, authority: trustme.CA, who: str
+    server: Server, folder: Path, authority: trustme.CA, presented: str
 ) -> None:
     shown: tuple[str, ...] = ()
-    if who == "a stranger":
+    if presented == "a stranger's":
         shown = ("--cert", str(certificate(folder, trustme.CA(), "mallory")))
-    elif who != "nobody":
+    elif presented != "nothing":
         past = datetime.now(UTC) - timedelta(days=1)  # noqa: TID251 - a real certificate
         shown = ("--cert", str(certificate(folder, authority, "late", not_after=past)))
     done = curl(server, *shown)

@@ -39,7 +39,7 @@ RATE = 250
 CONNECTIONS = 40
 
 PATIENT = ("--concurrency", "8", "--queue-timeout", "20")
-"""New environments start cold: who comes meanwhile is to wait, as no one is to be throttled."""
+"""New environments start cold: a request that comes meanwhile waits and is not throttled."""
 
 CODE = """
 def handler(event, context):
@@ -87,7 +87,7 @@ def traffic(server: Server) -> Iterator[Traffic]:
 
 
 def wait_for_requests(log: Path, count: int) -> None:
-    """Wait until so many more requests are in the access log."""
+    """Wait until this many more requests are in the access log."""
     before = len(log.read_text().splitlines())
     wait_until(lambda: len(log.read_text().splitlines()) >= before + count, log.read_text)
 
@@ -360,7 +360,7 @@ def test_workers_of_a_dead_parent_finish_and_end(gate: Gate) -> None:
     with adopting() as left:
         with serving_with_errors("echo.handler", *TWO, "--timeout", "60") as server:
             with waiting(server, gate) as answer:
-                everybody = descendants(server.pid)
+                processes = descendants(server.pid)
                 server.signal(signal.SIGKILL)
                 server.wait()
                 wait_until_refused(server)
@@ -370,7 +370,7 @@ def test_workers_of_a_dead_parent_finish_and_end(gate: Gate) -> None:
             lines = server.errors.wait_for_end()
         wait_until(lambda: left() == [], left)
     assert sorted(lines) == [f"gateway: the parent has died, worker {n} stops" for n in (1, 2)]
-    assert [group for pid in everybody for group in control_groups(pid)] == []
+    assert [group for pid in processes for group in control_groups(pid)] == []
 
 
 def test_worker_of_a_dead_parent_ends_in_the_middle_of_an_import(
@@ -493,7 +493,7 @@ def serving_with_errors(handler: str, *options: str, code: Path = APPS) -> Itera
 
 
 def command_at_gate(directory: Path, gate: Gate) -> list[str]:
-    """Return a command whose workers stand at the gate while they import the handler."""
+    """Return a command whose workers wait at the gate while they import the handler."""
     (directory / "app.py").write_text(f"import gate\ngate.wait_at({str(gate.path)!r})\n")
     (directory / "gate.py").write_text((APPS / "gate.py").read_text())
     where = ("--code", str(directory), "--port", "0")
@@ -502,7 +502,7 @@ def command_at_gate(directory: Path, gate: Gate) -> list[str]:
 
 @contextmanager
 def waiting(server: Server, gate: Gate) -> Iterator[Callable[[], int]]:
-    """Send a request whose handler stands at the gate; yields a way to its status."""
+    """Send a request whose handler waits at the gate; yields a way to its status."""
     with closing(connect(server)) as connection:
         connection.request("GET", "/wait", headers={"X-Gate": str(gate.path)})
         gate.wait_entered()
@@ -525,4 +525,4 @@ def worker_of(server: Server, gate: Gate) -> int:
             if any(map(has_it, descendants(worker))):
                 return worker
         pause.wait(0.01)
-    raise AssertionError("nobody stands at the gate")
+    raise AssertionError("no handler is at the gate")

@@ -56,7 +56,7 @@ def codec_of(flags: int) -> tuple[AlbCodec, bool]:
 
 
 def check(data: bytes) -> None:
-    """An event has the members it should have, or says which bytes are no UTF-8."""
+    """An event has the members it should have, or says which bytes are not UTF-8."""
     request = request_of(data)
     codec, multi = codec_of(data[0] if data else 0)
     refusal(request)

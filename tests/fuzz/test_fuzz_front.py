@@ -72,7 +72,7 @@ def test_stream_found_before_is_served(seed: Path) -> None:
 
 @pytest.mark.slow
 @soak_only
-def test_any_stream_is_served_alike_in_any_pieces() -> None:
+def test_any_stream_is_served_the_same_in_any_pieces() -> None:
     streams = STREAMS | mutated([head + b"hello" for head in TABLE if len(head) < 400], PARTS)
 
     assert fuzz(NAME, check, st.tuples(PREFIXES, streams).map(b"".join))

@@ -91,7 +91,7 @@ class Timer:
 
 
 class Time(FakeClock):
-    """A clock and a loop's timers, which stand still until a test moves them."""
+    """A clock and a loop's timers, which only a test moves."""
 
     loop: asyncio.AbstractEventLoop
 

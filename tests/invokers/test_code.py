@@ -71,7 +71,7 @@ def test_relative_directory_is_found(directory: Path, monkeypatch: pytest.Monkey
     assert loaded(found)(None, None) == 1
 
 
-def test_code_directory_stands_first_on_the_path(directory: Path) -> None:
+def test_code_directory_is_first_on_the_path(directory: Path) -> None:
     write(directory / "gw_app.py", "ours")
     write(directory.parent / "other" / "gw_app.py", "other")
     sys.path[:0] = [str(directory.parent / "other"), str(directory)]
@@ -157,14 +157,14 @@ def test_save_of_the_same_size_in_the_same_second_is_seen(
     assert loaded(code.reload())(None, None) == "new"
 
 
-def test_mended_code_is_loaded(directory: Path) -> None:
+def test_fixed_code_is_loaded(directory: Path) -> None:
     (directory / "gw_app.py").write_text("def handler(:")
     code = HandlerCode("gw_app.handler", directory)
     broken = code.load()
-    write(directory / "gw_app.py", "mended")
+    write(directory / "gw_app.py", "fixed")
 
     assert isinstance(broken, InitError)
-    assert loaded(code.reload())(None, None) == "mended"
+    assert loaded(code.reload())(None, None) == "fixed"
 
 
 def test_reloads_of_a_save_and_of_an_invocation_come_one_after_the_other(

@@ -59,7 +59,7 @@ async def test_result_is_the_bootstraps(handler: Callable[..., Any], threads: in
     assert (result.payload, result.function_error) == (expected.payload, expected.function_error)
 
 
-async def test_payload_that_is_no_json_is_a_function_error() -> None:
+async def test_payload_that_is_not_json_is_a_function_error() -> None:
     asked = Invocation(REQUEST_ID, FunctionRef("shop", "", ARN), b"{")
 
     async with in_process(echo) as invoker:

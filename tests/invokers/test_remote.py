@@ -75,7 +75,7 @@ async def test_event_is_posted() -> None:
     assert (body, reply.status, reply.body) == (b"event", 200, b"ok")
 
 
-async def test_nobody_listens() -> None:
+async def test_service_that_does_not_listen_is_unreachable() -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         async with Peer("http", "127.0.0.1", bound.getsockname()[1]) as peer:

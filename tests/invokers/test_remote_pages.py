@@ -38,7 +38,7 @@ def answer(status: int, body: bytes, *headers: str) -> bytes:
 
 
 async def refusing(origin: Origin, visit: Visit) -> None:
-    raise AssertionError("nobody listens here")
+    raise AssertionError("no server listens here")
 
 
 async def resetting(origin: Origin, visit: Visit) -> None:

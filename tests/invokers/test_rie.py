@@ -1,4 +1,4 @@
-"""A pool of emulators: one invocation at a time each, whatever fails and whoever leaves."""
+"""A pool of emulators: one invocation at a time each, even when one fails or a client leaves."""
 
 import asyncio
 import math
@@ -105,7 +105,7 @@ async def test_each_address_has_one_invocation_and_the_rest_are_throttled() -> N
             each.answer()
 
 
-async def test_who_waits_gets_the_next_free_address() -> None:
+async def test_oldest_waiter_gets_the_next_free_address() -> None:
     held = Held()
     settings = {"queue_timeout_seconds": PATIENCE_SECONDS}
     async with world(held, **settings) as it, asyncio.TaskGroup() as tasks:
@@ -142,7 +142,7 @@ async def test_least_recently_failed_is_taken_first() -> None:
 
 @asynccontextmanager
 async def silent_port() -> AsyncIterator[socket.socket]:
-    """Give a socket on whose port nobody listens yet."""
+    """Give a socket that does not listen yet."""
     with socket.socket() as bound:
         bound.bind((HOST, 0))
         yield bound
@@ -469,8 +469,8 @@ async def test_all_attempts_share_one_deadline_and_nothing_is_sent_after_it() ->
     assert len(set(asked)) == 1
 
 
-async def test_name_that_is_none_does_not_end_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Looking up `a..b` raises UnicodeError, which is no OSError."""
+async def test_malformed_name_does_not_end_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking up `a..b` raises UnicodeError, which is not an OSError."""
     monkeypatch.setattr(rie, "PROBE_SECONDS", SHORT_SECONDS)
     async with Peer("http", "a..b", 9000) as peer:
         it = World([], [Emulator("a..b", 9000, peer)])
@@ -486,7 +486,7 @@ async def test_name_that_is_none_does_not_end_the_pool(monkeypatch: pytest.Monke
                 await it.call()
 
 
-async def test_who_waits_for_what_is_out_of_use_is_told_so() -> None:
+async def test_waiter_for_what_is_out_of_use_is_told_so() -> None:
     held = Held()
     async with world(held, queue_timeout_seconds=SHORT_SECONDS) as it, asyncio.TaskGroup() as tasks:
         first = tasks.create_task(outcome_of(it))

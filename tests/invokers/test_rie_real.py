@@ -45,7 +45,7 @@ VARIABLES = {
 
 @asynccontextmanager
 async def emulators(code: Path, count: int, **settings: Any) -> AsyncIterator[RiePool]:
-    """Run a pool over so many emulators of the function."""
+    """Run a pool over this many emulators of the function."""
     (code / "app.py").write_text(FUNCTION)
     async with AsyncExitStack() as stack:
         found = []

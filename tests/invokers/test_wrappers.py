@@ -26,7 +26,7 @@ from tests.wire.origin import until
 
 WORKS = InvocationResult(b"1")
 FUNCTION_ERROR = InvocationResult(b"{}", function_error="Unhandled")
-DOWN = ServiceUnreachable("nobody listens")
+DOWN = ServiceUnreachable("connection refused")
 SETTINGS = CircuitSettings(failures=2, open_seconds=10.0)
 
 
@@ -84,7 +84,7 @@ async def test_recovery_is_tried_and_told() -> None:
         found += [await world.call(), await world.call()]
 
     assert found == [ServiceUnreachable, CircuitOpen, b"1", b"1"]
-    left_alone = OperatorWarning("my-fn fails and is left alone for 10 s: nobody listens")
+    left_alone = OperatorWarning("my-fn fails and is left alone for 10 s: connection refused")
     assert world.sink.notices == [left_alone, left_alone, OperatorWarning("my-fn works again")]
 
 
@@ -97,7 +97,7 @@ async def test_refusal_says_when_it_is_tried_again_and_what_failed() -> None:
     with pytest.raises(CircuitOpen) as caught:
         await world.breaker.invoke(invocation())
 
-    text = "my-fn fails, it is tried again in 4.0 s; last: nobody listens"
+    text = "my-fn fails, it is tried again in 4.0 s; last: connection refused"
     assert str(caught.value) == text
     assert outcome(caught.value) == (502, "LambdaConnectionError")
 

@@ -28,7 +28,7 @@ def write_bootstrap(directory: Path, text: str) -> None:
 
 
 def answering(*, size: int = 0, dies: bool = False) -> str:
-    """Return a runtime that answers with so many bytes more, and may die after each answer."""
+    """Return a runtime that answers with this many bytes more, and may die after each answer."""
     python = shutil.which("python3", path="/usr/bin:/bin:/usr/local/bin")
     assert python, "the system has no Python"
     return TEXT.replace("PYTHON", python).replace("SIZE", str(size)).replace("DIES", str(dies))

@@ -1,4 +1,4 @@
-"""A room to attack: environments of the whole command, as this user and as nobody."""
+"""A room to attack: environments of the whole command, as this user and as one without rights."""
 
 import sys
 from collections.abc import Iterator
@@ -6,10 +6,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.process.rooms import EXECUTED, FORKED, NOBODY, SELF, Attacked, attacked
+from tests.process.rooms import EXECUTED, FORKED, SELF, UNPRIVILEGED, Attacked, attacked
 from tests.runtime.launching import abilities, need_room
 
-WAYS = [(user, how) for user in (SELF, NOBODY) for how in (FORKED, EXECUTED)]
+WAYS = [(user, how) for user in (SELF, UNPRIVILEGED) for how in (FORKED, EXECUTED)]
 
 
 def named(way: tuple[str, tuple[str, ...]]) -> str:

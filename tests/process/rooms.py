@@ -21,7 +21,9 @@ FORKED: tuple[str, ...] = ()
 EXECUTED = ("--env", "PYTHONHASHSEED=random")
 """A variable that acts when a process is executed, so that each one is."""
 
-SELF, NOBODY = "self", "nobody"
+SELF = "self"
+UNPRIVILEGED = pwd.getpwuid(65534).pw_name
+"""The user without rights, as the system calls it."""
 
 PROBE = """
 import ctypes, errno, os
@@ -82,27 +84,31 @@ def _as_user(user: str) -> tuple[str, dict[str, str], object]:
     if os.geteuid() != 0:
         pytest.skip("only root can become another user")
     place = sysconfig.get_path("purelib")
-    return nobodys_python(), {"PYTHONPATH": f"{ROOT}:{place}", "HOME": "/"}, become_nobody
+    return (
+        unprivileged_python(),
+        {"PYTHONPATH": f"{ROOT}:{place}", "HOME": "/"},
+        become_unprivileged,
+    )
 
 
-def become_nobody() -> None:
-    found = pwd.getpwnam("nobody")
+def become_unprivileged() -> None:
+    found = pwd.getpwnam(UNPRIVILEGED)
     os.setgroups([])
     os.setgid(found.pw_gid)
     os.setuid(found.pw_uid)
 
 
 @cache
-def nobodys_python() -> str:
-    """Return an interpreter like this one that nobody may execute."""
+def unprivileged_python() -> str:
+    """Return an interpreter like this one that UNPRIVILEGED may execute."""
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
     place = sysconfig.get_path("purelib")
     for python in (sys.executable, shutil.which(name, path="/usr/local/bin:/usr/bin")):
         command = [python or "", "-c", "import gateway.cli"]
         env = {"PYTHONPATH": f"{ROOT}:{place}"}
         try:
-            subprocess.run(command, preexec_fn=become_nobody, env=env, cwd="/", check=True)
+            subprocess.run(command, preexec_fn=become_unprivileged, env=env, cwd="/", check=True)
         except (OSError, subprocess.SubprocessError):
             continue
         return command[0]
-    pytest.skip(f"the user nobody may execute no {name} here")
+    pytest.skip(f"the user {UNPRIVILEGED} may execute no {name} here")

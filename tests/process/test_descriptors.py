@@ -129,7 +129,7 @@ def test_lower_number_of_connections_is_said() -> None:
 
 
 def leave(pid: int, spare: int) -> None:
-    """Leave a process so many descriptors."""
+    """Leave a process this many descriptors."""
     used = {int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir()}
     free = (number for number in range(1024) if number not in used)
     _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)

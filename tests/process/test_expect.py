@@ -23,7 +23,7 @@ REQUESTS = {
 
 
 @pytest.mark.slow
-def test_java_waits_for_no_100_in_vain() -> None:
+def test_java_gets_every_100_that_it_waits_for() -> None:
     """Without the 100 its HttpClient ends with HttpTimeoutException, and with nothing where no
     time-out is set."""
     words = " ".join(REQUESTS).split()

@@ -42,7 +42,7 @@ def idle(
     is_hidden: bool,
     count: int = ENVIRONMENTS,
 ) -> Iterator[Server]:
-    """Serve with so many environments that wait."""
+    """Serve with this many environments that wait."""
     command = gateway_command(
         *("serve", handler, "--port", "0", "--quiet", "--min-environments", str(count)),
         *(options or ("--code", str(APPS))),
@@ -68,7 +68,7 @@ def share(server: Server) -> float:
     return (cpu_seconds(server.pid) - before) / SECONDS
 
 
-HOG = """
+GREEDY = """
 import subprocess, sys, threading, time
 
 GROW = "held = bytearray(b'x') * (400 << 20); import time; time.sleep(20)"
@@ -78,7 +78,7 @@ def grow():
     held.append(bytearray(b"x") * (400 << 20))
 
 def handler(event, context):
-    if event["path"] == "/hog":
+    if event["path"] == "/memory":
         grow()
         time.sleep(20)
     if event["path"] == "/child":
@@ -90,13 +90,13 @@ def handler(event, context):
 
 
 @pytest.mark.parametrize("is_hidden", PLACES)
-@pytest.mark.parametrize("path", ["/hog", "/child", "/later"])
-def test_hog_is_ended_among_idle_environments(
+@pytest.mark.parametrize("path", ["/memory", "/child", "/later"])
+def test_a_function_over_a_limit_is_ended_among_idle_environments(
     path: str, tmp_path: Path, *, is_hidden: bool
 ) -> None:
-    (tmp_path / "hog.py").write_text(HOG)
+    (tmp_path / "greedy.py").write_text(GREEDY)
     options = ("--timeout", "25", "--code", str(tmp_path))
-    with idle("hog.handler", *options, is_hidden=is_hidden, count=3) as server:
+    with idle("greedy.handler", *options, is_hidden=is_hidden, count=3) as server:
         before = descendants(server.pid)
         status, body = get(server, path)
         wait_until(lambda: bool(before - descendants(server.pid)), lambda: "all live")

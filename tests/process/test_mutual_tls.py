@@ -70,7 +70,7 @@ def serving_clients_of(folder: Path, store: str) -> Iterator[Server]:
 
 
 def refused_handshakes(server: Server, count: int) -> float:
-    """Let so many clients without a certificate try; returns the server's CPU time in seconds."""
+    """Let this many clients without a certificate try; returns the server's CPU time in seconds."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     before = cpu_seconds(server.pid)
@@ -98,7 +98,7 @@ def test_refused_client_costs_no_more_with_a_large_trust_store(folder: Path) -> 
 
 
 def latencies(connection: HTTPSConnection, count: int) -> list[float]:
-    """Return how long so many requests took, in seconds."""
+    """Return how long this many requests took, in seconds."""
     found = []
     for _ in range(count):
         began = perf_counter()

@@ -108,10 +108,10 @@ def test_code_before_a_broken_save_goes_on_serving(code: Path, way: tuple[str, .
         (code / "words.py").write_text("WORD = 'two'\n")
         server.output.wait_for("^could not reload app.handler:$", after=len(server.output()) - 1)
         still = get(server, "/")
-        mended = after_save(server, code / "app.py", APP)
+        fixed = after_save(server, code / "app.py", APP)
 
     assert (meanwhile, still) == ((200, b"one None"), (200, b"one None"))
-    assert mended == b"two None"
+    assert fixed == b"two None"
 
 
 def test_file_of_variables_is_read_again_at_a_signal(code: Path, tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_file_of_variables_is_read_again_at_a_signal(code: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize("way", WAYS, ids=" ".join)
-def test_what_the_gateway_writes_beside_the_code_is_no_save(
+def test_what_the_gateway_writes_beside_the_code_does_not_count_as_a_save(
     code: Path, tmp_path: Path, way: tuple[str, ...]
 ) -> None:
     (code / "words.py").write_text("WORD = 'one'\n")

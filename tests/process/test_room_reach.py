@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.rooms import FORKED, NOBODY, SELF, Attacked, attacked
+from tests.process.rooms import FORKED, SELF, UNPRIVILEGED, Attacked, attacked
 
 pytestmark = [
     pytest.mark.slow,
@@ -31,7 +31,7 @@ def user_of(room: Attacked) -> int:
 
 @pytest.fixture
 def neighbour(room: Attacked) -> Iterator["subprocess.Popen[bytes]"]:
-    """Give a process of the gateway's user that is no environment."""
+    """Give a process of the gateway's user that is not an environment."""
     uid, gid = eval(room.probe("print((os.getuid(), os.getgid()))"))
     ids = {} if uid == os.getuid() else {"user": uid, "group": gid, "extra_groups": []}
     process = subprocess.Popen(["/bin/sleep", "60"], env={"SECRET": "kept"}, **ids)
@@ -167,7 +167,7 @@ def test_it_sees_nothing_inside_other_processes(
 
 
 def test_it_sees_nothing_inside_an_environment_of_another_gateway(room: Attacked) -> None:
-    user = SELF if user_of(room) == os.getuid() else NOBODY
+    user = SELF if user_of(room) == os.getuid() else UNPRIVILEGED
     with attacked(user, *FORKED) as other:
         pid = other.probe("print(os.getpid())")
         code = f"print({{attempt(os.open, '/proc/{pid}/' + name, 0) for name in "

@@ -1,4 +1,4 @@
-"""The Runtime APIs of a whole gateway: who gets in, and what one environment can do to the rest."""
+"""The Runtime APIs of a whole gateway: callers, and what one environment can do to the rest."""
 
 import json
 import os

@@ -242,7 +242,7 @@ def test_worker_that_drains_for_its_successor_ends_with_ctrl_c_in_the_same_way()
         wait_until(lambda: len(children(server.pid)) == 3, server.output.text)
         with stopped(server, signal.SIGINT) as wait:
             wait_until_refused(server)
-            answer = ask(idle)  # the first Ctrl-C is no abort for the one that drains already
+            answer = ask(idle)  # the first Ctrl-C does not abort the one that drains already
             seconds = wait()
 
     assert b"Connection: close" in answer

@@ -21,7 +21,7 @@ import trustme
 from gateway.server.privileges import WARNING
 from tests.e2e.leftovers import descendants
 from tests.e2e.serving import DEADLINE_SECONDS, ROOT, SHARED, Process, Server
-from tests.process.rooms import become_nobody, nobodys_python
+from tests.process.rooms import UNPRIVILEGED, become_unprivileged, unprivileged_python
 
 pytestmark = [
     pytest.mark.slow,
@@ -56,7 +56,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Return a directory that nobody may read, with a handler."""
+    """Return a directory that UNPRIVILEGED may read, with a handler."""
     folder = Path(mkdtemp(prefix="user-", dir=SHARED))
     folder.chmod(0o755)
     (folder / "app.py").write_text(HANDLER)
@@ -64,18 +64,18 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def command(folder: Path, *options: str, user: str = "nobody") -> list[str]:
+def command(folder: Path, *options: str, user: str = UNPRIVILEGED) -> list[str]:
     arguments = ["serve", "app.handler", "--code", str(folder), "--user", user, *options]
     if not {"--uds", "--port"} & {*options}:
         arguments += ["--port", "0"]
-    return [nobodys_python(), "-m", "gateway", *arguments]
+    return [unprivileged_python(), "-m", "gateway", *arguments]
 
 
 ENV = {"PYTHONPATH": f"{ROOT}:{PURELIB}"}
 
 
 @contextmanager
-def serving_as_nobody(
+def serving_unprivileged(
     folder: Path, *options: str, before: tuple[str, ...] = ()
 ) -> Iterator[Server]:
     with Server([*before, *command(folder, *options)], env=ENV, cwd=Path("/")) as server:
@@ -103,32 +103,32 @@ def rights(pid: int) -> dict[str, list[str]]:
     return {key: value.split() for key, value in pairs if key in wanted}
 
 
-def nobodys_rights() -> dict[str, list[str]]:
-    found = pwd.getpwnam("nobody")
+def unprivileged_rights() -> dict[str, list[str]]:
+    found = pwd.getpwnam(UNPRIVILEGED)
     ids = {"Uid": [str(found.pw_uid)] * 4, "Gid": [str(found.pw_gid)] * 4}
-    groups = map(str, os.getgrouplist("nobody", found.pw_gid))
+    groups = map(str, os.getgrouplist(UNPRIVILEGED, found.pw_gid))
     none = {name: ["0" * 16] for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")}
     return ids | none | {"Groups": list(groups)}
 
 
 @pytest.mark.parametrize("way", WAYS, ids=" ".join)
 def test_every_process_is_the_users(folder: Path, way: tuple[str, ...]) -> None:
-    with serving_as_nobody(folder, *way) as server:
+    with serving_unprivileged(folder, *way) as server:
         status, body = body_of(http(server))
         found = [rights(pid) for pid in (server.pid, *descendants(server.pid))]
         text = server.output.text()
 
     assert status == 200
     handlers = json.loads(body)
-    assert {key: handlers[key] for key in nobodys_rights()} == nobodys_rights()
+    assert {key: handlers[key] for key in unprivileged_rights()} == unprivileged_rights()
     assert len(found) >= (1 if "--in-process" in way else 3)
-    assert all(one == nobodys_rights() for one in found)
+    assert all(one == unprivileged_rights() for one in found)
     assert WARNING not in text
 
 
 @pytest.mark.parametrize("way", [(), ("--workers", "2")], ids=" ".join)
 def test_limit_of_memory_holds(folder: Path, way: tuple[str, ...]) -> None:
-    with serving_as_nobody(folder, *way) as server:
+    with serving_unprivileged(folder, *way) as server:
         server.output.wait_for("^isolation: ")
         if "memory limited by control group" not in server.output.text():
             pytest.skip("root can make no control group that limits memory here")
@@ -150,10 +150,10 @@ def groups_of(pid: int) -> list[str]:
 
 
 def test_former_groups_are_removed_by_the_next_start(folder: Path) -> None:
-    with serving_as_nobody(folder) as server:
+    with serving_unprivileged(folder) as server:
         first = server.pid
     between = former_groups(first)
-    with serving_as_nobody(folder):
+    with serving_unprivileged(folder):
         after = former_groups(first)
 
     assert between
@@ -170,15 +170,15 @@ def test_port_of_root_is_served(folder: Path) -> None:
             with suppress(OSError):
                 probe.bind(("127.0.0.1", port))
                 break
-    with serving_as_nobody(folder, "--port", str(port)) as server:
+    with serving_unprivileged(folder, "--port", str(port)) as server:
         assert server.port == port
         assert body_of(http(server))[0] == 200
 
 
 def test_unix_socket_is_the_users(folder: Path) -> None:
     path = folder / "gateway.sock"
-    with serving_as_nobody(folder, "--uds", str(path)):
-        assert path.owner() == "nobody"
+    with serving_unprivileged(folder, "--uds", str(path)):
+        assert path.owner() == UNPRIVILEGED
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(path))
             client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -187,14 +187,14 @@ def test_unix_socket_is_the_users(folder: Path) -> None:
 
 @pytest.mark.parametrize("way", [(), ("--workers", "2")], ids=" ".join)
 def test_socket_of_a_service_manager_is_served(folder: Path, way: tuple[str, ...]) -> None:
-    activate = (nobodys_python(), "-c", ACTIVATE)
-    with serving_as_nobody(folder, *way, before=activate) as server:
+    activate = (unprivileged_python(), "-c", ACTIVATE)
+    with serving_unprivileged(folder, *way, before=activate) as server:
         assert body_of(http(server))[0] == 200
 
 
 @pytest.mark.parametrize("way", [("--reload",), ("--in-process", "--reload")], ids=" ".join)
 def test_changed_code_is_taken_in(folder: Path, way: tuple[str, ...]) -> None:
-    with serving_as_nobody(folder, *way) as server:
+    with serving_unprivileged(folder, *way) as server:
         (folder / "app.py").write_text(HANDLER.replace('"statusCode": 200', '"statusCode": 201'))
         server.output.wait_for("^.*reloaded app.handler")
         assert body_of(http(server))[0] == 201
@@ -202,22 +202,22 @@ def test_changed_code_is_taken_in(folder: Path, way: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("way", [(), ("--in-process",), ("--workers", "2")], ids=" ".join)
 def test_hangup_reloads(folder: Path, way: tuple[str, ...]) -> None:
-    with serving_as_nobody(folder, *way) as server:
+    with serving_unprivileged(folder, *way) as server:
         (folder / "app.py").write_text(HANDLER.replace('"statusCode": 200', '"statusCode": 201'))
         server.signal(signal.SIGHUP)
         server.output.wait_for("reloaded app.handler|^replaced 2 workers")
         assert body_of(http(server))[0] == 201
-        assert rights(server.pid) == nobodys_rights()
+        assert rights(server.pid) == unprivileged_rights()
 
 
 @pytest.mark.parametrize("way", [(), ("--workers", "2")], ids=" ".join)
 def test_logs_are_made_for_the_user(folder: Path, way: tuple[str, ...]) -> None:
     access, functions = folder / "access.log", folder / "logs" / "functions"
     options = ("--access-log", str(access), "--function-logs", str(functions))
-    with serving_as_nobody(folder, *way, *options) as server:
+    with serving_unprivileged(folder, *way, *options) as server:
         assert body_of(http(server))[0] == 200
 
-    assert access.owner() == functions.owner() == "nobody"
+    assert access.owner() == functions.owner() == UNPRIVILEGED
     assert len(access.read_text().splitlines()) == 1
     assert any(path.is_file() for path in functions.rglob("*"))
 
@@ -235,14 +235,14 @@ def test_log_that_the_user_may_not_write_to_is_refused(folder: Path) -> None:
     log.touch(0o600)
     line = refused(*command(folder, "--access-log", str(log)))
 
-    assert line == f"gateway: --user nobody may not write to {log}"
+    assert line == f"gateway: --user {UNPRIVILEGED} may not write to {log}"
 
 
 @pytest.mark.parametrize(
     ("user", "said"),
     [
         ("nosuchuser", "--user nosuchuser: getpwnam(): name not found: 'nosuchuser'"),
-        ("nobody:nosuchgroup", "getgrnam(): name not found: 'nosuchgroup'"),
+        (f"{UNPRIVILEGED}:nosuchgroup", "getgrnam(): name not found: 'nosuchgroup'"),
         ("root", "--user root: that is root; name a user without rights"),
     ],
 )
@@ -251,12 +251,13 @@ def test_user_that_cannot_be_is_refused(folder: Path, user: str, said: str) -> N
 
 
 def test_user_is_for_root(folder: Path) -> None:
-    line = refused(*command(folder), before_exec=become_nobody)
-    assert line == f"gateway: --user nobody is for root; this process is user {nobody().pw_uid}"
+    line = refused(*command(folder), before_exec=become_unprivileged)
+    user, number = UNPRIVILEGED, unprivileged().pw_uid
+    assert line == f"gateway: --user {user} is for root; this process is user {number}"
 
 
-def nobody() -> pwd.struct_passwd:
-    return pwd.getpwnam("nobody")
+def unprivileged() -> pwd.struct_passwd:
+    return pwd.getpwnam(UNPRIVILEGED)
 
 
 def certificate(folder: Path) -> Path:
@@ -272,7 +273,7 @@ def test_key_of_root_is_read_before_and_stays_when_it_changes(folder: Path) -> N
     path = certificate(folder)
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with serving_as_nobody(folder, "--certificate", str(path)) as server, ExitStack() as stack:
+    with serving_unprivileged(folder, "--certificate", str(path)) as server, ExitStack() as stack:
         for _ in range(2):
             client = HTTPSConnection("127.0.0.1", server.port, context=context)
             assert body_of(client)[0] == 200
@@ -289,9 +290,9 @@ def test_workers_have_to_read_the_key(folder: Path) -> None:
 
 
 def test_root_without_a_user_is_told(folder: Path) -> None:
-    given = [nobodys_python(), "-m", "gateway", "serve", "app.handler", "--port", "0"]
+    given = [unprivileged_python(), "-m", "gateway", "serve", "app.handler", "--port", "0"]
     given += ["--code", str(folder)]
-    for before_exec, count in ((None, 1), (become_nobody, 0)):
+    for before_exec, count in ((None, 1), (become_unprivileged, 0)):
         with Server(
             [*given, "--port", "0"], env=ENV, before_exec=before_exec, cwd=Path("/")
         ) as one:

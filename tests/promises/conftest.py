@@ -1,4 +1,4 @@
-"""Promises of the specification, each measured: what a test finds stands at the end of the run."""
+"""Promises of the specification, each measured: the run prints at its end what a test finds."""
 
 import subprocess
 from collections.abc import Callable, Iterator

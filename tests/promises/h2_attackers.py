@@ -1,7 +1,7 @@
 """Attackers of an HTTP/2 listener over TLS, which connect again whenever they are cut.
 
 `python -m tests.promises.h2_attackers PORT FLOOD SECONDS [ADDRESSES]` has eight of them flood for
-so long, from so many addresses of the loopback network, and prints what became of them.
+SECONDS, from ADDRESSES addresses of the loopback network, and prints what became of them.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""An honest HTTP/2 client over TLS: so many requests a second, on time, over two connections.
+"""An honest HTTP/2 client over TLS: a number of requests a second, on time, over two connections.
 
 `python -m tests.promises.h2_honest PORT SECONDS` prints the latencies in milliseconds and what went
 wrong. A connection that was told GOAWAY is replaced, as every client does.

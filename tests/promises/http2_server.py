@@ -2,7 +2,7 @@
 
 `python -m tests.promises.http2_server [CERTIFICATE]` prints where it listens; the file has the key
 too. What it answers is in the path:
-`/size/N` so many bytes, `/hold` nothing for ever, everything else a greeting.
+`/size/N` that many bytes, `/hold` nothing at all, everything else a greeting.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""P9: whoever is slow, malformed, oversized or a flood does not reach the others.
+"""P9: a client that is slow, malformed, oversized or a flood does not reach the others.
 
 benchmarks/attack.py runs once, for SOAK_SECONDS in each of its two phases, and each promise that
 it judges is a test. The honest clients' 99th percentile is reported and not enforced: two

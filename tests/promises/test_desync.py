@@ -1,6 +1,6 @@
 """P11: no request is smuggled: every head with a canary pipelined behind it, over real sockets.
 
-What is expected stands in issue 3's table and in the case files, not in the code under test: a head
+What is expected is in a table and in the case files, not in the code under test: a head
 that passes is followed by its body and the canary is answered, after a head that passes once it
 is not, and behind a head that is refused neither a body nor the canary is read.
 """
@@ -193,7 +193,7 @@ def test_matrix_of_framing_lines(serve: Serve, mode: Mode, report: Report) -> No
 def misread(response: Response, head: bytes, framing: int | None) -> str:
     """Say what is wrong with the body that the handler got, or with the head that passed at all."""
     if framing is None:
-        return "passes, and nobody may believe its framing"
+        return "passes, and its framing is ambiguous"
     if head.startswith(b"HEAD "):
         return ""
     event = json.loads(response.body)
@@ -218,7 +218,7 @@ HELLO = [
     b"5\r\nhello\r\n0\r\nX: y\r\n\r\n",
     b"5\r\nhello\r\n0\r\nX-Forwarded-For: 10.0.0.1\r\nHost: b\r\n\r\n",
 ]
-"""Says `hello` to everybody."""
+"""Says `hello` to every caller."""
 
 SMUGGLED = [
     *(
@@ -246,7 +246,7 @@ SMUGGLED = [
     b"5\r\nhello\r\n0\r\nContent-Length: 50\r\n\r\n",
     b"5\r\nhello\r\n0\r\nTransfer-Encoding: chunked\r\n\r\n",
 ]
-"""Says something else to somebody."""
+"""Says something else to one caller."""
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +255,7 @@ def echo(shared: Serve) -> Server:
 
 
 @pytest.mark.parametrize("body", HELLO, ids=ascii)
-def test_chunks_are_undone_and_trailers_reach_nobody(echo: Server, body: bytes) -> None:
+def test_chunks_are_undone_and_trailers_are_not_passed_on(echo: Server, body: bytes) -> None:
     outcome = sent(echo, CHUNKED_HEAD, body)
 
     event = json.loads(outcome.first.body)
@@ -266,7 +266,7 @@ def test_chunks_are_undone_and_trailers_reach_nobody(echo: Server, body: bytes) 
 
 
 @pytest.mark.parametrize("body", SMUGGLED, ids=ascii)
-def test_chunks_that_somebody_may_read_otherwise_are_refused(echo: Server, body: bytes) -> None:
+def test_chunks_that_other_parsers_read_otherwise_are_refused(echo: Server, body: bytes) -> None:
     outcome = sent(echo, CHUNKED_HEAD, body)
 
     assert outcome.first.status == 400

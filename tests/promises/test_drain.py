@@ -29,7 +29,7 @@ IN_FLIGHT, IDLE, RETURNING, BUSY = (100, 50, 20, 20) if IS_SOAK else (20, 10, 5,
 FIRST_SECONDS, LAST_SECONDS = 0.1, 20.0 if IS_SOAK else 2.0
 IDLE_SECONDS = 10
 DRAIN_SECONDS = 30
-NOBODY = "0"
+NO_INODE = "0"
 """The inode of a socket that no process holds, see proc(5)."""
 
 
@@ -133,7 +133,7 @@ def left_behind(server: Server, temporary: Path) -> list[str]:
     """Return what is still there of a server that has ended."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     own = f"0100007F:{server.port:04X}"
-    left = [f"socket {row[1:4]}" for row in rows if row[1] == own and row[9] != NOBODY]
+    left = [f"socket {row[1:4]}" for row in rows if row[1] == own and row[9] != NO_INODE]
     left += [f"file {path}" for path in temporary.iterdir()]
     try:
         os.killpg(server.pid, 0)

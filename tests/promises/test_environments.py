@@ -135,7 +135,7 @@ def test_killed_environment_costs_its_own_request_alone(tmp_path: Path, report: 
     failed = [answer for answer in answers if answer[2] != 200]
     delays = [min(at - killed for killed in kills if killed <= at) for at, *_ in failed]
     assert {status for _, _, status, _ in failed} <= {502}
-    assert len(failed) <= len(kills)  # one that was idle costs nobody anything
+    assert len(failed) <= len(kills)  # one that was idle costs no invocation
     assert len(failed) >= 1
     assert max(delays) < NOTICED_SECONDS
     report(
@@ -269,7 +269,7 @@ def is_steady(seen: list[Counts], now: Counts) -> bool:
 # --- P18, the resources ---
 
 
-@pytest.mark.parametrize("bomb", ["fork", "hoard", "fill", "open"])
+@pytest.mark.parametrize("bomb", ["fork", "allocate", "fill", "open"])
 def test_bomb_is_over_soon_and_neighbours_answer(tmp_path: Path, report: Report, bomb: str) -> None:
     options = ("--timeout", "1", "--ephemeral-storage", "64")
     with isolated("mixed.handler", *options, place=tmp_path / "temporary") as server:

@@ -33,7 +33,7 @@ COUNT = 20_000 if IS_SOAK else REQUESTS + 500
 
 
 class Asking:
-    """A client that has so many requests answered by as many connections as it takes."""
+    """A client that has this many requests answered by as many connections as it takes."""
 
     def __init__(self, server: Server, count: int, at_once: int) -> None:
         self.answered = self.failed = self.connections = 0
@@ -73,7 +73,7 @@ class Asking:
             last, code = struct.unpack(">II", payload[:8])
             self.failed += code != 0
             self._is_last = True
-            # What stands behind the last stream is asked again (RFC 9113 section 6.8).
+            # What comes after the last stream is asked again (RFC 9113 section 6.8).
             self._open = {at for at in self._open if at <= last}
         elif stream_id in self._open and (kind == RST_STREAM or (kind < 2 and flags & 1)):
             self._open.discard(stream_id)

@@ -27,7 +27,7 @@ LISTENER = Listener("https", 443, "shop-1.eu-west-1.elb.amazonaws.com")
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_reply_that_is_none_is_a_502_over_http2(name: str) -> None:
+def test_malformed_reply_is_a_502_over_http2(name: str) -> None:
     client, stream = told(REFUSED[name])
 
     assert client.status(stream) == 502

@@ -62,7 +62,7 @@ def pieces_of(size: int) -> bytes:
 
 
 def extension_of(size: int) -> bytes:
-    """A chunked body of 1,000 bytes whose last chunk has an extension: so many bytes more than
+    """A chunked body of 1,000 bytes whose last chunk has an extension: this many bytes more than
     half of the data."""
     return padded(size, lambda fill: b"0;" + fill + b"\r\n\r\n")
 
@@ -149,7 +149,7 @@ def test_declared_body_that_is_too_large_is_refused_before_it_comes(echo: Server
 
 
 def fields_of(count: int) -> bytes:
-    """A head of so many header fields, the Host among them."""
+    """A head of this many header fields, the Host among them."""
     return get(*[b"a:"] * (count - get().count(b"\r\n") + 2))
 
 
@@ -260,7 +260,7 @@ def is_held_by(server: Server, wire: Wire) -> bool:
         select.select([], [], [], 0.001)  # for the server to read on
     exchange(server, get(b"Connection: close"))  # its event loop has turned since then
     row = tcp_row(server.port, own)
-    return bool(row) and row[9] != "0"  # the inode: an end that nobody holds has none
+    return bool(row) and row[9] != "0"  # the inode: an end that no process holds has none
 
 
 def tcp_row(local: int, remote: int) -> list[str]:

@@ -61,7 +61,7 @@ def server(descriptors: None, serve: Serve) -> Server:
 
 
 def offered(server: Server, factor: float) -> Figures:
-    """Offer so many times the capacity and return what came of it."""
+    """Offer this many times the capacity and return what came of it."""
     script = ROOT / "benchmarks" / "open_loop.py"
     arguments = [server.port, CAPACITY * factor, OFFERED_SECONDS, "--connections", 4000]
     command = [sys.executable, str(script), *map(str, arguments)]

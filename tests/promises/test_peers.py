@@ -2,7 +2,7 @@
 do.
 
 The parsers are h11 and httptools in this process, and nginx, HAProxy and Go as the system has them.
-Behind each head stands a body that tells the framings apart: a chunk of five bytes, whose own
+After each head comes a body that tells the framings apart: a chunk of five bytes, whose own
 bytes are what a length would count.
 """
 
@@ -22,7 +22,7 @@ from tests.promises.peers import PEERS, Framing, framed_by, installed, peer, ups
 from tests.soaking import IS_SOAK
 
 SAMPLE = 1 if IS_SOAK else 7
-"""Every so many heads of the matrix; it repeats itself every 86."""
+"""One head of this many in the matrix; it repeats itself every 86."""
 
 DATA = b"abcde"
 BODY = b"%x\r\n%b\r\n0\r\n\r\n" % (len(DATA), DATA)

@@ -92,7 +92,7 @@ def client(server: Server) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def answered(server: Server, count: int) -> None:
-    """Wait for so many requests more."""
+    """Wait for this many requests more."""
     server.output.wait_for("GET +/steady +", after=len(server.output()) + count)
 
 

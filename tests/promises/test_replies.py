@@ -90,7 +90,7 @@ def puppet(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_no_reply_becomes_the_page(puppet: Server, name: str) -> None:
+def test_malformed_reply_becomes_the_page(puppet: Server, name: str) -> None:
     with Wire(puppet) as wire:
         response = wire.ask(asking(REFUSED[name]))
         assert_goes_on(wire)

@@ -37,7 +37,7 @@ class Response:
 
 
 def parsed(data: bytes, *, is_head: bool = False) -> tuple[Response, bytes]:
-    """Return the first response of the data and what stands behind it."""
+    """Return the first response of the data and what follows it."""
     head, end, rest = data.partition(b"\r\n\r\n")
     assert end, f"no end of head in {data!r}"
     first, *lines = head.split(b"\r\n")

@@ -115,7 +115,7 @@ class PuppetLauncher:
 
 
 class World:
-    """An environment, who it reports to, and what it needs."""
+    """An environment, what it reports to, and what it needs."""
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from gateway.telemetry.system import turns_of_the_loop
 
 
 class FakeTimeLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time stands still until a test moves it."""
+    """An event loop whose time only a test moves."""
 
     seconds = 0.0
 

@@ -33,7 +33,7 @@ def abilities() -> Abilities:
 
 def need_room() -> None:
     if not abilities().can_unshare:
-        pytest.skip("this machine lets nobody unshare user and mount namespaces")
+        pytest.skip("this machine lets no process unshare user and mount namespaces")
 
 
 def need_memory_group() -> None:
@@ -48,7 +48,7 @@ def python_plan(code: str, environ: dict[str, str] | None = None) -> Plan:
 
 
 def room_plan(code: str, task: Path, *layers: Path, tmp_bytes: int = 65536) -> Plan:
-    """Run Python code in a room; skips where there is none."""
+    """Run Python code in a room; skips where that is not possible."""
     need_room()
     names = tuple(str(layer) for layer in layers)
     room = Room(str(task), layers=names, tmp_bytes=tmp_bytes, keep=keep())

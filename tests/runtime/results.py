@@ -140,7 +140,7 @@ VALUES = {
     "decimals that are not numbers": [Decimal("NaN"), Decimal("-sNaN"), Decimal("-Infinity")],
     "_asdict": Answers(lambda: {"a": Decimal("1.0")}),
     "_asdict of a dict": [DictRecord(a=1)],
-    "_asdict that is no method": Answers(None),
+    "_asdict that is not a method": Answers(None),
     "_asdict that raises TypeError": Answers(raising(TypeError("no"))),
     "_asdict that raises ValueError": Answers(raising(ValueError("no"))),
     "_asdict that returns a list": Answers(lambda: [1]),

@@ -47,10 +47,10 @@ BODIES = {
     "nan": "    return float('nan')\n",
     "decimal": "    return decimal.Decimal('1.50')\n",
     "bytes": "    return b'caf\\xc3\\xa9'\n",
-    "bytes that are no JSON": "    return b'\\x00raw'\n",
+    "bytes that are not JSON": "    return b'\\x00raw'\n",
     "bytes inside": "    return {'a': [b'x']}\n",
     "tuple": "    return (1, ('a',))\n",
-    "keys that are no text": "    return {1: 2, None: 3, True: 4}\n",
+    "keys that are not text": "    return {1: 2, None: 3, True: 4}\n",
     "set": COUNT + "    return {count}\n",
     "circular": "    it = []\n    it.append(it)\n    return it\n",
     "reply": "    return {'statusCode': 200, 'headers': {'a': 'b'}, 'body': '\\xe9'}\n",
@@ -83,7 +83,7 @@ BODIES = {
 
 MODULES = {
     "no handler": "name = 1\n",
-    "handler that is no function": "handler = 'text'\n",
+    "handler that is not a function": "handler = 'text'\n",
     "missing import": "import no_such_module_anywhere\n",
     "syntax error": "def handler(event, context)\n    return 1\n",
     "raises at import": "def below():\n    raise KeyError('caf\\xe9')\nbelow()\n",
@@ -153,7 +153,7 @@ def parsed(payload: bytes, code: Path) -> Any:
 
 
 def emulated(code: Path, times: int, timeout_seconds: int = 3) -> list[tuple[int, Any]]:
-    """Return status and payload of so many invocations."""
+    """Return status and payload of this many invocations."""
     limit = {"AWS_LAMBDA_FUNCTION_TIMEOUT": str(timeout_seconds)}
     with emulating(code, {**PATH, **VARIABLES, **limit}) as emulator:
         answers = [emulator.invoke(EVENT) for _ in range(times)]
@@ -161,7 +161,7 @@ def emulated(code: Path, times: int, timeout_seconds: int = 3) -> list[tuple[int
 
 
 async def ours(code: Path, times: int, client: str, timeout_seconds: int = 3) -> list[Any]:
-    """Return the payloads of so many invocations here."""
+    """Return the payloads of this many invocations here."""
     settings = {"variables": VARIABLES, "timeout_seconds": float(timeout_seconds)}
     results: list[InvocationResult] = []
     while len(results) < times:

@@ -41,7 +41,7 @@ async def test_a_process_that_is_gone_loses_its_connections_and_the_port_stays()
             assert (await client.ask(post("init/error"))).status == 202
 
 
-async def test_nobody_answers_after_the_close() -> None:
+async def test_nothing_answers_after_the_close() -> None:
     async with served(Fake()) as server:
         host, port = server.address.split(":")
     with pytest.raises(ConnectionRefusedError):

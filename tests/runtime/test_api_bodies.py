@@ -65,7 +65,7 @@ async def test_a_body_without_an_end_is_truncated(
     assert not platform.responses
 
 
-async def test_an_error_without_an_end_is_no_truncated_response() -> None:
+async def test_an_error_without_an_end_is_not_a_truncated_response() -> None:
     platform = Fake()
     async with served(platform) as server, connected(server.address) as client:
         await client.send(post("invocation/a/error", b"12345")[:-3])

@@ -181,7 +181,7 @@ async def test_polls_sent_ahead_are_answered_without_recursion() -> None:
 
 
 async def test_events_are_not_piled_up_for_a_client_that_does_not_read() -> None:
-    """So much is on the way: what loopback holds, and one event in the gateway."""
+    """The bytes on the way: what loopback holds, and one event in the gateway."""
     platform = Fake(Event(b"", bytes(1_000_000)))
     async with talking(platform) as client:
         client.writer.transport.pause_reading()

@@ -95,7 +95,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
 
 @dataclass
 class Owner:
-    """Says who is in the environment."""
+    """Says which processes are in the environment."""
 
     marker: str = "m-own"
     pid: int = 0

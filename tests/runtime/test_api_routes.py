@@ -164,7 +164,7 @@ async def test_a_web_page_is_refused_by_its_head(head: str, line: str) -> None:
         "X-Origin: a\r\n",
     ],
 )
-async def test_a_runtime_is_no_web_page(lines: str) -> None:
+async def test_a_runtime_is_not_a_web_page(lines: str) -> None:
     async with talking(Fake()) as client:
         head = NEXT.replace(b"\r\n\r\n", f"\r\n{lines}\r\n".encode())
         assert (await client.ask(head)).status == 200

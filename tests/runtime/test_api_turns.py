@@ -49,7 +49,7 @@ async def test_polls_responses_and_idle_connections_are_not_cut() -> None:
 
 
 @pytest.mark.parametrize("more", [-1, 0, 1])
-async def test_a_turn_reads_so_many_requests(more: int) -> None:
+async def test_a_turn_reads_a_limited_number_of_requests(more: int) -> None:
     turns = Turns()
     paper = Paper(Fake(), turns)
     paper.send(PING * (STEPS + more))

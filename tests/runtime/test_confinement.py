@@ -140,14 +140,14 @@ def test_calls_are_filtered_where_no_room_can_be_made(monkeypatch: pytest.Monkey
     assert find_abilities() == Abilities(sight=find_sight(), call_filter=program().hex())
 
 
-def test_room_that_cannot_be_made_is_no_ability(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_room_that_cannot_be_made_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
     need_room()
     monkeypatch.setattr(confinement, "BOOT", "raise SystemExit(1)")
 
     assert confinement._works(Abilities(True), keep()) is False
 
 
-def test_group_that_cannot_be_made_is_no_ability(tmp_path: Path) -> None:
+def test_group_that_cannot_be_made_is_not_offered(tmp_path: Path) -> None:
     nowhere = a_hierarchy(tmp_path / "missing", "memory")
 
     assert confinement._works(Abilities(hierarchies=(nowhere,)), ()) is False
@@ -318,7 +318,7 @@ signal.pause()
 """
 
 
-async def test_full_tmp_is_no_use_of_memory(tmp_path: Path) -> None:
+async def test_full_tmp_does_not_count_as_memory(tmp_path: Path) -> None:
     need_memory_group()
     size = 80 * MEGABYTE
     groups = ControlGroups(abilities(), memory_bytes=40 * MEGABYTE, processes=10, tmp_bytes=size)

@@ -64,7 +64,7 @@ async def test_invocations_run_one_after_the_other_in_one_process(tmp_path: Path
         assert len(it.launcher.children) == 1
 
 
-async def test_an_init_ahead_reports_and_frees_nobody(tmp_path: Path) -> None:
+async def test_an_init_ahead_reports_and_frees_no_caller(tmp_path: Path) -> None:
     async with world(Launcher(), write(tmp_path, app=f"print('hello')\n{ECHO}")) as it:
         await it.environment.init()
         assert it.order() == ["start", "init"]
@@ -284,7 +284,7 @@ async def test_a_stream_that_fails_in_the_middle_is_an_error(
         assert (result.payload, result.function_error) == (payload, "Unhandled")
 
 
-async def test_a_trailer_that_is_no_base64_leaves_no_caller_waiting(tmp_path: Path) -> None:
+async def test_a_trailer_that_is_not_base64_leaves_no_caller_waiting(tmp_path: Path) -> None:
     name = "Lambda-Runtime-Function-Error"
     trailers = f"{name}-Type: Runtime.X\r\n{name}-Body: abcde\r\n"
     async with world(PuppetLauncher(), tmp_path) as it:
@@ -331,7 +331,7 @@ async def test_a_response_cut_off_resets_the_environment(tmp_path: Path) -> None
         assert it.launcher.children[0].exited.done()
 
 
-async def test_an_error_that_is_no_json_reaches_the_caller_as_it_is(tmp_path: Path) -> None:
+async def test_an_error_that_is_not_json_reaches_the_caller_as_it_is(tmp_path: Path) -> None:
     async with world(PuppetLauncher(), tmp_path) as it:
         future = it.start()
         async with connected(await listening(it)) as client:
@@ -424,7 +424,7 @@ async def test_the_tail_tells_how_an_invocation_failed_and_in_which_format(tmp_p
 
 
 @pytest.mark.parametrize("is_answered", [True, False])
-async def test_whoever_waits_for_the_tail_is_answered_by_a_close(
+async def test_a_caller_that_waits_for_the_tail_is_answered_by_a_close(
     tmp_path: Path, is_answered: bool
 ) -> None:
     async with world(PuppetLauncher(), tmp_path) as it:
@@ -440,7 +440,7 @@ async def test_whoever_waits_for_the_tail_is_answered_by_a_close(
 
 
 @pytest.mark.parametrize("is_in_invocation", [True, False])
-async def test_a_close_in_the_middle_answers_whoever_waits_and_a_second_does_nothing(
+async def test_a_close_in_the_middle_answers_the_caller_and_a_second_does_nothing(
     tmp_path: Path, is_in_invocation: bool
 ) -> None:
     async with world(Launcher(), write(tmp_path, app="import time; time.sleep(60)")) as it:

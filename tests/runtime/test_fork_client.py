@@ -134,7 +134,7 @@ class TestServer:
         with pytest.raises(LaunchFailed, match="closed"):
             await server.start(plan_of(""), Outlets(outlet, outlet))
 
-    async def test_start_that_nobody_waits_for_is_killed(self, forks: Forks) -> None:
+    async def test_start_without_a_waiter_is_killed(self, forks: Forks) -> None:
         await forks.run("")
         pids: list[int] = []
         output, its_output = os.pipe()
@@ -177,7 +177,7 @@ class TestServer:
         assert starting.cancelled()
         assert await asyncio.wait_for(replies[0].result().exited, PATIENCE_SECONDS) == -9
 
-    async def test_server_that_reads_nothing_keeps_nobody_waiting(
+    async def test_server_that_reads_nothing_keeps_no_caller_waiting(
         self, forks: Forks, outlet: int
     ) -> None:
         await forks.run("")

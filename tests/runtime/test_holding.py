@@ -140,7 +140,7 @@ async def test_tmp_over_its_size_ends_the_process_and_is_emptied() -> None:
     await until(lambda: bool(kills))
     await holding.emptied()
 
-    assert kills == [None]  # once; whoever starts again watches again
+    assert kills == [None]  # once; a second start watches again
     assert list(Path(holding.tmp).iterdir()) == []
     await holding.close()
 

@@ -84,7 +84,7 @@ def test_else_the_environment_in_the_code(code: Path) -> None:
     assert found.source == f"virtual environment {code}/.venv"
 
 
-def test_an_environment_in_the_code_without_python_is_none(code: Path) -> None:
+def test_an_environment_in_the_code_without_python_does_not_count(code: Path) -> None:
     (code / ".venv/bin").mkdir(parents=True)
     (code / ".venv/bin/python").symlink_to("/no/such/python")
 
@@ -125,7 +125,7 @@ def test_the_option_may_name_a_directory(code: Path, tmp_path: Path, name: str) 
     assert chosen(f"{tmp_path}/env", "", code, {}).path == f"{tmp_path}/env/bin/{name}"
 
 
-def test_what_is_no_interpreter_is_refused_in_words(code: Path, tmp_path: Path) -> None:
+def test_what_is_not_an_interpreter_is_refused_in_words(code: Path, tmp_path: Path) -> None:
     script(tmp_path / "fails", "echo 'no version is set' >&2; echo advice >&2; exit 127")
     script(tmp_path / "raises", "echo 'Traceback (most' >&2; echo 'Error: last' >&2; exit 1")
     script(tmp_path / "silent", "exit 3")

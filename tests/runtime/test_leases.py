@@ -38,7 +38,7 @@ async def test_lease_that_ends_is_the_next_waiters() -> None:
     assert leases.running == 0
 
 
-async def test_end_refuses_all_who_wait_or_come() -> None:
+async def test_end_refuses_waiting_and_later_callers() -> None:
     leases = Leases(PoolSettings(1, queue_timeout_seconds=60), FakeSink())
     leases.running = 1
     waiting = asyncio.get_running_loop().create_task(leases.wait())

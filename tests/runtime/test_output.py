@@ -283,7 +283,7 @@ def test_whatever_is_on_the_log_pipe_is_borne(data: list[bytes]) -> None:
         assert entry.text.encode()
 
 
-def test_what_is_no_frame_is_passed_over_and_counted() -> None:
+def test_bytes_outside_frames_are_skipped_and_counted() -> None:
     junk = b"print to the wrong descriptor\n"
 
     assert texts(Frames, frame(b"one") + junk + frame(b"two"), junk) == [
@@ -308,7 +308,7 @@ def test_a_frame_is_cut_at_its_limit_and_the_next_is_found(size: int, dropped: i
     assert found[2:] == report
 
 
-def test_a_frame_that_was_cut_is_no_json() -> None:
+def test_a_frame_that_was_cut_is_not_json() -> None:
     room = 5 + EVENT_OVERHEAD_BYTES
     [kept, _] = entries(Frames, frame(b'{"a": 1}', kind=JSON), limit=room)
 

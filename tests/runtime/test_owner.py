@@ -25,7 +25,7 @@ def test_what_a_dead_process_made_has_none() -> None:
     assert is_ownerless(f"{prefix_of_the_dead()}zz_9")
 
 
-def test_of_another_namespace_nobody_is_known_to_be_dead() -> None:
+def test_a_process_of_another_namespace_never_counts_as_dead() -> None:
     _, pid, _, _ = prefix_of_the_dead().split("-")
 
     assert not is_ownerless(f"gateway-{pid}-1-0123abcd")

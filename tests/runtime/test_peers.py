@@ -97,7 +97,7 @@ def test_what_is_shown_is_tried(
     assert find_sight() is sight
 
 
-def test_a_kernel_that_tells_nothing_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernel_that_tells_nothing_does_not_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers, "peer_socket", lambda *_: None)
     assert find_sight() is Sight.NOTHING
 

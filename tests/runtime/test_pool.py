@@ -1,4 +1,4 @@
-"""Who runs where, who waits, who is closed: the pool over environments that a test answers for."""
+"""Environments that run, wait or are closed: the pool over environments that a test answers for."""
 
 import asyncio
 

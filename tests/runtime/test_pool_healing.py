@@ -61,7 +61,7 @@ async def test_runtime_that_does_not_wait_gets_nothing_until_it_asks_again() -> 
         assert [environment.requests for environment in rig.made] == [["0", "2"], ["1"]]
 
 
-async def test_runtime_that_does_not_wait_gives_way_when_there_are_as_many_as_may_be() -> None:
+async def test_runtime_that_does_not_wait_is_replaced_when_there_are_as_many_as_may_be() -> None:
     async with Rig(concurrency=1) as rig:
         await rig.calls(1)
         rig.made[0].finish()

@@ -125,7 +125,7 @@ class Player(Rig):
         assert all(environment.closed <= 1 for environment in self.made)
 
     async def finish_all(self) -> None:
-        """Answer until nobody waits: nobody is forgotten."""
+        """Answer until no caller waits: none is forgotten."""
         for _ in range(len(self.tasks) + 2):
             await self.start()
             await settle()
@@ -163,7 +163,7 @@ STEPS += ["crash", "give_back", "change"]
 
 
 @given(st.lists(st.sampled_from(STEPS), max_size=60), st.integers(0, 2**32))
-def test_whatever_happens_nobody_is_lost_served_twice_or_left_over(
+def test_whatever_happens_no_caller_is_lost_served_twice_or_left_over(
     script: list[str], seed: int
 ) -> None:
     async def play() -> None:

@@ -104,7 +104,7 @@ async def test_replace_prepares_as_many_as_have_worked_lately(
         assert [environment.inits for environment in rig.alive] == [1] * prepared
 
 
-async def test_replace_counts_who_runs_for_long_as_working() -> None:
+async def test_replace_counts_a_long_run_as_working() -> None:
     async with Rig() as rig:
         await rig.calls(2)
         await advance(2 * LATELY_SECONDS)

@@ -164,7 +164,7 @@ def parent(
         yield Parent(serving(2), listening, silent, said.put_nowait), fake.made, said
 
 
-async def test_parent_that_can_start_nobody_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_parent_that_can_start_no_worker_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     with parent(monkeypatch, True) as (tested, made, _), pytest.raises(InvalidSetting) as caught:
         await tested.run(lambda _: None)
 
@@ -184,7 +184,7 @@ async def test_second_worker_that_cannot_start_ends_the_first(
 async def run_until_said(
     tested: Parent, said: "asyncio.Queue[str]", act: Callable[[], None], count: int
 ) -> list[str]:
-    """Act when all serve, and stop after so many lines."""
+    """Act when all serve, and stop after this many lines."""
     async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as tasks:
         is_ready = asyncio.Event()
         running = tasks.create_task(tested.run(lambda _: is_ready.set()))
@@ -217,7 +217,7 @@ async def test_roll_without_a_process_leaves_the_old_ones(monkeypatch: pytest.Mo
     assert len(made) == 2
 
 
-async def test_roll_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_roll_waits_for_a_limited_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.server.parent.READY_SECONDS", 0.01)
     with parent(monkeypatch, False, False, None) as (tested, made, said):
         hang_up = partial(os.kill, os.getpid(), signal.SIGHUP)

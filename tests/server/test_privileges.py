@@ -1,4 +1,4 @@
-"""Who serves, as options name it; becoming that user is tested with real processes
+"""The user that serves, as options name it; becoming that user is tested with real processes
 (process/test_user.py)."""
 
 import grp
@@ -15,6 +15,10 @@ from gateway.server.privileges import WARNING, Logs, User, root_warning, user_na
 ME = User("me", os.geteuid(), os.getegid(), "/")
 
 
+UNPRIVILEGED = pwd.getpwuid(65534).pw_name
+REFUSED = ["", "65534", "no user", f"{UNPRIVILEGED}:", f"{UNPRIVILEGED}:nosuchgroup", "root"]
+
+
 @pytest.fixture
 def _as_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
@@ -22,15 +26,15 @@ def _as_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_as_root")
 def test_user_and_group_are_found_by_name() -> None:
-    found = pwd.getpwnam("nobody")
+    found = pwd.getpwnam(UNPRIVILEGED)
     group = grp.getgrgid(0).gr_name
 
-    assert user_named("nobody") == User("nobody", found.pw_uid, found.pw_gid, found.pw_dir)
-    assert user_named(f"nobody:{group}").gid == 0
+    assert user_named(UNPRIVILEGED) == User(UNPRIVILEGED, found.pw_uid, found.pw_gid, found.pw_dir)
+    assert user_named(f"{UNPRIVILEGED}:{group}").gid == 0
 
 
 @pytest.mark.usefixtures("_as_root")
-@pytest.mark.parametrize("text", ["", "65534", "no body", "nobody:", "nobody:nosuchgroup", "root"])
+@pytest.mark.parametrize("text", REFUSED)
 def test_others_are_refused(text: str) -> None:
     with pytest.raises(InvalidSetting, match=f"--user {text}"):
         user_named(text)
@@ -39,7 +43,7 @@ def test_others_are_refused(text: str) -> None:
 def test_only_root_can_become_another_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(InvalidSetting, match="this process is user 1000"):
-        user_named("nobody")
+        user_named(UNPRIVILEGED)
     assert root_warning() == ""
 
 
@@ -52,7 +56,7 @@ def test_only_root_can_become_another_user(monkeypatch: pytest.MonkeyPatch) -> N
         ("", WARNING),
     ],
 )
-def test_root_of_a_user_namespace_is_no_root(
+def test_root_of_a_user_namespace_does_not_count_as_root(
     uid_map: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "uid_map"
@@ -62,7 +66,7 @@ def test_root_of_a_user_namespace_is_no_root(
     assert root_warning() == said
 
 
-def test_logs_are_made_where_there_are_none(tmp_path: Path) -> None:
+def test_missing_logs_are_made(tmp_path: Path) -> None:
     access, functions = tmp_path / "access.log", tmp_path / "deep" / "functions"
     logs = Logs(str(access), str(functions))
     for _ in range(2):

@@ -133,7 +133,7 @@ def test_path_of_a_server_with_a_full_queue_is_refused(path: Path) -> None:
             unix_socket(path).__enter__()
 
 
-def test_file_that_is_no_socket_is_refused_and_kept(path: Path) -> None:
+def test_file_that_is_not_a_socket_is_refused_and_kept(path: Path) -> None:
     path.write_text("precious")
 
     with pytest.raises(InvalidSetting, match=r"the file is not a socket; remove it first$"):

@@ -134,7 +134,7 @@ async def test_watchdog_is_told_at_half_its_time(pid: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     "environ", [{}, {"WATCHDOG_USEC": "x"}, {"WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"}]
 )
-async def test_watchdog_of_nobody_is_not_told(environ: dict[str, str]) -> None:
+async def test_watchdog_of_another_process_is_not_told(environ: dict[str, str]) -> None:
     with manager("path") as listening:
         notify = told(listening.address, environ)
         notify.watch(asyncio.get_running_loop())
@@ -188,7 +188,7 @@ def test_socket_that_is_handed_over_is_taken() -> None:
         ("connected", "is not a listening stream socket; the socket unit needs ListenStream= and"),
     ],
 )
-def test_what_is_no_listening_socket_is_refused(kind: str, line: str) -> None:
+def test_what_is_not_a_listening_socket_is_refused(kind: str, line: str) -> None:
     done = activated(kind)
 
     assert done.returncode == 1

@@ -40,7 +40,7 @@ def test_place_is_taken_out_of_the_variables() -> None:
 
 
 @pytest.mark.parametrize("given", ["x", "0", "0 999998 999999"])
-def test_place_that_nobody_gave_is_refused(given: str) -> None:
+def test_place_that_no_parent_gave_is_refused(given: str) -> None:
     environ = {VARIABLE: given}
 
     with pytest.raises(InvalidSetting, match=r"is set by the parent of workers; unset it$"):
@@ -48,12 +48,12 @@ def test_place_that_nobody_gave_is_refused(given: str) -> None:
     assert environ == {}
 
 
-def test_process_that_is_no_worker_has_no_place() -> None:
+def test_process_without_a_parent_has_no_place() -> None:
     with taken_place({"HOME": "/"}) as place:
         assert place is None
 
 
-def test_ready_worker_of_a_dead_parent_says_so_to_nobody() -> None:
+def test_ready_worker_of_a_dead_parent_reports_to_no_process() -> None:
     ours, theirs = socket.socketpair()
     listening = socket.create_server(("127.0.0.1", 0))
     environ = {VARIABLE: f"0 {listening.detach()} {theirs.detach()}"}

@@ -58,7 +58,7 @@ def served(
     seconds: float = 0.021678,
     hint: str = "",
 ) -> RequestServed:
-    """Return the notice of a request that took so many seconds."""
+    """Return the notice of a request that took this many seconds."""
     asked = request() if asked is None else asked
     forwarded = forwarding() if forwarded is None else forwarded
     response = HttpResponse(status, "", [], hint=hint, forwarding=forwarded)

@@ -43,7 +43,7 @@ def test_json_is_one_plain_object_a_notice() -> None:
     assert not any("\x1b" in line for line in lines.taken)
 
 
-def test_a_notice_without_words_is_no_line() -> None:
+def test_a_notice_without_words_writes_no_line() -> None:
     lines = Lines()
     for log_format in ("text", "json"):
         Console(lines, is_colored=False, log_format=log_format).emit(invocation_reported("x"))

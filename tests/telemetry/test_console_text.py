@@ -36,7 +36,7 @@ def forwarded(status: int = 502, **changes: Any) -> str:
 
 
 def throttled(seconds: float) -> Notice:
-    """Return a throttled request, answered so many seconds after the others came."""
+    """Return a throttled request, answered this many seconds after the others came."""
     reason = {"error_reason": "LambdaThrottling", "detail": "no room"}
     return served(502, forwarded=forwarding(**reason, **NOT_CALLED), seconds=seconds)
 
@@ -59,7 +59,7 @@ def test_a_handler_too_quick_to_measure_has_run() -> None:
     assert forwarded(200, target_seconds=0.0).endswith(" ms (handler 0.0 ms)")
 
 
-def test_what_the_function_printed_stands_beneath() -> None:
+def test_what_the_function_printed_is_beneath() -> None:
     assert forwarded(200, log="one\n\n  two\tthree\n") == (
         "10:11:12 GET    /cart                          200    21.7 ms (handler 21.0 ms)\n"
         "    one\n"
@@ -254,7 +254,7 @@ def test_a_client_cannot_fake_a_line(*, method: str, target: bytes) -> None:
     assert "\t" not in said
 
 
-def test_what_an_invocation_printed_stands_under_its_request_only() -> None:
+def test_what_an_invocation_printed_is_under_its_request_only() -> None:
     assert text(invocation_reported("hello")) == text(init_started()) == text(init_reported()) == ""
 
 

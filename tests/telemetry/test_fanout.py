@@ -24,7 +24,7 @@ class Failing:
         raise RuntimeError("no room")
 
 
-def test_everybody_gets_every_notice() -> None:
+def test_every_sink_gets_every_notice() -> None:
     sinks = [Keeping(), Keeping()]
     fanout = Fanout(sinks)
 
@@ -34,7 +34,9 @@ def test_everybody_gets_every_notice() -> None:
     assert [sink.notices for sink in sinks] == [[FIRST, SECOND]] * 2
 
 
-def test_one_that_fails_stops_nobody_and_is_named_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_that_fails_stops_no_other_and_is_named_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     last = Keeping()
     fanout = Fanout([Failing(), last])
 
@@ -53,7 +55,7 @@ def test_each_that_fails_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.count("RuntimeError: no room") == 2
 
 
-def test_a_closed_stderr_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closed_stderr_does_not_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     closed = io.StringIO()
     closed.close()
     monkeypatch.setattr(sys, "stderr", closed)

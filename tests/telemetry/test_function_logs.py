@@ -63,7 +63,7 @@ def test_notices_of_one_environment_are_one_file_in_order(tmp_path: Path) -> Non
     assert words == ["INIT_START", "INIT_REPORT", "START", "END", "REPORT"]
 
 
-def test_json_records_stand_after_the_time_too(tmp_path: Path) -> None:
+def test_json_records_come_after_the_time_too(tmp_path: Path) -> None:
     with FunctionLogs(tmp_path, LoggingConfig("JSON")) as logs:
         logs.emit(invocation_reported())
 

@@ -171,7 +171,7 @@ def test_a_stream_in_memory_gets_only_what_it_can_encode() -> None:
     assert raw.getvalue() == b"\\xe9\n"
 
 
-def test_a_stream_somebody_made_non_blocking_gets_everything(
+def test_a_stream_that_became_non_blocking_gets_everything(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reading, writing = os.pipe()

@@ -64,7 +64,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
         if condition():
             return
         Event().wait(0.002)
-    raise AssertionError("waited in vain")
+    raise AssertionError("waited without success")
 
 
 def stuck_writer(stream: Stuck, **limits: int) -> LineWriter:
@@ -195,7 +195,7 @@ def test_close_gives_up_on_a_stuck_destination() -> None:
     writer._thread.join()
 
 
-def test_a_pipe_nobody_reads_stops_nobody(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pipe_without_a_reader_stops_no_request(capsys: pytest.CaptureFixture[str]) -> None:
     reading, writing = os.pipe()
     with os.fdopen(writing, "w") as stream:
         writer = LineWriter(stream)

@@ -120,7 +120,7 @@ class H2Client:
             self.flush()
 
     def take(self, size: int, *streams: int) -> None:
-        """Give the gateway room for so much on these streams and the connection."""
+        """Give the gateway room for this much on these streams and the connection."""
         for stream_id in (None, *streams):
             self.codec.increment_flow_control_window(size, stream_id)
         self.flush()

@@ -1,4 +1,4 @@
-"""Clients of the listener's own front without a socket, on an event loop whose time stands still.
+"""Clients of the listener's own front without a socket, on an event loop whose time a test moves.
 
 `World` is a front with everything around it; `connect` returns a `Peer`, which is a client and the
 transport that the loop would have given the connection. Time passes only in `World.wait`, all at
@@ -51,7 +51,7 @@ class _Selector(selectors.SelectSelector):
         self._clock = clock
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        assert timeout is not None, "the event loop would wait for ever"
+        assert timeout is not None, "the event loop would never wake"
         self._clock.advance(max(0.0, timeout))
         return []
 
@@ -111,7 +111,7 @@ class Peer(asyncio.Transport):
         self._lose(ConnectionResetError())
 
     def take(self, size: int | None = None) -> None:
-        """Take so many bytes more of what was written; all of it, and what comes, when not said."""
+        """Take this many bytes more of what was written; without a size all, and what comes."""
         self.room = None if size is None else (self.room or 0) + size
         self._flush()
 

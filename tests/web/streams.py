@@ -28,7 +28,7 @@ STEP = 16
 
 @contextmanager
 def small_bodies() -> Iterator[None]:
-    """Have the limits of bodies, which nobody can set, within the reach of short streams."""
+    """Have the limits of bodies, which have no setting, within the reach of short streams."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(h1_body, "REQUEST_BODY_LIMIT", BODY_LIMIT)
         patch.setattr(h1_body, "CHUNKED_STEP", STEP)

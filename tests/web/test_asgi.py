@@ -136,7 +136,7 @@ async def test_served_request_is_noted() -> None:
     assert world.notice.completed_at == NOW
 
 
-async def test_request_is_served_where_nobody_takes_note() -> None:
+async def test_request_is_served_without_a_sink() -> None:
     unobserved = AsgiFront(Answering(), pages=Pages(), sink=None, clock=FakeClock(NOW))
     server = Server(NO_BODY)
 
@@ -254,7 +254,9 @@ async def test_body_up_to_the_limit_is_taken(size: int, is_declared: bool, way: 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("is_declared", [True, False])
-async def test_body_over_the_limit_is_413_and_reaches_nobody(is_declared: bool, way: str) -> None:
+async def test_body_over_the_limit_is_413_and_reaches_no_handler(
+    is_declared: bool, way: str
+) -> None:
     size = REQUEST_BODY_LIMIT + 1
     world = World(shop())
 
@@ -269,7 +271,7 @@ async def test_body_over_the_limit_is_413_and_reaches_nobody(is_declared: bool, 
 
 
 def endless() -> Iterator[Message]:
-    """More than anybody may read."""
+    """More than is allowed to be read."""
     for _ in range(8 * DRAIN_LIMIT // len(CHUNK)):
         yield {"type": "http.request", "body": CHUNK, "more_body": True}
 

@@ -66,7 +66,7 @@ def slow_world(seconds: float = SLOW) -> World:
         ([*NO_BODY, DISCONNECT], {}),
         ([DISCONNECT], {}),
     ],
-    ids=["after its body", "behind a body that nobody asked for", "at once"],
+    ids=["after its body", "behind a body that was not read", "at once"],
 )
 async def test_client_that_left_during_a_slow_response_is_noted_as_460(
     messages: list[Message], changes: Scope
@@ -96,7 +96,7 @@ async def test_client_that_still_sends_gets_a_slow_response() -> None:
     assert (server.status, world.notice.elb_status) == (404, 404)
 
 
-async def test_nobody_is_asked_after_a_fast_response() -> None:
+async def test_no_client_is_asked_after_a_fast_response() -> None:
     world = slow_world(DISCONNECT_CHECK_SECONDS / 2)
 
     server = await world.serve([*NO_BODY, DISCONNECT])

@@ -26,7 +26,9 @@ LIMITS = Limits()
 
 
 @pytest.mark.parametrize(("count", "is_admitted"), [(1, True), (2, True), (3, False)])
-def test_so_many_connections_are_admitted(serve: Serve, count: int, is_admitted: bool) -> None:
+def test_connections_up_to_the_limit_are_admitted(
+    serve: Serve, count: int, is_admitted: bool
+) -> None:
     world = serve(limits=replace(LIMITS, connections=2))
 
     peers = [world.connect(client=(f"198.51.100.{number}", 1)) for number in range(count)]
@@ -37,7 +39,7 @@ def test_so_many_connections_are_admitted(serve: Serve, count: int, is_admitted:
 
 
 @pytest.mark.parametrize(("count", "is_admitted"), [(1, True), (2, True), (3, False)])
-def test_so_many_connections_of_one_address_are_admitted(
+def test_up_to_the_limit_connections_of_one_address_are_admitted(
     serve: Serve, count: int, is_admitted: bool
 ) -> None:
     world = serve(limits=replace(LIMITS, connections_per_address=2))
@@ -166,7 +168,7 @@ def test_stopped_front_has_no_timer_left(serve: Serve) -> None:
 
     world.front.stop()
 
-    with pytest.raises(AssertionError, match="for ever"):
+    with pytest.raises(AssertionError, match="never wake"):
         world.loop.run_forever()
 
 

@@ -97,7 +97,7 @@ def wait_until(is_so: Callable[[], bool]) -> None:
         if is_so():
             return
         waiting.wait(0.01)
-    raise AssertionError("waited in vain")
+    raise AssertionError("waited without success")
 
 
 def read_to_end(client: socket.socket) -> bytes:

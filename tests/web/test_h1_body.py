@@ -18,7 +18,7 @@ def reading(field: bytes, length: int) -> tuple[RequestParser, Progress, Body]:
     return parser, progress, Body(parser, length, progress)
 
 
-def test_what_stands_behind_a_length_is_left() -> None:
+def test_what_follows_a_length_is_left() -> None:
     parser, progress, body = reading(b"Content-Length: 5", 5)
 
     assert body.read(b"he") == b""
@@ -29,7 +29,7 @@ def test_what_stands_behind_a_length_is_left() -> None:
     assert progress.body_bytes == 5
 
 
-def test_what_stands_behind_the_last_chunk_is_left() -> None:
+def test_what_follows_the_last_chunk_is_left() -> None:
     parser, progress, body = reading(b"Transfer-Encoding: chunked", CHUNKED)
 
     assert body.read(b"2\r\nhe\r\n0\r\n\r\nGET") == b"GET"

@@ -1,4 +1,4 @@
-"""What a client gets for its bytes: requests in every form, refusals, and what stands behind them.
+"""What a client gets for its bytes: requests in every form, refusals, and what follows them.
 
 Limits are in test_connection_limits.py, clients that leave or do not read in
 test_connection_leaving.py, bytes in any pieces in test_connection_pieces.py.
@@ -81,7 +81,7 @@ def test_response_is_noted_with_its_size_and_the_moment(serve: Serve) -> None:
     assert notice.completed_at == START
 
 
-def test_front_without_a_sink_tells_nobody(serve: Serve) -> None:
+def test_front_without_a_sink_serves(serve: Serve) -> None:
     world = serve(has_sink=False)
 
     assert world.exchange(GET, b"x\r\n\r\n").statuses == [200, 400]
@@ -341,7 +341,7 @@ EXPECT = b"Expect: 100-continue"
     ids=ascii,
 )
 def test_client_that_expects_100_gets_one_whatever_the_body(serve: Serve, request_: bytes) -> None:
-    """Java's HttpClient waits for it before GET, too, and without it for ever."""
+    """Java's HttpClient waits for it before GET, too, and without it never goes on."""
     assert serve().exchange(request_).received.startswith(CONTINUE + b"HTTP/1.1 200")
 
 

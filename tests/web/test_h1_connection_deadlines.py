@@ -198,7 +198,7 @@ def test_connection_that_is_old_gets_one_more_answer(
     assert [reply.headers["Connection"] for reply in peer.replies] == connections
 
 
-def test_empty_lines_do_not_hold_a_connection_for_ever(serve: Serve) -> None:
+def test_empty_lines_do_not_hold_a_connection_open(serve: Serve) -> None:
     limits = replace(LIMITS, idle_seconds=5, keep_alive_seconds=60)
     world = serve(limits=limits)
     peer = world.connect()

@@ -195,7 +195,7 @@ def test_transport_that_cannot_half_close_lingers_all_the_same(serve: Serve) -> 
 
 
 @pytest.mark.parametrize("pieces", [[], [GET], [b"G"], [b"x\r\n\r\n"]])
-def test_connection_lost_where_nobody_waits_is_not_noted(serve: Serve, pieces: list[bytes]) -> None:
+def test_connection_lost_without_a_request_is_not_noted(serve: Serve, pieces: list[bytes]) -> None:
     world = serve()
     peer = world.exchange(*pieces)
     before = len(world.served)

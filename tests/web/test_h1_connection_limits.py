@@ -98,7 +98,7 @@ def test_head_that_cannot_end_within_the_limits_is_refused_before_its_end(
 
 @pytest.mark.parametrize("before", [b"", b"\r\n", b"\n", b"\r\n\r\n"])
 @pytest.mark.parametrize("is_trickled", [False, True])
-def test_a_line_is_measured_alike_behind_empty_ones(
+def test_a_line_is_measured_the_same_behind_empty_ones(
     serve: Serve, before: bytes, is_trickled: bool
 ) -> None:
     lines = {
@@ -117,7 +117,7 @@ FIELDS = LIMITS.header_fields
 
 
 def fields(count: int, end: bytes = b"\r\n") -> bytes:
-    """A head of so many fields, as small as can be."""
+    """A head of this many fields, as small as can be."""
     return b"GET / HTTP/1.1\r\nHost:a\r\n" + (count - 1) * (b"X:" + end) + b"\r\n"
 
 
@@ -235,7 +235,7 @@ def padded(decoded: int, raw: int) -> bytes:
 
 @pytest.mark.parametrize("decoded", [1, 40_000, 1_000_000])
 @pytest.mark.parametrize(("more", "status"), [(-1, 200), (0, 200), (1, 400)])
-def test_what_stands_around_a_chunked_body_is_bounded(
+def test_what_surrounds_a_chunked_body_is_bounded(
     serve: Serve, decoded: int, more: int, status: int
 ) -> None:
     budget = CHUNKED_OVERHEAD_BYTES - 2 * CHUNKED_STEP  # looked at on the way, too
@@ -343,7 +343,7 @@ def test_body_larger_than_what_is_kept_of_further_requests_is_still_read(serve: 
     assert held.requests[1].body == b"0123456789"
 
 
-def test_client_that_had_gone_before_it_was_accepted_is_nobody(serve: Serve) -> None:
+def test_client_that_had_gone_before_it_was_accepted_is_not_counted(serve: Serve) -> None:
     """The system has forgotten its address, and it must not pass for this machine."""
     world = serve()
 

@@ -69,7 +69,7 @@ def test_whatever_comes_is_answered_in_order_and_within_the_limits(
     assert all(request.received_bytes <= len(data) for request in world.requests)
     served = [notice.response.body for notice in world.served if notice.elb_status == 200]
     assert len(served) == len(world.requests)
-    answered = [size for _, size in world.noted if size]  # none for who left in a body
+    answered = [size for _, size in world.noted if size]  # none for a client that left in a body
     assert peer.received.count(b"HTTP/1.1 ") == len(answered) + peer.received.count(b" 100 ")
     assert len(peer.connection._buffer) <= max(SMALL.head_bytes, SMALL.pipelined_bytes + len(data))
 

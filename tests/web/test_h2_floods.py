@@ -106,7 +106,7 @@ def test_requests_that_were_begun_and_reset_are_noted(serve: Serve) -> None:
     for _ in range(QUICK_RESETS):
         client.codec.reset_stream(client.ask(), CANCEL)
         client.flush()
-    client.ask()  # refused, because so many run: a reset too
+    client.ask()  # refused, because too many run: a reset too
     assert client.peer.is_closed
     assert client.connection in world.front._connections
 
@@ -168,7 +168,7 @@ def test_floods_that_the_parser_ends_count_too(serve: Serve) -> None:
     assert H2Client(world).peer.is_aborted
 
 
-def test_broken_protocol_is_no_flood(serve: Serve) -> None:
+def test_broken_protocol_does_not_count_as_a_flood(serve: Serve) -> None:
     world = serve(limits=LIMITS)
     for _ in range(2 * LIMITS.calmed_connections):
         H2Client(world).raw(frame(8, 0, 0, bytes(4)))

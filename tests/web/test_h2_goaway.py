@@ -113,7 +113,7 @@ def test_what_is_on_its_way_behind_the_last_stream_is_refused_and_not_reset(serv
     assert (client.peer.is_closed, client.peer.is_aborted) == (True, False)
 
 
-def test_refusals_behind_goaway_are_no_resets_of_the_client(serve: Serve) -> None:
+def test_refusals_behind_goaway_do_not_count_as_resets_of_the_client(serve: Serve) -> None:
     held = Held()
     world = serve(held)
     client = H2Client(world)
@@ -165,7 +165,7 @@ def test_full_set_of_streams_on_its_way_at_goaway_loses_nothing(serve: Serve) ->
 
 
 @pytest.mark.parametrize("is_last_a_request", [True, False])
-def test_streams_that_were_no_requests_use_up_a_connection_too(
+def test_streams_without_a_request_use_up_a_connection_too(
     serve: Serve, *, is_last_a_request: bool
 ) -> None:
     held = Held()
@@ -283,7 +283,7 @@ def test_client_that_says_goaway_is_answered_and_left(serve: Serve) -> None:
     assert (client.status(stream), client.peer.is_closed) == (200, True)
 
 
-def test_close_if_idle_spares_whoever_waits(serve: Serve) -> None:
+def test_close_if_idle_spares_clients_that_wait(serve: Serve) -> None:
     held = Held()
     world = serve(held)
     idle, busy = H2Client(world), H2Client(world)

@@ -43,7 +43,7 @@ def test_declared_length_is_read(value: bytes, length: int) -> None:
     assert stream((b"content-length", value)).declared() == length
 
 
-def test_without_a_declared_length_there_is_none() -> None:
+def test_without_a_declared_length_the_length_is_unknown() -> None:
     assert stream().declared() == 0
 
 

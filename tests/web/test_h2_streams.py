@@ -1,4 +1,4 @@
-"""Streams wait for room and none is lost; who takes nothing, or too much, is closed."""
+"""Streams wait for room and none is lost; a client that takes nothing, or too much, is closed."""
 
 from collections import Counter
 

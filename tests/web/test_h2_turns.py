@@ -1,4 +1,4 @@
-"""Who runs when: turns go round the connections, and what is reset before its turn is not run."""
+"""Turns go round the connections, and a stream that is reset before its turn does not run."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is held is counted in and out to the byte, and nothing is written that nobody takes."""
+"""Held bytes are counted in and out exactly; nothing is written that the client does not take."""
 
 import asyncio
 from typing import Any
@@ -105,14 +105,14 @@ def test_response_beyond_its_window_waits(window: int) -> None:
     assert made.flush(0) == (window, [])
     assert room.total == (100 if window < 50 else 100 - window)  # a part of a body holds all of it
     session.rooms[1] = 100
-    assert made.flush(0) == (0, [])  # nobody has said that the window grew
+    assert made.flush(0) == (0, [])  # no frame said that the window grew
 
     made.is_due = True
     assert made.flush(0)[0] == 100 - window
     assert room.total == 0
 
 
-def test_stream_without_window_holds_up_nobody() -> None:
+def test_stream_without_window_holds_up_no_other() -> None:
     session = Windows(s1=0, s3=2**20)
     made, _, _ = writer(session, 10, 3 * TURN_BYTES)
 

@@ -171,7 +171,7 @@ def test_client_that_trickles_its_handshake_is_cut_off(serve: Serve) -> None:
         (b"\0" * 1_000, "WRONG_VERSION_NUMBER"),
     ],
 )
-def test_what_is_no_handshake_is_counted_and_closed(serve: Serve, sent: bytes, reason: str) -> None:
+def test_malformed_handshake_is_counted_and_closed(serve: Serve, sent: bytes, reason: str) -> None:
     https = serve()
 
     with https.connect() as client:
@@ -208,15 +208,15 @@ def test_client_that_does_not_trust_us_is_counted(serve: Serve) -> None:
     assert https.handshakes.failures == {"TLSV1_ALERT_UNKNOWN_CA": 1}
 
 
-@pytest.mark.parametrize("who", ["nobody", "stranger"])
+@pytest.mark.parametrize("issuer", ["none", "stranger"])
 def test_client_without_a_trusted_certificate_is_counted(
-    serve: Serve, tmp_path: Path, who: str
+    serve: Serve, tmp_path: Path, issuer: str
 ) -> None:
     store = tmp_path / "store.pem"
     AUTHORITY.cert_pem.write_to_path(str(store))
     https = serve(served=certificates(tmp_path, mutual=MutualTls(store)))
     context = offering("http/1.1")
-    if who == "stranger":
+    if issuer == "stranger":
         trustme.CA().issue_cert("x.test").configure_cert(context)
 
     with suppress(ssl.SSLError, ConnectionError), https.secure(context) as client:
@@ -225,12 +225,12 @@ def test_client_without_a_trusted_certificate_is_counted(
 
     https.wait_until(lambda: not https.front._connections)
     missing, unknown = "PEER_DID_NOT_RETURN_A_CERTIFICATE", "CERTIFICATE_VERIFY_FAILED"
-    assert https.handshakes.failures == {missing if who == "nobody" else unknown: 1}
+    assert https.handshakes.failures == {missing if issuer == "none" else unknown: 1}
     assert https.telling.requests == []
 
 
 def failed(https: Https, count: int) -> None:
-    """Have so many handshakes of this address failed just now."""
+    """Have this many handshakes of this address failed just now."""
     for _ in range(count):
         https.handshakes.pace.failed("127.0.0.1", https.front.monotonic())
 

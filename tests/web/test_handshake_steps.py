@@ -1,4 +1,4 @@
-"""What a connection does around its handshake, step by step, in time that stands still."""
+"""What a connection does around its handshake, step by step, in time that a test moves."""
 
 from collections import Counter
 from dataclasses import replace
@@ -43,7 +43,7 @@ def test_defect_ends_one_connection_and_is_told(serve: Serve, tmp_path: Path) ->
     world = serve()
     peer, failures = connect(world, tmp_path)
 
-    peer.send(HELLO)  # the event loop has no TLS for a transport that is none of its own
+    peer.send(HELLO)  # the event loop has no TLS for a transport that is not its own
     world.turn()
 
     assert peer.is_aborted
@@ -133,7 +133,7 @@ def test_abort_ends_a_handshake_without_counting_it(serve: Serve, tmp_path: Path
     assert failures == {}
 
 
-def test_client_that_had_gone_before_it_was_accepted_is_nobody(
+def test_client_that_had_gone_before_it_was_accepted_is_not_counted(
     serve: Serve, tmp_path: Path
 ) -> None:
     world = serve()

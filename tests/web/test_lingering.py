@@ -30,7 +30,7 @@ def test_refused_client_that_is_silent_has_so_long_to_see_why(serve: Serve) -> N
 
 
 def sent_on(world: World, peer: Peer, size: int, seconds: float) -> float:
-    """Send so many bytes a second, at most for so long; return when the connection was closed."""
+    """Send bytes at this rate, at most for these seconds; return when the connection was closed."""
     for quarters in range(int(seconds / SWEEP_SECONDS)):
         if peer.is_closed:
             return quarters * SWEEP_SECONDS
@@ -66,7 +66,9 @@ def test_refused_client_that_becomes_slow_is_cut_off(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize(("more", "is_closed"), [(-1, False), (0, False), (1, True)])
-def test_refused_client_may_send_so_much_more(serve: Serve, more: int, is_closed: bool) -> None:
+def test_refused_client_may_send_a_limited_amount_more(
+    serve: Serve, more: int, is_closed: bool
+) -> None:
     world = serve(limits=replace(LIMITS, linger_bytes=1000))
     peer = refused(world)
 

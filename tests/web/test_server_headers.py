@@ -114,7 +114,7 @@ def test_functions_that_hold_each_other_are_looked_at_once() -> None:
     assert looks == len(many)
 
 
-def test_only_so_many_wrappers_are_looked_through() -> None:
+def test_a_limited_number_of_wrappers_is_looked_through() -> None:
     send: Send = Uvicorn(b"date").send
     for _ in range(WRAPPERS):
         send = wrapped(send)

@@ -8,13 +8,13 @@ from gateway.web.front import Front
 from gateway.web.shared import Shared
 
 
-class Nobody:
+class NoConnection:
     """A Responder that is never asked."""
 
 
 def test_front_has_all_that_connections_share() -> None:
     front = Front(
-        Nobody(),  # type: ignore[arg-type]
+        NoConnection(),  # type: ignore[arg-type]
         pages=Pages(),
         sink=None,
         clock=FakeClock(),

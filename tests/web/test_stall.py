@@ -24,7 +24,7 @@ class Option(socket.socket):
 
 
 class Waiting(asyncio.Transport):
-    """A transport in which so many bytes wait."""
+    """A transport in which this many bytes wait."""
 
     def __init__(self, waiting: int, *, has_socket: bool = True) -> None:
         self.socket = Option()

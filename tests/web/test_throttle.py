@@ -11,7 +11,7 @@ PIECE = bytes(READ_BYTES)
 
 
 def flooding(world: World, pieces: int) -> Peer:
-    """Return a refused client that has sent so many full reads at once."""
+    """Return a refused client that has sent this many full reads at once."""
     peer = world.connect()
     peer.send(b"x\r\n\r\n")
     world.turn()

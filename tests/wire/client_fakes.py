@@ -1,4 +1,4 @@
-"""A connection of the client without a socket, on an event loop whose time stands still."""
+"""A connection of the client without a socket, on an event loop whose time a test moves."""
 
 import asyncio
 from collections.abc import Callable

@@ -162,7 +162,7 @@ class Held:
         self.waiting.pop(0).send(OK)
 
     async def came(self, count: int) -> None:
-        """Wait until so many requests have come in all."""
+        """Wait until this many requests have come in all."""
         await until(lambda: len(self.bodies) >= count)
 
 

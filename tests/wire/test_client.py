@@ -41,7 +41,7 @@ from tests.wire.origin import (  # noqa: F401 - the event loops
 
 @contextmanager
 def silent_port() -> Iterator[int]:
-    """Give a port on which nobody listens."""
+    """Give a port on which no server listens."""
     with socket.socket() as bound:
         bound.bind((HOST, 0))
         yield bound.getsockname()[1]
@@ -140,7 +140,7 @@ async def test_deadline_in_the_past_sends_nothing() -> None:
     assert len(origin.requests) == 1
 
 
-async def test_name_that_is_none_is_unreachable() -> None:
+async def test_malformed_name_is_unreachable() -> None:
     async with Peer("http", "a" * 64 + ".example", 80) as peer:
         with pytest.raises(Unreachable, match="has no address"):
             await exchange(peer)

@@ -83,6 +83,6 @@ def test_name_that_is_not_ascii_is_utf_8() -> None:
 
 
 @pytest.mark.parametrize("der", [b"", b"garbage"])
-def test_what_is_no_certificate_is_refused(der: bytes) -> None:
+def test_malformed_certificate_is_refused(der: bytes) -> None:
     with pytest.raises(ValueError, match=r"parsing|invalid|error"):
         client_certificate_headers(der)

@@ -151,7 +151,7 @@ async def test_pieces_of_any_size_give_the_same_response(response: bytes) -> Non
     assert replies == [replies[0]] * len(response)
 
 
-# Responses that are none.
+# Malformed responses.
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ async def test_response_without_a_length_that_is_reset_is_interrupted() -> None:
         b"\x15\x03\x01\x00\x02\x02\x46",
     ],
 )
-async def test_what_is_no_response_is_interrupted(response: bytes) -> None:
+async def test_malformed_response_is_interrupted(response: bytes) -> None:
     async with serving(sending(response)) as origin, spoken_to(origin) as peer:
         with pytest.raises(Interrupted, match="not HTTP"):
             await exchange(peer)
@@ -287,7 +287,7 @@ async def test_head_and_chunk_lines_have_an_end(endless: bytes) -> None:
             await exchange(peer)
 
 
-async def test_body_in_single_bytes_is_no_inflation() -> None:
+async def test_body_in_single_bytes_does_not_count_as_inflation() -> None:
     response = CHUNKED + chunk(b".") * 50_000 + b"0\r\n\r\n"
     async with serving(sending(response)) as origin, spoken_to(origin) as peer:
         reply = await exchange(peer)
@@ -308,7 +308,7 @@ async def test_bytes_behind_a_response_are_nobodys(more: bytes) -> None:
     assert len(origin.visits) == 2
 
 
-async def test_bytes_that_nobody_asked_for_end_the_connection() -> None:
+async def test_unrequested_bytes_end_the_connection() -> None:
     tell = asyncio.Event()
 
     async def script(origin: Origin, visit: Visit) -> None:
@@ -393,7 +393,7 @@ async def test_peer_that_left_while_the_loop_did_not_look_is_noticed(
     server = OneAnswerEach()
     async with Peer("http", HOST, server.port, PeerSettings()) as peer:
         first = await exchange(peer)
-        server.close_connection()  # the event loop stands still meanwhile
+        server.close_connection()  # the event loop is blocked meanwhile
         second = await exchange(peer)
     server.end()
 

@@ -72,7 +72,7 @@ async def test_no_more_connections_than_the_limit(over: int) -> None:
     assert origin.most_open == len(origin.visits) == min(limit, limit + over)
 
 
-async def test_who_waits_longest_is_next() -> None:
+async def test_oldest_waiter_is_next() -> None:
     held = Held()
     bodies = [b"%d" % number for number in range(6)]
     async with (
@@ -90,7 +90,7 @@ async def test_who_waits_longest_is_next() -> None:
     assert len(origin.visits) == 1
 
 
-async def test_newcomer_does_not_overtake_who_was_handed_the_connection() -> None:
+async def test_newcomer_does_not_overtake_the_waiter_with_the_connection() -> None:
     held = Held()
     async with (
         serving(held) as origin,
@@ -136,7 +136,7 @@ async def test_waiting_ends_at_the_deadline_and_nothing_is_sent() -> None:
     assert held.bodies == [b"first", b"second"]
 
 
-async def test_place_of_a_failed_connection_goes_to_who_waits() -> None:
+async def test_place_of_a_failed_connection_goes_to_the_oldest_waiter() -> None:
     async def script(origin: Origin, visit: Visit) -> None:
         _, body = await origin.answer(visit)
         if body == b"bad":
@@ -161,7 +161,7 @@ async def test_place_of_a_failed_connection_goes_to_who_waits() -> None:
     assert origin.most_open == 1
 
 
-async def test_connection_lost_on_its_way_to_who_waits_is_replaced() -> None:
+async def test_connection_lost_on_its_way_to_a_waiter_is_replaced() -> None:
     held = Held()
     async with (
         serving(held) as origin,

@@ -1,4 +1,4 @@
-"""TLS of the client: who is verified, what is resumed, and how handshakes fail, on loopback."""
+"""TLS of the client on loopback: which peers are verified, resumed sessions, failed handshakes."""
 
 import asyncio
 import ssl

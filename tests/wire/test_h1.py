@@ -194,7 +194,7 @@ def feed_all(parser: RequestParser, pieces: list[bytes]) -> None:
 
 
 def read_chunked(pieces: list[bytes]) -> tuple[bytes, bytes]:
-    """Return the body and what stands behind it."""
+    """Return the body and what follows it."""
     parser = parsed(CHUNKED)
     rest = b""
     for piece in pieces:
@@ -315,7 +315,7 @@ def test_parser_is_fit_for_use_after_chunks_that_were_refused() -> None:
 # Responses
 
 
-def test_reason_and_status_stand_in_the_status_line() -> None:
+def test_reason_and_status_are_in_the_status_line() -> None:
     assert status_line(204, "No Content") == b"HTTP/1.1 204 No Content\r\n"
     assert status_line(460, "") == b"HTTP/1.1 460 \r\n"
     assert status_line(200, "K\xe4se") == "HTTP/1.1 200 Käse\r\n".encode()

@@ -47,7 +47,7 @@ def test_key_may_have_a_file_of_its_own(parts: CertificateFiles) -> None:
     assert parts.paths == (parts.certificate, parts.key)
 
 
-def test_key_may_stand_before_the_chain(parts: CertificateFiles) -> None:
+def test_key_may_come_before_the_chain(parts: CertificateFiles) -> None:
     assert parts.key
     parts.certificate.write_bytes(parts.key.read_bytes() + parts.certificate.read_bytes())
 
@@ -60,7 +60,7 @@ def test_subject_is_the_name_of_a_certificate_without_others(tmp_path: Path) -> 
     assert pair.names == {"old.test"}
 
 
-def test_subject_is_no_name_of_a_certificate_with_others(tmp_path: Path) -> None:
+def test_subject_does_not_count_as_a_name_of_a_certificate_with_others(tmp_path: Path) -> None:
     pair = read_key_pair(issue(tmp_path / "a.pem", "a.test", common_name="old.test"))
 
     assert pair.names == {"a.test"}
@@ -81,7 +81,7 @@ def test_missing_file_is_named(parts: CertificateFiles) -> None:
         assert refusal(files) == f"{missing}: cannot be read: No such file or directory"
 
 
-def test_directory_is_no_certificate(tmp_path: Path) -> None:
+def test_directory_is_not_a_certificate(tmp_path: Path) -> None:
     assert refusal(CertificateFiles(tmp_path)) == f"{tmp_path}: cannot be read: Is a directory"
 
 
@@ -94,7 +94,7 @@ def test_directory_is_no_certificate(tmp_path: Path) -> None:
         b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
     ],
 )
-def test_file_that_is_no_pem_is_named(parts: CertificateFiles, data: bytes) -> None:
+def test_file_that_is_not_pem_is_named(parts: CertificateFiles, data: bytes) -> None:
     assert parts.key
     for path, what in ((parts.certificate, "certificate"), (parts.key, "private key")):
         kept = path.read_bytes()

@@ -142,7 +142,7 @@ def test_broken_file_is_made_again(tmp_path: Path, name: str, data: bytes) -> No
     assert path.read_bytes() != data
 
 
-def test_nobody_else_can_read_the_keys(tmp_path: Path) -> None:
+def test_no_other_user_can_read_the_keys(tmp_path: Path) -> None:
     directory = tmp_path / "state" / "albgate"
     made(directory)
 
@@ -180,7 +180,7 @@ def test_full_disk_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.Monke
     assert [path.name for path in tmp_path.iterdir()] == ["lock"]
 
 
-def test_directory_of_somebody_else_is_not_used(
+def test_directory_of_another_user_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = os.geteuid()

@@ -77,7 +77,9 @@ def test_certificate_is_chosen_by_name(tmp_path: Path, name: str | None, expecte
 
 
 @pytest.mark.parametrize("is_rsa_first", [True, False])
-def test_ecdsa_comes_before_rsa_for_who_can_check_it(tmp_path: Path, is_rsa_first: bool) -> None:
+def test_ecdsa_comes_before_rsa_for_clients_that_can_check_it(
+    tmp_path: Path, is_rsa_first: bool
+) -> None:
     both = [
         issue(tmp_path / "rsa.pem", "shop.test", key_type=RSA),
         issue(tmp_path / "ecdsa.pem", "shop.test"),
@@ -103,7 +105,7 @@ def test_best_of_equal_certificates_is_taken(tmp_path: Path) -> None:
     assert best_by_name([long, short])["a.test"] == (long,)
 
 
-def test_name_that_is_no_text_is_not_reported(
+def test_name_that_is_not_text_is_not_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served = certificates(issue(tmp_path / "1.pem", "a.test"), issue(tmp_path / "2.pem", "b.test"))
@@ -220,7 +222,7 @@ def test_protocol_is_the_first_of_ours(
 # Files
 
 
-def test_no_certificate_is_no_listener() -> None:
+def test_a_listener_needs_a_certificate() -> None:
     with pytest.raises(InvalidSetting, match="needs a certificate"):
         certificates()
 
@@ -374,10 +376,10 @@ def test_client_of_the_trust_store_is_let_in(
         assert far.getpeercert(binary_form=True)
 
 
-@pytest.mark.parametrize("who", ["nobody", "stranger", "expired"])
+@pytest.mark.parametrize("presented", ["none", "stranger", "expired"])
 @pytest.mark.parametrize("name", ["a.test", "b.test"])
 def test_client_without_a_good_certificate_is_not_let_in(
-    tmp_path: Path, trust_store: Path, who: str, name: str
+    tmp_path: Path, trust_store: Path, presented: str, name: str
 ) -> None:
     served = certificates(
         issue(tmp_path / "1.pem", "a.test"),
@@ -385,9 +387,9 @@ def test_client_without_a_good_certificate_is_not_let_in(
         mutual=MutualTls(trust_store),
     )
     client = client_context()
-    if who == "stranger":
+    if presented == "stranger":
         trustme.CA().issue_cert("x.test").configure_cert(client)
-    elif who == "expired":
+    elif presented == "expired":
         client = client_of(expired(tmp_path))
 
     with pytest.raises(ssl.SSLError):

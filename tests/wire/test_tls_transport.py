@@ -1,4 +1,4 @@
-"""Between a TLS layer and its socket: who is told of a client that takes nothing, and when."""
+"""Between a TLS layer and its socket: when the layer is told of a client that takes nothing."""
 
 import asyncio
 from collections.abc import Callable, Iterator

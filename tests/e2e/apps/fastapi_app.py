@@ -88,7 +88,7 @@ async def redirect():
 
 @app.get("/slash/")
 async def slash():
-    """Stand behind a slash that Starlette adds by a redirect."""
+    """Be reached through a slash that Starlette adds by a redirect."""
     return "here"
 
 

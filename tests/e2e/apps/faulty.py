@@ -72,7 +72,7 @@ def leaving_children(count):
 
 
 def waiting(_):
-    """Ignore SIGTERM and wait for ever."""
+    """Ignore SIGTERM and wait without an end."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Event().wait()
 
@@ -97,13 +97,13 @@ def filling(megabytes):
         place.unlink(missing_ok=True)
 
 
-def hoarding(megabytes):
+def allocating(megabytes):
     """Take memory and touch it."""
-    hoard = bytearray(megabytes * MEGABYTE)
-    hoard[::1024] = b"x" * len(hoard[::1024])
+    held = bytearray(megabytes * MEGABYTE)
+    held[::1024] = b"x" * len(held[::1024])
 
 
-def hoarding_descriptors(_):
+def holding_descriptors(_):
     """Open files until the system refuses."""
     held = []
     try:
@@ -117,7 +117,7 @@ def hoarding_descriptors(_):
 
 
 def forking(_):
-    """Start processes that start processes, for ever."""
+    """Start processes that start processes, without an end."""
     while True:
         try:
             os.fork()
@@ -139,7 +139,7 @@ ACTIONS = {
     "breed-and-wait": waiting_with_children,
     "wait": waiting,
     "fill": filling,
-    "hoard": hoarding,
-    "open": hoarding_descriptors,
+    "allocate": allocating,
+    "open": holding_descriptors,
     "fork": forking,
 }

@@ -81,7 +81,7 @@ def away():
 
 @app.get("/slash/")
 def slash():
-    """Stand behind a slash that Flask adds by a redirect."""
+    """Be reached through a slash that Flask adds by a redirect."""
     return "here"
 
 

@@ -66,7 +66,7 @@ def fails():
 
 @app.get("/crash")
 def crash():
-    """Raise what nobody takes."""
+    """Raise what no exception handler takes."""
     raise RuntimeError("out of tea")
 
 

@@ -49,7 +49,7 @@ def writing():
     Path(TEMPORARY, "file").write_bytes(bytes(MEGABYTE))
 
 
-def fork_for_ever():
+def fork_without_end():
     """Start processes that start processes."""
     while True:
         try:
@@ -58,14 +58,14 @@ def fork_for_ever():
             threading.Event().wait(0.01)
 
 
-def hoard_for_ever():
+def allocate_without_end():
     """Take memory, 8 MB at a time."""
     held = []
     while True:
         held.append(b"x" * (8 * MEGABYTE))
 
 
-def fill_for_ever():
+def fill_without_end():
     """Write to /tmp until it is full, and go on trying."""
     for number in range(1_000_000):
         try:
@@ -74,7 +74,7 @@ def fill_for_ever():
             threading.Event().wait(0.01)
 
 
-def open_for_ever():
+def open_without_end():
     """Open files until there are no more, and go on trying."""
     held = []
     while True:
@@ -92,8 +92,8 @@ ACTIONS = {
     "/large": large,
     "/slow": slow,
     "/file": writing,
-    "/fork": fork_for_ever,
-    "/hoard": hoard_for_ever,
-    "/fill": fill_for_ever,
-    "/open": open_for_ever,
+    "/fork": fork_without_end,
+    "/allocate": allocate_without_end,
+    "/fill": fill_without_end,
+    "/open": open_without_end,
 }

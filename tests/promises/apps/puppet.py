@@ -4,7 +4,7 @@ import json
 
 
 def handler(event, context):
-    """Return the reply that was asked for, its body repeated, or a greeting when there is none."""
+    """Return the reply that was asked for, its body repeated, or a greeting without one."""
     if not event["body"]:
         return {"statusCode": 200, "body": "hello"}
     reply = json.loads(event["body"])

@@ -152,7 +152,7 @@ def test_an_exception_is_reported_and_logged_as_by_aws(handler: Any) -> None:
 def test_endless_recursion_is_reported_as_by_aws() -> None:
     theirs, ours = posted(recurses).payload, call(recurses).payload
 
-    # How deep it went depends on who called.
+    # How deep it went depends on the caller.
     count = re.compile(rb"repeated \d+ more times")
     assert count.sub(b"", ours) == count.sub(b"", theirs)
 

@@ -68,7 +68,7 @@ async def test_the_context_has_every_field(tmp_path: Path) -> None:
         assert fields[5:] == [{"a": "\u00e9"}, None, it.request_id, None]
 
 
-async def test_a_client_context_that_is_no_json_is_a_function_error(tmp_path: Path) -> None:
+async def test_a_client_context_that_is_not_json_is_a_function_error(tmp_path: Path) -> None:
     async with world(Launcher(), write(tmp_path, app=handler("return 1"))) as it:
         payload = json.loads((await it.call(context="{")).payload)
         assert payload["errorType"] == "Runtime.LambdaContextUnmarshalError"

@@ -1,4 +1,4 @@
-"""What a forked child is: as good as a freshly executed interpreter, and nobody else's."""
+"""What a forked child is: as good as a freshly executed interpreter, and no other environment's."""
 
 import asyncio
 import os

@@ -110,7 +110,7 @@ async def test_tmp_survives_a_reset_through_the_namespaces(task: Path) -> None:
             os.close(descriptor)
 
 
-async def test_namespaces_of_a_process_that_is_gone_are_none(task: Path) -> None:
+async def test_a_process_that_is_gone_has_no_namespaces(task: Path) -> None:
     async with launched(python_plan("")) as it:
         await it.process.exited
 
@@ -434,7 +434,7 @@ def test_failed_call_is_named() -> None:
         (["d1", "f"], []),
     ],
 )
-def test_what_is_no_directory_hides_those_before_it(
+def test_what_is_not_a_directory_hides_those_before_it(
     tmp_path: Path, sources: list[str], expected: list[str]
 ) -> None:
     tree(tmp_path, {"d1/x": "", "d2/x": "", "f": ""})

@@ -111,7 +111,7 @@ async def test_a_handlers_file_may_hide_what_lambda_has_not_loaded(
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_files_that_are_no_modules_hide_nothing(tmp_path: Path, way: dict[str, Any]) -> None:
+async def test_files_that_are_not_modules_hide_nothing(tmp_path: Path, way: dict[str, Any]) -> None:
     code = tmp_path / "code"
     for name in ("email", "json"):
         (code / name).mkdir(parents=True)
