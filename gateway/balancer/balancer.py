@@ -99,7 +99,7 @@ class Balancer:
         response = self._codec.decode(result.payload, request)
         forwarding.target_status = response.status
         response.forwarding = forwarding
-        return self._pages.dressed(response)
+        return self._pages.completed(response)
 
     def failed(
         self, request: HttpRequest, forwarding: Forwarding, error: GatewayError

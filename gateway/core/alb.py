@@ -25,7 +25,7 @@ from gateway.core.errors import (
 )
 from gateway.core.http import Headers, HttpRequest, HttpResponse, Tls, has_token
 from gateway.core.listener import Listener, authority
-from gateway.core.remembered import Remembered
+from gateway.core.memo import Memo
 
 REQUEST_BODY_LIMIT = 1024 * 1024
 """1 MB before base64; 2^20 and not 10^6 is our reading (alb.md 1.4, 6.3)."""
@@ -108,7 +108,7 @@ class AlbCodec:
     ) -> None:
         self.target_group_arn = target_group_arn
         self._listener = listener
-        self._host_seen = Remembered(listener.host)
+        self._host_seen = Memo(listener.host)
         self._port = str(listener.port)
         self._scheme = listener.scheme
         self._faithful = faithful
@@ -241,7 +241,7 @@ def event_name(name: bytes) -> str:
     return name.lower().decode()
 
 
-EVENT_NAMES = Remembered(event_name)
+EVENT_NAMES = Memo(event_name)
 
 
 def all_values(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

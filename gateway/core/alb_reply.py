@@ -15,8 +15,8 @@ import orjson
 
 from gateway.core.errors import BadFunctionResponse, ResponseTooLarge
 from gateway.core.http import PHRASES, Headers, HttpResponse
+from gateway.core.memo import Memo
 from gateway.core.pages import SERVER
-from gateway.core.remembered import Remembered
 
 REPLY_LIMIT = 1024 * 1024
 """Bytes of the reply's JSON as the function sent it (alb.md 1.10, 6.3)."""
@@ -280,7 +280,7 @@ def repeated_cookie(headers: Headers) -> str:
     )
 
 
-KNOWN_NAMES = Remembered(known_name)
+KNOWN_NAMES = Memo(known_name)
 
 
 def wrong(field: str, value: object, rule: str) -> BadFunctionResponse:

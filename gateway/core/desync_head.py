@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from typing import cast
 
-from gateway.core.remembered import Remembered
+from gateway.core.memo import Memo
 
 TOKEN = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]++")
 """RFC 9110 section 5.6.2."""
@@ -186,7 +186,7 @@ def _role(name: bytes) -> Role | None:
     return ROLES.get(name.lower()) or _look_alike(name) or _odd_role(name)
 
 
-role_of = Remembered(_role).__getitem__
+role_of = Memo(_role).__getitem__
 """Return what a name, as received, means for framing; None for a token that means nothing."""
 
 

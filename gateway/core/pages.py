@@ -51,9 +51,9 @@ class Pages:
 
     def page(self, status: int, request: HttpRequest | None = None) -> HttpResponse:
         """Return the response for a status; the request tells about padding and HEAD."""
-        return self.dressed(page(status, request))
+        return self.completed(page(status, request))
 
-    def dressed(self, response: HttpResponse) -> HttpResponse:
+    def completed(self, response: HttpResponse) -> HttpResponse:
         """Return a response with what the listener's attributes set, override or remove."""
         return response if self._is_plain else with_listener_headers(response, self._attributes)
 

@@ -74,7 +74,7 @@ class RieSettings:
 
 
 @dataclass(slots=True, eq=False)
-class Place:
+class EmulatorState:
     """What the pool knows of an address."""
 
     number: int
@@ -95,8 +95,8 @@ class RiePool:
         self, emulators: Sequence[Emulator], settings: RieSettings, *, clock: Clock, sink: Sink
     ) -> None:
         """Take the addresses, in the order in which they are preferred."""
-        self._places = [Place(number, each) for number, each in enumerate(emulators)]
-        self._idle = [*self._places]
+        self._states = [EmulatorState(number, each) for number, each in enumerate(emulators)]
+        self._idle = [*self._states]
         self._settings = settings
         self._clock = clock
         self._sink = sink
@@ -127,48 +127,48 @@ class RiePool:
         when none can be reached, and otherwise ServiceFailed."""
         seconds = seconds_left(invocation, self._settings.timeout_seconds, self._clock)
         deadline = math.inf
-        for _ in self._places:
-            place = await self._taken()
+        for _ in self._states:
+            state = await self._taken()
             deadline = min(deadline, self._loop.time() + seconds)
             try:
-                return await self._run(place, invocation, seconds, deadline)
+                return await self._run(state, invocation, seconds, deadline)
             except ServiceUnreachable:  # it is out of use now; nothing was sent
                 if self._loop.time() >= deadline:
                     raise
         raise self._none_left()
 
-    async def _taken(self) -> Place:
+    async def _taken(self) -> EmulatorState:
         """Return a free address; raises Throttled or ServiceUnreachable."""
-        if all(place.is_out_of_use for place in self._places):
+        if all(state.is_out_of_use for state in self._states):
             raise self._none_left()
         leases = self._leases
         if leases.running < leases.limit:
             leases.running += 1
         else:
             await self._waited()
-        place = min(self._idle, key=lambda place: (place.failed_at, place.number))
-        self._idle.remove(place)
-        return place
+        state = min(self._idle, key=lambda state: (state.failed_at, state.number))
+        self._idle.remove(state)
+        return state
 
     async def _waited(self) -> None:
         """Wait for a lease; raises Throttled, or ServiceUnreachable when no emulator came back."""
         try:
             await self._leases.wait()
         except Throttled:
-            if all(place.is_out_of_use for place in self._places):
+            if all(state.is_out_of_use for state in self._states):
                 raise self._none_left() from None
             raise
 
     def _none_left(self) -> ServiceUnreachable:
-        return ServiceUnreachable(f"none of {len(self._places)} emulators can be reached")
+        return ServiceUnreachable(f"none of {len(self._states)} emulators can be reached")
 
     async def _run(
-        self, place: Place, invocation: Invocation, seconds: float, deadline: float
+        self, state: EmulatorState, invocation: Invocation, seconds: float, deadline: float
     ) -> InvocationResult:
         """Answer in time, though an exchange that has begun goes on until the emulator has
         answered."""
         answer: asyncio.Future[InvocationResult] = self._loop.create_future()
-        task = self._start(self._exchange(place, invocation, answer, deadline))
+        task = self._start(self._exchange(state, invocation, answer, deadline))
         # A task that is cancelled before its first step does not even see it.
         task.add_done_callback(lambda _: settle(answer, ServiceInterrupted(STOPPING)))
         try:
@@ -186,7 +186,7 @@ class RiePool:
 
     async def _exchange(
         self,
-        place: Place,
+        state: EmulatorState,
         invocation: Invocation,
         answer: asyncio.Future[InvocationResult],
         start_by: float,
@@ -194,56 +194,56 @@ class RiePool:
         """Send the event and hand over what came of it; then the address is free, or out of
         use."""
         try:
-            reply = await self._posted(place, invocation, start_by)
-            settle(answer, result_of(reply, invocation, str(place)))
+            reply = await self._posted(state, invocation, start_by)
+            settle(answer, result_of(reply, invocation, str(state)))
         except ServiceFailed as failure:
-            self._fail(place, failure)
+            self._fail(state, failure)
             settle(answer, failure)
         except Exception as error:  # noqa: BLE001 - the caller gets it; the pool goes on
             settle(answer, error)
         finally:
-            if not place.is_out_of_use:
-                self._free(place)
+            if not state.is_out_of_use:
+                self._free(state)
 
-    async def _posted(self, place: Place, invocation: Invocation, start_by: float) -> Reply:
+    async def _posted(self, state: EmulatorState, invocation: Invocation, start_by: float) -> Reply:
         headers = [(b"Content-Type", b"application/json"), *invoke_headers(invocation)]
         deadline = self._loop.time() + LONGEST_SECONDS
-        origin = place.emulator.origin
+        origin = state.emulator.origin
         payload = invocation.payload
         return await posted(origin, TARGET, headers, payload, deadline=deadline, start_by=start_by)
 
-    def _free(self, place: Place) -> None:
-        self._idle.append(place)
+    def _free(self, state: EmulatorState) -> None:
+        self._idle.append(state)
         self._leases.pass_on()
 
-    def _fail(self, place: Place, failure: ServiceFailed) -> None:
+    def _fail(self, state: EmulatorState, failure: ServiceFailed) -> None:
         """Remember a failure; an address without a connection is out of use, and keeps its
         lease."""
-        place.failed_at = self._loop.time()
+        state.failed_at = self._loop.time()
         if isinstance(failure, OUT_OF_USE):
-            place.is_out_of_use = True
-            self._sink.emit(OperatorWarning(f"{place} is out of use: {failure}"))
+            state.is_out_of_use = True
+            self._sink.emit(OperatorWarning(f"{state} is out of use: {failure}"))
 
     def _sweep(self) -> None:
         """Look once a second after what is out of use, and report the throttled."""
         self._timer = self._loop.call_later(PROBE_SECONDS, self._sweep)
         self._leases.report()
-        for place in self._places:
-            if place.is_out_of_use and not place.is_probed:
-                place.is_probed = True
-                self._start(self._probe(place))
+        for state in self._states:
+            if state.is_out_of_use and not state.is_probed:
+                state.is_probed = True
+                self._start(self._probe(state))
 
-    async def _probe(self, place: Place) -> None:
+    async def _probe(self, state: EmulatorState) -> None:
         """Connect, no more: an emulator takes that for nothing."""
         try:
-            await place.emulator.origin.reach(deadline=self._loop.time() + PROBE_SECONDS)
-            place.is_out_of_use = False
-            self._sink.emit(OperatorWarning(f"{place} is in use again"))
-            self._free(place)
+            await state.emulator.origin.reach(deadline=self._loop.time() + PROBE_SECONDS)
+            state.is_out_of_use = False
+            self._sink.emit(OperatorWarning(f"{state} is in use again"))
+            self._free(state)
         except Unreachable:  # or not in time
             pass
         finally:
-            place.is_probed = False
+            state.is_probed = False
 
 
 def settle(answer: asyncio.Future[InvocationResult], outcome: InvocationResult | Exception) -> None:

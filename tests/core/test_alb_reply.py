@@ -40,7 +40,7 @@ def decoded(case: Case) -> HttpResponse:
         is_head=case.option("method", "GET") == "HEAD",
         faithful=case.option("faithful") == "true",
     )
-    return Pages(attributes(case)).dressed(response)
+    return Pages(attributes(case)).completed(response)
 
 
 def head(response: HttpResponse, connection: bytes = b"keep-alive") -> str:

@@ -94,16 +94,16 @@ def sent(answer: HttpResponse) -> list[bytes]:
 def test_listener_without_attributes_changes_nothing() -> None:
     given = response()
 
-    assert Pages().dressed(given) is given
+    assert Pages().completed(given) is given
     assert given == response()
 
 
 def test_listener_header_replaces_every_spelling_and_comes_last() -> None:
     attributes = Attributes(response_headers=((b"X-Frame-Options", b"SAMEORIGIN"),))
 
-    dressed = Pages(attributes).dressed(response())
+    completed = Pages(attributes).completed(response())
 
-    assert dressed.headers[3:] == [
+    assert completed.headers[3:] == [
         (b"X-A", b"1"),
         (b"X-B", b"2"),
         (b"X-Frame-Options", b"SAMEORIGIN"),
@@ -115,23 +115,23 @@ def test_connection_keeps_its_place_when_the_header_after_it_is_replaced() -> No
     del given.headers[3]
     attributes = Attributes(response_headers=((b"X-Frame-Options", b"SAMEORIGIN"),))
 
-    dressed = Pages(attributes).dressed(given)
+    completed = Pages(attributes).completed(given)
 
-    assert sent(dressed)[3:] == [b"Content-Length", b"Connection", b"X-B", b"X-Frame-Options"]
+    assert sent(completed)[3:] == [b"Content-Length", b"Connection", b"X-B", b"X-Frame-Options"]
 
 
 def test_listener_headers_come_in_the_order_given() -> None:
     added = ((b"X-Frame-Options", b"DENY"), (b"Access-Control-Max-Age", b"60"))
 
-    dressed = with_listener_headers(response(), Attributes(response_headers=added))
+    completed = with_listener_headers(response(), Attributes(response_headers=added))
 
-    assert tuple(dressed.headers[-2:]) == added
+    assert tuple(completed.headers[-2:]) == added
 
 
 def test_date_and_connection_keep_their_places_when_server_is_switched_off() -> None:
-    dressed = Pages(Attributes(server_header=False)).dressed(response())
+    completed = Pages(Attributes(server_header=False)).completed(response())
 
-    assert sent(dressed)[:5] == [
+    assert sent(completed)[:5] == [
         b"Date",
         b"Content-Type",
         b"Content-Length",
@@ -144,9 +144,9 @@ def test_date_of_the_function_is_not_doubled_when_server_is_switched_off() -> No
     given = response()
     given.date_index = -1
 
-    dressed = Pages(Attributes(server_header=False)).dressed(given)
+    completed = Pages(Attributes(server_header=False)).completed(given)
 
-    assert b"Date" not in sent(dressed)
+    assert b"Date" not in sent(completed)
 
 
 def test_pages_wear_the_listener_headers_too() -> None:

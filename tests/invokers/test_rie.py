@@ -194,12 +194,12 @@ async def test_address_stays_out_of_use_until_it_can_be_connected_to(
     async with half_dead_world() as (it, bound):
         await it.call()
         for _ in range(3):
-            await until(lambda: it.pool._places[0].is_probed)
-            await until(lambda: not it.pool._places[0].is_probed)
+            await until(lambda: it.pool._states[0].is_probed)
+            await until(lambda: not it.pool._states[0].is_probed)
             probes += 1
-        still_out = it.pool._places[0].is_out_of_use
+        still_out = it.pool._states[0].is_out_of_use
         bound.listen()
-        await until(lambda: not it.pool._places[0].is_out_of_use)
+        await until(lambda: not it.pool._states[0].is_out_of_use)
 
     assert probes == 3
     assert still_out
@@ -211,7 +211,7 @@ async def test_address_out_of_use_counts_as_taken() -> None:
     async with half_dead_world() as (it, _):
         await it.call()
         async with serving(held) as origin, spoken_to(origin) as peer:
-            it.pool._places[1].emulator = Emulator(HOST, origin.port, peer)
+            it.pool._states[1].emulator = Emulator(HOST, origin.port, peer)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(it.call())
                 await held.came(1)
@@ -478,9 +478,9 @@ async def test_malformed_name_does_not_end_the_pool(monkeypatch: pytest.MonkeyPa
             for _ in range(2):
                 with pytest.raises(ServiceUnreachable):
                     await it.call()
-            await asyncio.wait_for(until(lambda: it.pool._places[0].is_probed), PATIENCE_SECONDS)
+            await asyncio.wait_for(until(lambda: it.pool._states[0].is_probed), PATIENCE_SECONDS)
             await asyncio.wait_for(
-                until(lambda: not it.pool._places[0].is_probed), PATIENCE_SECONDS
+                until(lambda: not it.pool._states[0].is_probed), PATIENCE_SECONDS
             )
             with pytest.raises(ServiceUnreachable):
                 await it.call()
@@ -492,9 +492,9 @@ async def test_waiter_for_what_is_out_of_use_is_told_so() -> None:
         first = tasks.create_task(outcome_of(it))
         await held.came(1)
         second = tasks.create_task(outcome_of(it))
-        it.pool._places[0].is_out_of_use = True
+        it.pool._states[0].is_out_of_use = True
         assert await second is ServiceUnreachable
-        it.pool._places[0].is_out_of_use = False
+        it.pool._states[0].is_out_of_use = False
         held.answer()
         assert await first is InvocationResult
 

@@ -53,7 +53,7 @@ def arrange() -> list[str]:
     if theirs:
         own += [os.path.abspath(entry) for entry in theirs.split(os.pathsep) if entry]
     _forget_missing(own)
-    uncover(own)
+    prefer_own_modules(own)
     return own
 
 
@@ -71,7 +71,7 @@ def _forget_missing(own: list[str]) -> None:
         del cache[path]
 
 
-def uncover(own: Iterable[str]) -> None:
+def prefer_own_modules(own: Iterable[str]) -> None:
     """Read the function's .pth files, and forget loaded modules that it has another of."""
     loaded = {name.partition(".")[0] for name in sys.modules}
     candidates = loaded - loaded_on_lambda(sys.version_info[:2])

@@ -1,6 +1,6 @@
-"""A pure function's values, remembered where the same few keys come with every request.
+"""A memo of a pure function's values, for keys of which the same few come with every request.
 
-40 % faster than `lru_cache`, and bounded in bytes as well as in number: strangers choose the keys.
+40 % faster than `lru_cache`, and bounded in bytes as well as in number: clients choose the keys.
 """
 
 from collections.abc import Callable
@@ -10,13 +10,13 @@ Key = TypeVar("Key", bytes, str)
 Value = TypeVar("Value")
 
 KEY_LIMIT = 128
-"""Longer keys are worked out each time."""
+"""Values of longer keys are computed each time."""
 
 ENTRIES_LIMIT = 1024
-"""When as many are remembered, all are forgotten: rare, and cheaper than counting uses."""
+"""With this many entries all are removed: rare, and cheaper than counting uses."""
 
 
-class Remembered(dict[Key, Value]):
+class Memo(dict[Key, Value]):
     """Index it with a key to get the function's value."""
 
     def __init__(self, function: Callable[[Key], Value]) -> None:
