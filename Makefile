@@ -5,6 +5,9 @@ BIN = .venv/bin
 SOAK_SECONDS = 60
 SOAKS = tests/fuzz tests/promises/test_attack.py tests/promises/test_http2_attack.py tests/process
 
+# Most tests wait for a process: see `pytest_xdist_auto_num_workers` in tests/conftest.py.
+AT_ONCE = -q -n auto --dist worksteal
+
 .PHONY: help serve test soak unit check fmt bench docs golden-update image image-check tools clean
 
 help:  ## this list
@@ -14,7 +17,9 @@ serve: .venv/.serve  ## install, then serve examples/hello (PORT=8080 HOST=127.0
 	@$(BIN)/gateway serve app.handler --code examples/hello --host $(HOST) --port $(PORT)
 
 test: check  ## install, then every check and test that CI runs
-	$(BIN)/coverage erase && $(BIN)/coverage run -m pytest
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(AT_ONCE) -m "not alone"
+	$(BIN)/coverage run -m pytest -m alone
 	$(BIN)/coverage combine --quiet && $(BIN)/coverage report
 	$(BIN)/coverage report --include="gateway/core/*" --fail-under=100
 
@@ -22,7 +27,7 @@ soak: .venv/.test  ## each fuzz search, attack and promise at its full length (S
 	SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/python -m pytest $(SOAKS)
 
 unit: .venv/.test  ## the fast tests alone
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest $(AT_ONCE) -m "not slow"
 
 check: .venv/.test  ## ruff, mypy and the import contracts
 	$(BIN)/ruff check && $(BIN)/ruff format --check

@@ -1,6 +1,7 @@
 """What every test may use: the golden comparison, asyncio for async tests, hypothesis profiles."""
 
 import os
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -11,6 +12,10 @@ from tests.golden import Case, compressed
 # An environment that is active where the tests are run is not the one that they serve with.
 os.environ.pop("VIRTUAL_ENV", None)
 
+# Some two thousand processes start here; one that may not keep its bytecode takes twice as long.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 Golden = Callable[[Case, str], None]
 
 # The suite draws the same examples every time: red or green never depends on luck. To look
@@ -18,6 +23,11 @@ Golden = Callable[[Case, str], None]
 settings.register_profile("suite", deadline=None, derandomize=True, max_examples=100)
 settings.register_profile("explore", deadline=None, max_examples=10_000)
 settings.load_profile("suite")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Run two tests at once for each core: most wait for a process that they have started."""
+    return 2 * (os.cpu_count() or 1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

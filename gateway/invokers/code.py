@@ -9,6 +9,7 @@ import os
 import sys
 import sysconfig
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -75,7 +76,15 @@ class HandlerCode:
         try:
             return load_handler(self.handler)
         except InitError as error:
+            self._forget_failed(error)
             return error
+
+    def _forget_failed(self, error: InitError) -> None:
+        """Delete the bytecode of modules that failed midway: those are not in `sys.modules`."""
+        failed = error.__cause__.__traceback__ if error.__cause__ else None
+        for frame, _ in traceback.walk_tb(failed):
+            if self._is_inside(frame.f_code.co_filename):
+                forget_bytecode(frame.f_globals.get("__spec__"))
 
     def reload(self) -> Handler | InitError:
         """Forget every module that came from code and layers and load again; the old ones come back
@@ -89,7 +98,7 @@ class HandlerCode:
     def _loaded_afresh(self) -> Handler | InitError:
         old = {name: sys.modules.pop(name) for name in self._loaded_modules()}
         for module in old.values():
-            forget_bytecode(module)
+            forget_bytecode(getattr(module, "__spec__", None))
         importlib.invalidate_caches()
         handler = self.load()
         if isinstance(handler, InitError):
@@ -168,13 +177,13 @@ def readable(directory: Path) -> Path:
     return found
 
 
-def forget_bytecode(module: object) -> None:
-    """Delete a module's cached bytecode.
+def forget_bytecode(spec: object) -> None:
+    """Delete the cached bytecode of a module, which its spec names.
 
     Python takes it for current when the source has the same size and the same second of change, so
     a quick second save would go unseen.
     """
-    cached = getattr(getattr(module, "__spec__", None), "cached", None)
+    cached = getattr(spec, "cached", None)
     if cached:
         with suppress(OSError):
             Path(cached).unlink(missing_ok=True)

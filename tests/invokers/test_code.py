@@ -141,11 +141,8 @@ def test_saved_code_is_loaded_afresh(directory: Path) -> None:
     assert (old(None, None), new(None, None)) == ("old", "new one")
 
 
-def test_save_of_the_same_size_in_the_same_second_is_seen(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_save_of_the_same_size_in_the_same_second_is_seen(directory: Path) -> None:
     """Python takes bytecode for current when size and second of the source agree."""
-    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     file = directory / "gw_app.py"
     write(file, "old")
     utime(file, (1_700_000_000, 1_700_000_000))
@@ -155,6 +152,19 @@ def test_save_of_the_same_size_in_the_same_second_is_seen(
     utime(file, (1_700_000_000, 1_700_000_000))
 
     assert loaded(code.reload())(None, None) == "new"
+
+
+def test_such_a_save_is_seen_where_the_import_before_it_failed(directory: Path) -> None:
+    file = directory / "gw_app.py"
+    code = HandlerCode("gw_app.handler", directory)
+    errors = []
+    for word in ("one", "two"):
+        file.write_text(f"raise ValueError('{word}')\n")
+        utime(file, (1_700_000_000, 1_700_000_000))
+        errors.append(code.reload())
+
+    messages = [error.message for error in errors if isinstance(error, InitError)]
+    assert messages == ["one", "two"]
 
 
 def test_fixed_code_is_loaded(directory: Path) -> None:

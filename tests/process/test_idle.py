@@ -16,6 +16,7 @@ from tests.soaking import run_seconds
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.alone,
     pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"),
 ]
 

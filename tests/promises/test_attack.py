@@ -36,6 +36,7 @@ CONNECTION_KB = 64
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.alone,
     pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads /proc"),
     pytest.mark.skipif(
         0 <= resource.getrlimit(resource.RLIMIT_NOFILE)[1] < LEAST_DESCRIPTORS,

@@ -30,6 +30,7 @@ DEADLINE_SECONDS = 60 + 4 * EACH_SECONDS
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.alone,
     pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc"),
 ]
 

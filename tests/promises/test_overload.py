@@ -25,6 +25,7 @@ from tests.soaking import IS_SOAK
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.alone,
     pytest.mark.skipif(sys.platform != "linux", reason="the load generator uses epoll"),
 ]
 
