@@ -267,7 +267,7 @@ async def test_deadline_of_the_invocation_holds() -> None:
         provider = FixedCredentials(KEYS)
         aws = AwsLambda(settings, peer, provider, clock=clock, jitter=lambda: 0.0)
         with pytest.raises(ServiceTimedOut):
-            await aws.invoke(invocation(deadline_ms=1_000_050))
+            await aws.invoke(invocation(deadline_ms=1_000_500))
 
     assert len(origin.requests) == 1
 

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.runtime.links import find_links
 from tests.process.rooms import APPS, EXECUTED, FORKED, SELF, attacked
-from tests.runtime import test_sandbox
+from tests.runtime.child import test_sandbox
 from tests.runtime.launching import need_room, room_plan
 
 pytestmark = [
