@@ -14,6 +14,7 @@ from gateway.core.interfaces import Clock, Invoker, Sink
 from gateway.core.invocation import FunctionRef, Invocation, InvocationResult
 from gateway.core.notices import FunctionReloaded, OperatorWarning, RequestServed
 from gateway.testing import FakeClock, FakeInvoker, FakeSink, async_client, client
+from tests.telemetry.served import LISTENER
 
 Json = dict[str, Any]
 
@@ -360,7 +361,7 @@ def test_sink_keeps_every_notice() -> None:
     sink: Sink = fake
     request = HttpRequest("GET", b"/", b"/", b"", [])
     notices = [
-        RequestServed(request, HttpResponse(200, "OK", []), 200, 0, 0.0),
+        RequestServed(request, HttpResponse(200, "OK", []), 200, 0, 0.0, LISTENER),
         FunctionReloaded("app.handler"),
         OperatorWarning("text"),
     ]

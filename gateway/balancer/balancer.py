@@ -3,7 +3,7 @@ rule does.
 
 `begin` and `conclude` are the two halves around the invocation; they wait for nothing, so that
 the in-process test client can use them without an event loop. Failures of every kind become
-responses in one place, `failed`.
+responses in one place, `core.outcomes`.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import orjson
 
 from gateway.core.alb import refusal
-from gateway.core.errors import FunctionUnhandled, GatewayError, RequestRefused
+from gateway.core.errors import FunctionUnhandled, GatewayError
 from gateway.core.http import Forwarding, HttpRequest, HttpResponse
 from gateway.core.interfaces import Clock, EventCodec, Invoker
 from gateway.core.invocation import (
@@ -22,7 +22,7 @@ from gateway.core.invocation import (
     InvocationType,
     request_id,
 )
-from gateway.core.outcomes import outcome
+from gateway.core.outcomes import page_of
 from gateway.core.pages import Pages
 from gateway.core.tracing import trace_header
 
@@ -52,7 +52,7 @@ class Balancer:
         clock: Clock,
         draw: Callable[[int], str],
     ) -> None:
-        self._target_group = target_group
+        self._arn = target_group.arn
         self._codec = target_group.codec
         self._function = target_group.function
         self._invoker = invoker
@@ -75,7 +75,8 @@ class Balancer:
 
     def begin(self, request: HttpRequest, forwarding: Forwarding) -> Invocation:
         """Return the invocation that a request becomes; raises RequestRefused."""
-        forwarding.target_group_arn = self._target_group.arn
+        forwarding.target_group_arn = self._arn
+        forwarding.function = self._function
         if refused := refusal(request):
             raise refused
         digits = self._draw(DRAWN_FOR_TRACE + DRAWN_FOR_REQUEST)
@@ -94,6 +95,7 @@ class Balancer:
         """Return the response that a result means; raises FunctionUnhandled or
         BadFunctionResponse."""
         forwarding.log = result.log
+        forwarding.executed_version = result.executed_version
         if result.function_error:
             raise FunctionUnhandled(error_text(result.payload))
         response = self._codec.decode(result.payload, request)
@@ -104,14 +106,8 @@ class Balancer:
     def failed(
         self, request: HttpRequest, forwarding: Forwarding, error: GatewayError
     ) -> HttpResponse:
-        """Return the page for an error; the reason goes to the operator, never to the client."""
-        status, forwarding.error_reason = outcome(error)
-        forwarding.detail = str(error)
-        if isinstance(error, RequestRefused) and not forwarding.error_reason:
-            forwarding.target_group_arn = ""
-        response = self._pages.page(status, request)
-        response.forwarding = forwarding
-        return response
+        """Return the page for an error."""
+        return page_of(error, request, self._pages, forwarding)
 
 
 def error_text(payload: bytes) -> str:

@@ -21,6 +21,7 @@ from gateway.core.interfaces import Invoker, Sink
 from gateway.core.invocation import Invocation, InvocationResult, LogType, request_id
 from gateway.core.notices import OperatorWarning
 from gateway.telemetry.fanout import Fanout
+from gateway.telemetry.function_sink import FunctionSink
 from gateway.telemetry.system import CLOCK, HexDraws
 
 
@@ -31,6 +32,8 @@ async def invokable(
     """Run the function, in this process or in environments, or be ready to invoke it elsewhere;
     yields the invoker and how isolated or where it is, and adds to the list what SIGHUP is to
     reload."""
+    if sink is not None:
+        sink = of_function(serving, sink)
     if serving.remote is not None:
         # A local handler needs no client, which takes long to import.
         from gateway.compose import remote  # noqa: PLC0415
@@ -51,6 +54,12 @@ async def invokable(
             on_hangup.append(reload)
         async with watched(serving, reload, sink):
             yield running.pool, running.isolation
+
+
+def of_function(serving: Serving, sink: Sink) -> Sink:
+    """Return the sink of what runs the function; elsewhere each answer names its version."""
+    version = "" if serving.remote else "$LATEST"
+    return FunctionSink(sink, serving.function.completed_name(), version)
 
 
 async def invoke_once(

@@ -12,6 +12,7 @@ from gateway.core.pages import Pages
 from gateway.core.tracing import trace_header
 from gateway.telemetry.system import CLOCK, HexDraws
 from gateway.web.asgi import AsgiFront
+from gateway.web.exchanges import Exchanges
 from gateway.web.front import Front
 from gateway.web.server_headers import ServerHeaders
 
@@ -55,6 +56,7 @@ def listener_front(
     )
     return Front(
         balancer(serving, seen_as, invoker),
+        listener=seen_as,
         pages=Pages(attributes),
         sink=sink,
         clock=CLOCK,
@@ -72,8 +74,9 @@ def portable_front(
     server_headers: ServerHeaders = "send",
 ) -> AsgiFront:
     """Return the ASGI application of one listener."""
-    responder, pages = balancer(serving, seen_as, invoker), Pages(serving.attributes)
-    return AsgiFront(responder, pages=pages, sink=sink, clock=CLOCK, server_headers=server_headers)
+    exchanges = Exchanges(seen_as, pages=Pages(serving.attributes), sink=sink, clock=CLOCK)
+    responder = balancer(serving, seen_as, invoker)
+    return AsgiFront(responder, exchanges, clock=CLOCK, server_headers=server_headers)
 
 
 def event_of(serving: Serving, request: HttpRequest) -> bytes:

@@ -8,7 +8,8 @@
     │   ├── MethodNotAllowed        TRACE, CONNECT
     │   ├── TooManyForwardedAddresses
     │   ├── WebSocketNotSupported
-    │   └── IncompleteRequest       the client left before its body was complete
+    │   ├── IncompleteRequest       the client left before its body was complete
+    │   └── ClientLeft              the client left before its response
     ├── BadFunctionResponse         the reply breaks a rule of alb.md 2.1 to 2.4
     │   └── ResponseTooLarge
     └── InvocationFailed            the platform could not run the function
@@ -60,6 +61,10 @@ class WebSocketNotSupported(RequestRefused):
 
 class IncompleteRequest(RequestRefused):
     """The client closed before the whole body came (alb.md 5.1)."""
+
+
+class ClientLeft(RequestRefused):
+    """The client closed before it was answered (alb.md 5.1)."""
 
 
 class BadFunctionResponse(GatewayError):

@@ -9,6 +9,8 @@ from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 
+from gateway.core.invocation import FunctionRef
+
 Headers = list[tuple[bytes, bytes]]
 """Name and value in wire order, duplicates kept, name case as received."""
 
@@ -76,6 +78,9 @@ class Forwarding:
     """How long the target took, -1.0 when it never answered."""
     log: str = ""
     """What the function printed and logged during this invocation."""
+    function: FunctionRef | None = None
+    executed_version: str = ""
+    """Empty when no function answered."""
 
 
 UNFORWARDED = Forwarding()

@@ -1,9 +1,13 @@
-"""What happened, as values for observers; an observer is a sink."""
+"""What happened, as values for observers, which are sinks.
+
+A sink serves many listeners and functions, so a notice says which ones it is about.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
 
 from gateway.core.http import HttpRequest, HttpResponse
+from gateway.core.listener import Listener
 
 Status = Literal["success", "timeout", "error"]
 """How an init phase or an invocation ended (lambda.md 2.3)."""
@@ -21,6 +25,21 @@ class RequestServed:
     """Head and body written, without TLS and TCP."""
     completed_at: float
     """Epoch seconds when the response was generated."""
+    listener: Listener
+    """Target group, function and version are in `response.forwarding`."""
+
+
+@dataclass(slots=True)
+class TlsNegotiationFailed:
+    """A TLS handshake of a client failed: the metric ClientTLSNegotiationErrorCount (alb.md
+    4.13)."""
+
+    client: tuple[str, int]
+    reason: str
+    """OpenSSL's reason, TIME_OUT, CLIENT_LEFT or TOO_MANY."""
+    at: float
+    """Epoch seconds."""
+    listener: Listener
 
 
 @dataclass(slots=True)
@@ -30,6 +49,8 @@ class FunctionReloaded:
     handler: str
     error: str = ""
     """Empty when the new code is in place; otherwise why the next invocations fail."""
+    function: str = ""
+    version: str = ""
 
 
 @dataclass(slots=True)
@@ -37,6 +58,9 @@ class OperatorWarning:
     """Something the operator should know that belongs to no single request."""
 
     text: str
+    function: str = ""
+    version: str = ""
+    """Empty where it belongs to no function, or to no version of its."""
 
 
 @dataclass(slots=True)
@@ -121,6 +145,7 @@ class InvocationReported:
 
 Notice = (
     RequestServed
+    | TlsNegotiationFailed
     | FunctionReloaded
     | OperatorWarning
     | InitStarted

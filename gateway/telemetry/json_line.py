@@ -1,5 +1,6 @@
 """A notice as one line of JSON, for programs that read the console."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -15,8 +16,11 @@ from gateway.core.notices import (
 from gateway.telemetry.timestamp import iso
 from gateway.telemetry.visible import visible_json
 
-OPTIONAL = ("request_id", "error_reason", "detail", "log")
+OPTIONAL = ("target_group_arn", "request_id", "error_reason", "detail", "log")
 """What a forward may say under the names it has there; left out when empty."""
+
+NAMED = ("function", "version")
+"""What a notice may belong to; left out when empty."""
 
 
 def json_line(notice: Notice) -> str:
@@ -42,9 +46,10 @@ def _members(notice: Notice) -> dict[str, Any]:
     if isinstance(notice, RequestServed):
         return _request_members(notice)
     if isinstance(notice, FunctionReloaded):
-        return {"type": "FunctionReloaded", "handler": notice.handler, "error": notice.error}
+        told = {"type": "FunctionReloaded", "handler": notice.handler, "error": notice.error}
+        return told | _present(notice, NAMED)
     if isinstance(notice, OperatorWarning):
-        return {"type": "OperatorWarning", "text": notice.text}
+        return {"type": "OperatorWarning", "text": notice.text} | _present(notice, NAMED)
     return _init_members(notice) if isinstance(notice, InitReported) else {}
 
 
@@ -55,6 +60,7 @@ def _init_members(notice: InitReported) -> dict[str, Any]:
         "type": "InitReported",
         "time": iso(notice.at),
         "function": notice.stream.function_name,
+        "version": notice.stream.version,
         "log_stream": notice.stream.name,
         "phase": notice.phase,
         "status": notice.status,
@@ -65,11 +71,12 @@ def _init_members(notice: InitReported) -> dict[str, Any]:
 
 
 def _request_members(notice: RequestServed) -> dict[str, Any]:
-    request = notice.request
+    request, listener = notice.request, notice.listener
     forwarding = notice.response.forwarding
     members: dict[str, Any] = {
         "type": "RequestServed",
         "time": iso(notice.completed_at),
+        "listener": f"{listener.scheme}:{listener.port}",
         "client": request.client[0],
         "client_port": request.client[1],
         "method": request.method,
@@ -84,11 +91,16 @@ def _request_members(notice: RequestServed) -> dict[str, Any]:
         members["query"] = request.query_string.decode("utf-8", "backslashreplace")
     if notice.response.hint:
         members["hint"] = notice.response.hint
-    return members | _optional_members(forwarding)
+    if forwarding.function is not None:
+        members["function"] = forwarding.function.name
+    if forwarding.executed_version:
+        members["version"] = forwarding.executed_version
+    return members | _present(forwarding, OPTIONAL)
 
 
-def _optional_members(forwarding: Forwarding) -> dict[str, str]:
-    values = ((name, getattr(forwarding, name)) for name in OPTIONAL)
+def _present(holder: object, names: Iterable[str]) -> dict[str, str]:
+    """Return those of the attributes that are not empty."""
+    values = ((name, getattr(holder, name)) for name in names)
     return {name: value for name, value in values if value}
 
 

@@ -7,20 +7,17 @@ refuses is answered with the load balancer's own page.
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import quote
 
 from gateway.core.alb import REQUEST_BODY_LIMIT
 from gateway.core.errors import (
-    GatewayError,
     IncompleteRequest,
     RequestTooLarge,
     WebSocketNotSupported,
 )
 from gateway.core.http import (
-    Forwarding,
     Headers,
     HttpRequest,
     HttpResponse,
@@ -29,12 +26,11 @@ from gateway.core.http import (
     wire_headers,
     wishes_close,
 )
-from gateway.core.interfaces import Clock, Responder, Sink
-from gateway.core.notices import RequestServed
-from gateway.core.outcomes import outcome
-from gateway.core.pages import Pages
+from gateway.core.interfaces import Clock, Responder
+from gateway.core.outcomes import CLIENT_LEFT
 from gateway.core.tracing import header_bytes
 from gateway.telemetry.system import turns_of_the_loop
+from gateway.web.exchanges import Exchanges
 from gateway.web.server_headers import ServerHeaders, added_headers
 
 Scope = MutableMapping[str, Any]
@@ -54,8 +50,6 @@ DISCONNECT_TURNS = 4
 """Turns of the event loop after which a server has handed over what it knows: one starts the task
 that asks, and each of two messages may take one more through a queue."""
 
-CLIENT_LEFT = 460
-
 WEBSOCKET_REJECTED = 403
 """What a server makes of `websocket.close` when it cannot send a response of ours (ASGI
 specification)."""
@@ -68,8 +62,6 @@ BODY_HEADERS = frozenset({b"content-length", b"transfer-encoding"})
 
 PLAIN_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
-LOGGER = logging.getLogger(__name__)
-
 
 class AsgiFront:
     """Answers ASGI `http` scopes through a Responder; `websocket` scopes are refused."""
@@ -77,17 +69,15 @@ class AsgiFront:
     def __init__(
         self,
         responder: Responder,
+        exchanges: Exchanges,
         *,
-        pages: Pages,
-        sink: Sink | None,
         clock: Clock,
         server_headers: ServerHeaders = "send",
     ) -> None:
         """Take what answers, and whether Server and Date are sent."""
         self._server_headers = server_headers
         self._responder = responder
-        self._pages = pages
-        self._sink = sink
+        self._exchanges = exchanges
         self._now = clock.now
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -101,14 +91,13 @@ class AsgiFront:
         try:
             response = await self._response(request, receive)
             if self._is_slow(request) and await has_left(receive):
-                self._note(request, response, CLIENT_LEFT)
+                self._exchanges.note(request, response, CLIENT_LEFT, 0)
                 return
-        except IncompleteRequest as error:  # the client has left
-            response = self._refused(request, error)
-            self._note(request, response, response.status)
+        except IncompleteRequest as error:
+            self._exchanges.unanswered(request, error)
             return
         except asyncio.CancelledError:  # some servers cancel when the client leaves
-            self._note(request, self._pages.page(502, request), CLIENT_LEFT)
+            self._exchanges.cancelled(request)
             raise
         await self._write(request, response, send, HTTP_RESPONSE)
 
@@ -118,21 +107,14 @@ class AsgiFront:
             try:
                 request.body = await read_body(request.headers, receive)
             except RequestTooLarge as error:
-                return self._refused(request, error)
+                return self._exchanges.refused(request, error)
         try:
             return await self._responder.respond(request)
-        except Exception as error:  # the outermost loop: a bug must not end the connection
-            LOGGER.exception("the gateway failed")
-            return self._refused(request, GatewayError(repr(error)))
+        except Exception as error:  # noqa: BLE001 - the outermost loop: a bug is a response
+            return self._exchanges.defect(request, error)
 
     def _is_slow(self, request: HttpRequest) -> bool:
         return self._now() - request.arrived_at > DISCONNECT_CHECK_SECONDS
-
-    def _refused(self, request: HttpRequest, error: GatewayError) -> HttpResponse:
-        status, reason = outcome(error)
-        response = self._pages.page(status, request)
-        response.forwarding = Forwarding(error_reason=reason, detail=str(error))
-        return response
 
     async def _write(
         self, request: HttpRequest, response: HttpResponse, send: Send, kind: str
@@ -147,7 +129,7 @@ class AsgiFront:
         omitted = added_headers(send, self._server_headers)
         lower = ((name.lower(), value) for name, value in given)  # ASGI wants lower case
         headers = [(name, value) for name, value in lower if name not in omitted]
-        self._note(request, response, response.status, headers)
+        self._exchanges.note(request, response, response.status, sent_bytes(response, headers))
         start = {"type": f"{kind}.start", "status": response.status, "headers": headers}
         try:
             await send(start)
@@ -155,31 +137,23 @@ class AsgiFront:
         except OSError:
             pass  # what ASGI 2.4 servers raise when the client has gone
 
-    def _note(
-        self,
-        request: HttpRequest,
-        response: HttpResponse,
-        elb_status: int,
-        sent: Headers | None = None,
-    ) -> None:
-        if self._sink is None:
-            return
-        sent_bytes = 0
-        if sent is not None:
-            sent_bytes = len(f"HTTP/1.1 {response.status} {response.reason}\r\n\r\n")
-            sent_bytes += header_bytes(sent) + len(response.body)
-        self._sink.emit(RequestServed(request, response, elb_status, sent_bytes, self._now()))
-
     async def _refuse_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 400 where the server can send a response to an upgrade, else reject it."""
         await receive()
         request = request_from_scope({**scope, "method": "GET"}, self._now())
-        response = self._refused(request, WebSocketNotSupported("WebSocket in front of Lambda"))
+        error = WebSocketNotSupported("WebSocket in front of Lambda")
+        response = self._exchanges.refused(request, error)
         if WEBSOCKET_RESPONSE in (scope.get("extensions") or {}):
             await self._write(request, response, send, WEBSOCKET_RESPONSE)
             return
-        self._note(request, response, WEBSOCKET_REJECTED)
+        self._exchanges.note(request, response, WEBSOCKET_REJECTED, 0)
         await send({"type": "websocket.close"})
+
+
+def sent_bytes(response: HttpResponse, headers: Headers) -> int:
+    """Return the size of a response as HTTP/1.1 would have it."""
+    status_line = f"HTTP/1.1 {response.status} {response.reason}\r\n\r\n"
+    return len(status_line) + header_bytes(headers) + len(response.body)
 
 
 def request_from_scope(scope: Scope, now: float) -> HttpRequest:

@@ -6,14 +6,12 @@ fields that one sweep reads four times a second, not a timer per request.
 """
 
 import asyncio
-import traceback
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
 from gateway.core.desync import Mode
-from gateway.core.errors import GatewayError
-from gateway.core.http import Forwarding, HttpRequest, HttpResponse, http_date
+from gateway.core.http import http_date
 from gateway.core.interfaces import Clock, Responder, Sink
 from gateway.core.limits import (
     FIELDS_STEP,
@@ -23,10 +21,11 @@ from gateway.core.limits import (
     broken_size,
     has_too_many_fields,
 )
-from gateway.core.notices import OperatorWarning, RequestServed
-from gateway.core.outcomes import outcome
+from gateway.core.listener import Listener
+from gateway.core.notices import OperatorWarning
 from gateway.core.pages import Pages
 from gateway.telemetry.system import turns_of_the_loop
+from gateway.web.exchanges import Exchanges
 from gateway.web.h1_connection import Connection
 from gateway.web.members import Member, Members
 from gateway.web.throttle import Throttle
@@ -60,6 +59,7 @@ class Front:
         self,
         responder: Responder,
         *,
+        listener: Listener,
         pages: Pages,
         sink: Sink | None,
         clock: Clock,
@@ -74,8 +74,16 @@ class Front:
         self.now = clock.now
         self.monotonic = clock.monotonic
         self.date = b""
-        self._pages = pages
         self._sink = sink
+        exchanges = Exchanges(listener, pages=pages, sink=sink, clock=clock)
+        self.page = exchanges.page
+        self.refused = exchanges.refused
+        self.defect = exchanges.defect
+        self.failed = exchanges.failed
+        self.cancelled = exchanges.cancelled
+        self.unanswered = exchanges.unanswered
+        self.note = exchanges.note
+        self.note_handshake = exchanges.note_handshake
         self.throttle = Throttle(self.monotonic, self._call_later)
         self.members = Members(limits, clock.monotonic)
         self._connections = self.members.connections
@@ -227,29 +235,3 @@ class Front:
             return 0
         start = begun.rfind(b"\n", 0, seen) + 1
         return broken_size(begun[start:], len(begun) + 1, limits, is_first=start <= len(EMPTY_LINE))
-
-    def page(self, status: int, request: HttpRequest, detail: str) -> HttpResponse:
-        """Return the load balancer's page for what no error class stands for."""
-        response = self._pages.page(status, request)
-        response.forwarding = Forwarding(detail=detail)
-        return response
-
-    def refused(self, request: HttpRequest, error: GatewayError) -> HttpResponse:
-        """Return the page for an error."""
-        status, reason = outcome(error)
-        response = self._pages.page(status, request)
-        response.forwarding = Forwarding(error_reason=reason, detail=str(error))
-        return response
-
-    def failed(self) -> None:
-        """Report the current exception, a defect of the gateway."""
-        if self._sink is not None:
-            self._sink.emit(OperatorWarning(f"the gateway failed:\n{traceback.format_exc()}"))
-
-    def note(
-        self, request: HttpRequest, response: HttpResponse, elb_status: int, sent_bytes: int
-    ) -> None:
-        """Tell the sink about a request that is over."""
-        if self._sink is not None:
-            notice = RequestServed(request, response, elb_status, sent_bytes, self.now())
-            self._sink.emit(notice)

@@ -22,6 +22,7 @@ from gateway.core.errors import GatewayError, IncompleteRequest, RequestTooLarge
 from gateway.core.http import Headers, HttpRequest, HttpResponse, Tls
 from gateway.core.http1_states import MOVES, Step
 from gateway.core.limits import Overdue, Phase, Progress, overdue, pauses
+from gateway.core.outcomes import CLIENT_LEFT
 from gateway.web.client_address import address, is_unknown
 from gateway.web.h1_body import Body
 from gateway.web.h1_head import without_empty_lines
@@ -34,7 +35,6 @@ from gateway.wire.h1 import HEAD_END, RequestParser, Unparsable, response_head
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 TLS_HANDSHAKE = b"\x16"
 SPACE = 0x20
-CLIENT_LEFT = 460
 INCOMPLETE = "the client left in the middle of a request"
 
 
@@ -108,8 +108,7 @@ class Connection(asyncio.Protocol):
         if phase is Phase.RUNNING:
             return
         if phase is Phase.BODY:
-            response = self._front.refused(self._request, IncompleteRequest(INCOMPLETE))
-            self._front.note(self._request, response, response.status, 0)
+            self._front.unanswered(self._request, IncompleteRequest(INCOMPLETE))
         self._front.forget(self)
 
     def eof_received(self) -> bool:
@@ -321,13 +320,11 @@ class Connection(asyncio.Protocol):
         try:
             response = await self._front.responder.respond(request)
         except asyncio.CancelledError:
-            response = self._front.page(502, request, "ended before the function had answered")
-            self._front.note(request, response, CLIENT_LEFT, 0)
+            self._front.cancelled(request)
             self._front.forget(self)
             raise
         except Exception as error:  # noqa: BLE001 - the outermost loop: a bug is a response
-            self._front.failed()
-            response = self._front.refused(request, GatewayError(repr(error)))
+            response = self._front.defect(request, error)
         self._task = None
         if self._is_lost:
             self._front.note(request, response, CLIENT_LEFT, 0)

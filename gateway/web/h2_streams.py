@@ -9,13 +9,14 @@ from functools import partial
 from typing import Protocol, cast
 
 from gateway.core.alb import REQUEST_BODY_LIMIT
-from gateway.core.errors import GatewayError, IncompleteRequest
+from gateway.core.errors import ClientLeft, IncompleteRequest
 from gateway.core.floods import CONCURRENT_STREAMS
 from gateway.core.http import HttpRequest, HttpResponse
 from gateway.core.limits import UPLOAD_BYTES, UPLOAD_SECONDS, Overdue, overdue, pauses
+from gateway.core.outcomes import CLIENT_LEFT
 from gateway.core.room import Claim, Share
 from gateway.web.h1_body import too_large
-from gateway.web.h1_connection import CLIENT_LEFT, INCOMPLETE
+from gateway.web.h1_connection import INCOMPLETE
 from gateway.web.h2_request import fault, oversized
 from gateway.web.h2_stream import Step, Stream, held_bytes
 from gateway.web.h2_turns import SharedRoom
@@ -250,8 +251,9 @@ class Streams:
             response = front.refused(stream.request, IncompleteRequest(INCOMPLETE))
             front.note(stream.request, response, self._left(response.status), 0)
         elif step is Step.WAITING:
-            response = front.page(502, stream.request, "the client left before the request was run")
-            front.note(stream.request, response, self._left(CLIENT_LEFT), 0)
+            error = ClientLeft("the client left before the request was run")
+            response = front.refused(stream.request, error)
+            front.note(stream.request, response, self._left(response.status), 0)
         elif step is Step.WRITING:
             front.note(stream.request, stream.response, self._left(CLIENT_LEFT), stream.sent_bytes)
 
@@ -274,15 +276,13 @@ class Streams:
         try:
             response = await front.responder.respond(request)
         except asyncio.CancelledError:
-            response = front.page(502, request, "ended before the function had answered")
             if stream.step is not Step.OVER:
                 self._abandon(stream)
             self._end_task(stream)
-            front.note(request, response, CLIENT_LEFT, 0)
+            front.cancelled(request)
             raise
         except Exception as error:  # noqa: BLE001 - the outermost loop: a bug is a response
-            front.failed()
-            response = front.refused(request, GatewayError(repr(error)))
+            response = front.defect(request, error)
         now = front.monotonic()
         self._shared.room.learn(self._share, len(response.body), now)
         self._end_task(stream)
@@ -316,8 +316,8 @@ class Streams:
             self._session.send_head(
                 stream.stream_id, response.status, headers, is_last=not stream.unsent
             )
-        except Unsendable:
-            self._front.failed()
+        except Unsendable as error:
+            self._front.failed(error)
             self._end_with(stream, INTERNAL_ERROR, now)
             return
         self._owner.after_response(now)

@@ -8,7 +8,6 @@ data may come before it returns, and it may return a transport that is gone alre
 
 import asyncio
 import ssl
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import cast
 
@@ -53,9 +52,6 @@ class Handshakes:
         self.front = front
         self.certificates = certificates
         self.make = make
-        self.failures: Counter[str] = Counter()
-        """Handshakes that came to nothing, by OpenSSL's reason, TIME_OUT, CLIENT_LEFT or TOO_MANY:
-        the metric ClientTLSNegotiationErrorCount (alb.md 4.13)."""
         self.pace = HandshakePace()
 
     def __call__(self) -> "Handshake":
@@ -126,7 +122,7 @@ class Handshake(asyncio.Protocol):
             self._task = self._front.start(self._run(first))
 
     async def _run(self, first: bytes) -> None:
-        """Shake hands and go on, or count why not; nothing of it is printed."""
+        """Shake hands and go on, or note why not; nothing of it is printed."""
         try:
             tls = await self._shake_hands(first)
             self._hand_over(tls)
@@ -134,8 +130,8 @@ class Handshake(asyncio.Protocol):
             self._fail(error.reason or "UNKNOWN")
         except OSError:
             self._fail(CLIENT_LEFT)
-        except Exception:  # noqa: BLE001 - the outermost loop: a bug ends one connection
-            self._front.failed()
+        except Exception as error:  # noqa: BLE001 - the outermost loop: a bug ends one connection
+            self._front.failed(error)
             self._fail("UNKNOWN")
         else:
             return
@@ -178,7 +174,7 @@ class Handshake(asyncio.Protocol):
 
     def _refuse_plain(self) -> None:
         """Answer plain HTTP with 400, as nginx does, and linger."""
-        self._all.failures[PLAIN_HTTP] += 1
+        self._front.note_handshake(self.client, PLAIN_HTTP)
         self._is_over = True
         front = self._front
         request = HttpRequest("", b"", b"", b"", [], client=self.client)
@@ -198,9 +194,9 @@ class Handshake(asyncio.Protocol):
     # Ending.
 
     def _fail(self, reason: str) -> None:
-        """Count a handshake that came to nothing, once."""
+        """Note a handshake that came to nothing, once."""
         if not self._is_over:
-            self._all.failures[reason] += 1
+            self._front.note_handshake(self.client, reason)
             if self._task is not None and not self._is_waiting:  # a wait has been counted
                 self._all.pace.failed(self.client[0], self._front.monotonic())
         self._end()

@@ -82,8 +82,24 @@ class Shared(Protocol):
         """Return the page for an error."""
         ...
 
-    def failed(self) -> None:
-        """Report the current exception."""
+    def defect(self, request: HttpRequest, error: Exception, /) -> HttpResponse:
+        """Report a defect of the gateway and return the page for it."""
+        ...
+
+    def failed(self, error: Exception, /) -> None:
+        """Report a defect of the gateway."""
+        ...
+
+    def cancelled(self, request: HttpRequest, /) -> None:
+        """Note a request whose invocation is no longer waited for."""
+        ...
+
+    def unanswered(self, request: HttpRequest, error: GatewayError, /) -> None:
+        """Note a request whose client gets nothing."""
+        ...
+
+    def note_handshake(self, client: tuple[str, int], reason: str, /) -> None:
+        """Tell the sink of a TLS handshake that has failed."""
         ...
 
     def note(

@@ -12,6 +12,7 @@ from gateway.core.errors import (
     BadFunctionResponse,
     BadRequestContent,
     CircuitOpen,
+    ClientLeft,
     ConnectionTimedOut,
     FunctionUnhandled,
     GatewayError,
@@ -120,7 +121,7 @@ async def test_forwarding_of_a_served_request_is_complete() -> None:
             return await super().invoke(invocation)
 
     request = asked()
-    answer = InvocationResult(b'{"statusCode": 404}', log="looked\n")
+    answer = InvocationResult(b'{"statusCode": 404}', "7", log="looked\n")
 
     response = await balancer(Slow([answer]), clock).respond(request)
 
@@ -129,6 +130,8 @@ async def test_forwarding_of_a_served_request_is_complete() -> None:
         Forwarding(
             request_id=REQUEST_ID,
             target_group_arn=ARN,
+            function=FUNCTION,
+            executed_version="7",
             target_status=404,
             dispatched_at=NOW,
             target_seconds=0.25,
@@ -183,6 +186,8 @@ async def test_function_error_is_a_502_that_tells_the_client_nothing() -> None:
             detail="KeyError: no such cart",
             request_id=REQUEST_ID,
             target_group_arn=ARN,
+            function=FUNCTION,
+            executed_version="$LATEST",
             dispatched_at=NOW,
             target_seconds=0.0,
             log="[ERROR] KeyError\n",
@@ -247,6 +252,7 @@ FAILURES: list[tuple[GatewayError, int, str]] = [
     (TooManyForwardedAddresses("why"), 463, ""),
     (WebSocketNotSupported("why"), 400, "LambdaWebsocketNotSupported"),
     (IncompleteRequest("why"), 400, ""),
+    (ClientLeft("why"), 460, ""),
     (BadFunctionResponse("body", "null", "must be a string"), 502, "LambdaInvalidResponse"),
     (ResponseTooLarge("payload", "2 MB", "takes 1 MB"), 502, "LambdaResponseTooLarge"),
     (InvocationFailed("why"), 502, "LambdaServiceException"),

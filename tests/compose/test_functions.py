@@ -18,6 +18,7 @@ from gateway.core.notices import (
     InitStarted,
     InvocationReported,
     Notice,
+    OperatorWarning,
 )
 from gateway.testing import FakeSink
 from tests.compose.shop import (
@@ -39,6 +40,19 @@ async def test_remote_function_is_invoked_where_it_is(shop: Function) -> None:
             await invoker.invoke(asked(shop))
 
     assert where == "remote: 1 emulator"
+
+
+async def test_warnings_of_a_function_elsewhere_have_no_version(shop: Function) -> None:
+    place = Emulators((Address("http", "127.0.0.1", 1),))
+    serving = Serving(replace(shop, handler=""), remote=Remote(place))
+    sink = FakeSink()
+    async with functions.invokable(serving, sink) as (invoker, _):
+        with pytest.raises(ServiceUnreachable):
+            await invoker.invoke(asked(shop))
+
+    (warning,) = sink.notices
+    assert isinstance(warning, OperatorWarning)
+    assert (warning.function, warning.version) == ("shop", "")
 
 
 async def test_function_runs_once(shop: Function) -> None:
@@ -138,4 +152,6 @@ async def test_environments_serve_what_was_saved(shop: Function) -> None:
             await saved
             after = await invoker.invoke(asked(shop))
 
+    reloaded = saved.result()
+    assert (reloaded.function, reloaded.version) == ("shop", "$LATEST")
     assert (before.payload, after.payload) == (b'"old"', b'"new"')

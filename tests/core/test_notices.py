@@ -5,7 +5,10 @@ from typing import get_args
 
 from gateway.core import notices
 from gateway.core.http import HttpRequest, HttpResponse
+from gateway.core.listener import Listener
 from gateway.core.notices import FunctionReloaded, LogEntry, LogStream, Notice, RequestServed
+
+LISTENER = Listener("http", 80, "shop.example.org")
 
 PARTS = {LogStream, LogEntry}
 """What notices consist of."""
@@ -22,7 +25,7 @@ def test_status_of_a_client_that_left_is_kept_beside_the_response() -> None:
     request = HttpRequest("GET", b"/", b"/", b"", [])
     response = HttpResponse(200, "OK", [])
 
-    notice = RequestServed(request, response, 460, 0, 1.0)
+    notice = RequestServed(request, response, 460, 0, 1.0, LISTENER)
 
     assert (notice.elb_status, notice.response.status) == (460, 200)
 

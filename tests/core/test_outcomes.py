@@ -39,6 +39,7 @@ REASONS = {
         ("TooManyForwardedAddresses", (463, "")),
         ("WebSocketNotSupported", (400, "LambdaWebsocketNotSupported")),
         ("IncompleteRequest", (400, "")),
+        ("ClientLeft", (460, "")),
         ("InvocationFailed", (502, "LambdaServiceException")),
         ("FunctionUnhandled", (502, "LambdaUnhandled")),
         ("Throttled", (502, "LambdaThrottling")),

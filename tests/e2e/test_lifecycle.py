@@ -368,6 +368,11 @@ def test_json_lines_are_for_programs(serve: Serve) -> None:
 
     lines = [json.loads(line) for line in server.output.wait_for_end() if line.startswith("{")]
     assert [line["path"] for line in lines] == ["/print", "/bad-header"]
+    listener = server.url.replace("127.0.0.1:", "").replace("//", "")
+    assert [line["listener"] for line in lines] == [listener, listener]
+    assert [line["version"] for line in lines] == ["$LATEST", "$LATEST"]
+    for line in lines:
+        assert line["target_group_arn"].split("/")[1] == line["function"].replace("_", "-")
     assert lines[0]["query"] == "x=1"
     assert lines[0]["log"] == "first line\nsecond \x1b[31mline\n"
     assert lines[1]["status"] == 502

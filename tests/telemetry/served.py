@@ -4,9 +4,13 @@ from dataclasses import replace
 from typing import Any
 
 from gateway.core.http import Forwarding, HttpRequest, HttpResponse
+from gateway.core.invocation import FunctionRef
+from gateway.core.listener import Listener
 from gateway.core.notices import RequestServed
 
 ARN = "arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/shop/0a1b2c3d4e5f6071"
+
+LISTENER = Listener("http", 80, "shop.example.org")
 
 ARRIVED_AT = 1767607872.324  # 2026-01-05T10:11:12.324Z
 
@@ -43,6 +47,8 @@ def forwarding(**fields: Any) -> Forwarding:
     """Return a forward that the function answered after 21 ms, with fields changed."""
     plain = Forwarding(
         target_group_arn=ARN,
+        function=FunctionRef("shop", "live", "arn:aws:lambda:eu-west-1:111122223333:function:shop"),
+        executed_version="7",
         target_status=200,
         dispatched_at=ARRIVED_AT + 0.0002,
         target_seconds=0.021,
@@ -62,4 +68,4 @@ def served(
     asked = request() if asked is None else asked
     forwarded = forwarding() if forwarded is None else forwarded
     response = HttpResponse(status, "", [], hint=hint, forwarding=forwarded)
-    return RequestServed(asked, response, status, 277, asked.arrived_at + seconds)
+    return RequestServed(asked, response, status, 277, asked.arrived_at + seconds, LISTENER)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.core.http import Forwarding
 from gateway.core.notices import FunctionReloaded, LogEntry, OperatorWarning
 from gateway.telemetry.json_line import json_line, object_line
 from tests.core.reported import init_reported, init_started, invocation_reported
@@ -23,10 +24,13 @@ def test_a_request() -> None:
     forward = forwarding(request_id="36f7a1b0-5d4b-4d1c-8c39-0123456789ab", log="hello\n")
 
     assert json_line(served(asked=asked, forwarded=forward)) == (
-        '{"type":"RequestServed","time":"2026-01-05T10:11:12.345678Z","client":"198.51.100.7",'
+        '{"type":"RequestServed","time":"2026-01-05T10:11:12.345678Z","listener":"http:80",'
+        '"client":"198.51.100.7",'
         '"client_port":40111,"method":"GET","path":"/cart","status":200,"total_ms":21.678,'
         '"handler_ms":21.0,"sent_bytes":277,"trace_id":"Root=1-66f0c1a2-5b1d2c3e4f5061728394a5b6",'
-        '"query":"x=1&y","request_id":"36f7a1b0-5d4b-4d1c-8c39-0123456789ab","log":"hello\\n"}'
+        '"query":"x=1&y","function":"shop","version":"7","target_group_arn":"arn:aws:'
+        'elasticloadbalancing:eu-west-1:111122223333:targetgroup/shop/0a1b2c3d4e5f6071",'
+        '"request_id":"36f7a1b0-5d4b-4d1c-8c39-0123456789ab","log":"hello\\n"}'
     )
 
 
@@ -48,6 +52,13 @@ def test_what_has_nothing_to_say_is_left_out() -> None:
     assert not found.keys() & {"query", "request_id", "error_reason", "detail", "hint", "log"}
 
 
+def test_a_request_that_no_function_got_names_none() -> None:
+    found = members(json_line(served(400, forwarded=Forwarding())))
+
+    assert found["listener"] == "http:80"
+    assert not found.keys() & {"target_group_arn", "function", "version"}
+
+
 def test_a_function_that_did_not_answer_has_no_time() -> None:
     forward = forwarding(dispatched_at=0.0, target_seconds=-1.0)
 
@@ -62,6 +73,15 @@ def test_a_function_reloaded() -> None:
 
 def test_a_warning() -> None:
     assert json_line(OperatorWarning("busy")) == '{"type":"OperatorWarning","text":"busy"}'
+
+
+@pytest.mark.parametrize(
+    "notice", [FunctionReloaded("app.handler", "", "shop", "1"), OperatorWarning("x", "shop", "1")]
+)
+def test_a_notice_of_a_function_names_it(notice: FunctionReloaded | OperatorWarning) -> None:
+    found = members(json_line(notice))
+
+    assert (found["function"], found["version"]) == ("shop", "1")
 
 
 def test_bytes_that_are_not_utf_8_are_shown() -> None:
@@ -104,7 +124,7 @@ def test_an_init_phase_that_failed_or_printed() -> None:
     printed = init_reported(entries=[LogEntry(0.0, "one"), LogEntry(0.0, "two")])
 
     assert json_line(failed) == (
-        '{"type":"InitReported","time":"2026-10-08T07:30:28.168000Z","function":"shop",'
+        '{"type":"InitReported","time":"2026-10-08T07:30:28.168000Z","function":"shop","version":"$LATEST",'
         '"log_stream":"2026/10/08/[$LATEST]22be53a8cfde4e68b844f8ec293b2543","phase":"init",'
         '"status":"error","error_type":"Runtime.ExitError","init_ms":463.512,"log":""}'
     )

@@ -17,12 +17,15 @@ from gateway.core.notices import RequestServed
 from gateway.core.pages import Pages
 from gateway.testing import FakeClock, FakeInvoker, FakeSink
 from gateway.web.asgi import AsgiFront, Message, Scope
+from gateway.web.exchanges import Exchanges
 
 PATIENCE_SECONDS = 5.0
 
 NOW = 1_700_000_000.0
 DATE = formatdate(NOW, usegmt=True).encode()
 ARN = "arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/shop/0a1b2c3d4e5f6071"
+
+LISTENER = Listener("http", 80, "shop-1234567890.eu-west-1.elb.amazonaws.com")
 
 DISCONNECT: Message = {"type": "http.disconnect"}
 CHUNK = b"x" * 64 * 1024
@@ -117,9 +120,8 @@ class World:
     def __init__(self, responder: Responder | None = None, clock: FakeClock | None = None) -> None:
         self.clock = clock or FakeClock(NOW)
         self.sink = FakeSink()
-        self.front = AsgiFront(
-            responder or Answering(), pages=Pages(), sink=self.sink, clock=self.clock
-        )
+        exchanges = Exchanges(LISTENER, pages=Pages(), sink=self.sink, clock=self.clock)
+        self.front = AsgiFront(responder or Answering(), exchanges, clock=self.clock)
 
     async def serve(self, messages: Iterable[Message] = NO_BODY, **changes: Any) -> Server:
         server = Server(messages)
@@ -136,8 +138,7 @@ class World:
 
 def shop(*replies: dict[str, Any]) -> Balancer:
     """A real balancer in front of a function that gives these replies."""
-    listener = Listener("http", 80, "shop-1234567890.eu-west-1.elb.amazonaws.com")
-    group = TargetGroup(ARN, FunctionRef("shop", "", ""), AlbCodec(ARN, listener, Attributes()))
+    group = TargetGroup(ARN, FunctionRef("shop", "", ""), AlbCodec(ARN, LISTENER, Attributes()))
     answers = [InvocationResult(json.dumps(reply).encode()) for reply in replies]
     return Balancer(
         group,

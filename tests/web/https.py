@@ -20,6 +20,7 @@ import uvloop
 from gateway.core.desync import Mode
 from gateway.core.interfaces import Responder
 from gateway.core.limits import Limits
+from gateway.core.notices import TlsNegotiationFailed
 from gateway.core.pages import Pages
 from gateway.core.tls_policies import DEFAULT, security_policy
 from gateway.telemetry.system import SystemClock, turns_of_the_loop
@@ -28,7 +29,7 @@ from gateway.web.front import Front
 from gateway.web.h1_connection import Connection
 from gateway.web.handshake import Handshakes, Make
 from gateway.wire.tls import Certificates
-from tests.web.peer import Telling
+from tests.web.peer import LISTENER, Telling
 from tests.wire.authority import client_context, issue
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
@@ -84,6 +85,7 @@ class Https:
         self._loop.set_exception_handler(lambda _loop, context: self.defects.append(context))
         self.front = Front(
             responder or self.telling,
+            listener=LISTENER,
             pages=Pages(),
             sink=self.sink,
             clock=SystemClock(),
@@ -134,6 +136,12 @@ class Https:
         if tasks:
             await asyncio.wait(tasks, timeout=DEADLINE_SECONDS)
         return [repr(task) for task in tasks if not task.done()]
+
+    @property
+    def failures(self) -> list[str]:
+        """Why handshakes have failed."""
+        notices = self.sink.notices
+        return [item.reason for item in notices if isinstance(item, TlsNegotiationFailed)]
 
     def run(self, coroutine: Any) -> Any:
         """Run a coroutine on the server's loop."""

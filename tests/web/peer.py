@@ -38,6 +38,7 @@ REPLY = b'{"statusCode": 200}'
 
 CLIENT = ("198.51.100.7", 40111)
 SERVER = ("192.0.2.1", 80)
+LISTENER = Listener("http", 80, "shop.example.org")
 
 GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
 CANARY = b"GET /canary HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -323,6 +324,7 @@ class World:
         self._drawn: Iterator[int] = iter(range(2**20))
         self.front = Front(
             responder or self.telling,
+            listener=LISTENER,
             pages=pages or Pages(),
             sink=self.sink if has_sink else None,
             clock=self.clock,

@@ -1,6 +1,5 @@
 """The portable front as a server sees it: requests, responses, bodies, WebSocket, bugs of ours."""
 
-import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,9 +7,9 @@ import pytest
 
 from gateway.core.alb import REQUEST_BODY_LIMIT
 from gateway.core.http import HttpRequest, HttpResponse
+from gateway.core.notices import OperatorWarning, RequestServed
 from gateway.core.pages import Pages
 from gateway.testing import FakeClock
-from gateway.web import asgi as front
 from gateway.web.asgi import (
     DRAIN_LIMIT,
     AsgiFront,
@@ -18,11 +17,13 @@ from gateway.web.asgi import (
     Scope,
     request_from_scope,
 )
+from gateway.web.exchanges import Exchanges
 from tests.web.exchange import (
     CHUNK,
     CHUNKED,
     DATE,
     DISCONNECT,
+    LISTENER,
     NO_BODY,
     NOW,
     Answering,
@@ -137,7 +138,9 @@ async def test_served_request_is_noted() -> None:
 
 
 async def test_request_is_served_without_a_sink() -> None:
-    unobserved = AsgiFront(Answering(), pages=Pages(), sink=None, clock=FakeClock(NOW))
+    clock = FakeClock(NOW)
+    exchanges = Exchanges(LISTENER, pages=Pages(), sink=None, clock=clock)
+    unobserved = AsgiFront(Answering(), exchanges, clock=clock)
     server = Server(NO_BODY)
 
     await unobserved(scope(), server.receive, server.send)
@@ -315,17 +318,18 @@ class Broken:
         raise ZeroDivisionError("ours")
 
 
-async def test_bug_is_a_502_page_and_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
+async def test_bug_is_a_502_page_and_a_traceback() -> None:
     world = World(Broken())
 
     server = await world.serve()
 
     assert (server.status, server.body) == (502, Pages().page(502).body)
-    assert world.notice.response.forwarding.detail == "ZeroDivisionError('ours')"
-    (record,) = [record for record in caplog.records if record.name == front.__name__]
-    assert record.levelno == logging.ERROR
-    assert record.exc_info is not None
-    assert isinstance(record.exc_info[1], ZeroDivisionError)
+    warning, notice = world.sink.notices
+    assert isinstance(warning, OperatorWarning)
+    assert "Traceback" in warning.text
+    assert "ZeroDivisionError: ours" in warning.text
+    assert isinstance(notice, RequestServed)
+    assert notice.response.forwarding.detail == "ZeroDivisionError('ours')"
 
 
 # WebSocket

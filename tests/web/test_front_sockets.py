@@ -16,7 +16,7 @@ from gateway.core.pages import Pages
 from gateway.telemetry.system import HexDraws, SystemClock
 from gateway.testing import FakeSink
 from gateway.web.front import Front
-from tests.web.peer import CANARY, GET, Telling, chunked, replies
+from tests.web.peer import CANARY, GET, LISTENER, Telling, chunked, replies
 
 pytestmark = pytest.mark.slow
 
@@ -37,6 +37,7 @@ class Server:
         self.address = self.listening.getsockname()
         self.front = Front(
             Telling(size=size),
+            listener=LISTENER,
             pages=Pages(),
             sink=self.sink,
             clock=SystemClock(),

@@ -7,6 +7,7 @@ import pytest
 
 from gateway.core.http import HttpRequest, HttpResponse
 from gateway.core.limits import Limits, Phase
+from gateway.web import exchanges
 from tests.web.peer import (
     CANARY,
     GET,
@@ -397,8 +398,14 @@ def test_responder_that_raises_for_a_client_that_left_is_noted_as_460(serve: Ser
     assert len(world.warnings) == 1
 
 
-def test_responder_that_raises_is_reported_without_a_sink_too(serve: Serve) -> None:
+def test_responder_that_raises_is_reported_without_a_sink_too(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
     assert serve(Failing(), has_sink=False).exchange(GET).statuses == [502]
+
+    (record,) = [record for record in caplog.records if record.name == exchanges.__name__]
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], ZeroDivisionError)
 
 
 # Aborts

@@ -6,6 +6,7 @@ from gateway.core.pages import Pages
 from gateway.testing import FakeClock
 from gateway.web.front import Front
 from gateway.web.shared import Shared
+from tests.web.peer import LISTENER
 
 
 class NoConnection:
@@ -15,6 +16,7 @@ class NoConnection:
 def test_front_has_all_that_connections_share() -> None:
     front = Front(
         NoConnection(),  # type: ignore[arg-type]
+        listener=LISTENER,
         pages=Pages(),
         sink=None,
         clock=FakeClock(),
