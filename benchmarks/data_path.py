@@ -92,7 +92,7 @@ def warm_up(servers: dict[str, Running]) -> None:
 
 
 def turns(rounds: int, servers: tuple[Server, ...]) -> Iterator[tuple[str, int]]:
-    """Yield whose turn it is, and with how many headers."""
+    """Yield the contestant of each turn, and its number of headers."""
     for _ in range(rounds):
         for count in HEADER_COUNTS:
             for server in servers:

@@ -3,7 +3,7 @@
 python benchmarks/traffic.py URL RATE [--http1 200] [--http2 20]
 
 Runs until its standard input ends or 120 seconds are over, then prints one JSON object. Each
-connection sends its share of the rate and opens anew where the server says so: after `Connection:
+connection sends its share of the rate and opens again where the server says so: after `Connection:
 close`, GOAWAY or an end between requests. What counts as an error is a request without a complete
 response of status 200. A request written into a connection that the server closed in the same
 moment, without a byte of response, is counted apart, as raced. Only loopback is addressed.
@@ -80,7 +80,7 @@ def unverified(protocols: tuple[str, ...]) -> ssl.SSLContext:
 
 
 class Client:
-    """One connection at a time to the server, opened anew when the old one is over."""
+    """One connection at a time to the server, opened again when the old one is over."""
 
     protocols = ("http/1.1",)
 
@@ -226,7 +226,7 @@ class Http2(Client):
         return events
 
     def _without_goaway(self, data: bytes) -> bytes:
-        """Return whole frames, and take note of each GOAWAY among them.
+        """Return whole frames, and record each GOAWAY among them.
 
         The library would take nothing behind one, though streams up to the last one that it names
         are still answered (RFC 9113 section 6.8).

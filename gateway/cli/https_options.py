@@ -15,7 +15,7 @@ HTTPS_OPTIONS = (
         "--https",
         "is_https",
         is_flag=True,
-        help="Speak HTTPS, HTTP/2 and HTTP/1.1, with a certificate made on the spot unless "
+        help="Speak HTTPS, HTTP/2 and HTTP/1.1, with a generated certificate unless "
         "--certificate names one.",
     ),
     click.option(

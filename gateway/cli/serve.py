@@ -221,7 +221,7 @@ def serve(
         **settings,
     )
     if serving.threads is not None and not serving.is_in_process:
-        raise InvalidSetting("--threads is for --in-process; here --concurrency is what counts")
+        raise InvalidSetting("--threads is for --in-process; environments take --concurrency")
     if serving.https and serving.server == "uvicorn":
         raise InvalidSetting("--server uvicorn speaks plain HTTP; HTTPS needs the front")
     serving.share(0)  # refuses what cannot be divided

@@ -150,7 +150,7 @@ class Maker:
 
 @dataclass(slots=True)
 class Running:
-    """A function that can be invoked, and made anew."""
+    """A function that can be invoked, and replaced."""
 
     pool: Pool
     remake: Callable[[], Awaitable["Maker"]]

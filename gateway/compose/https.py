@@ -59,7 +59,7 @@ def handshakes(front: Front, found: Certificates, *, at_once: int) -> Handshakes
 
 
 def curl_option(https: Https | None) -> str:
-    """Return what makes curl trust a certificate that was made on the spot, with a blank behind
+    """Return what makes curl trust a generated certificate, with a blank behind
     it."""
     if https is None or https.certificates:
         return ""

@@ -106,5 +106,5 @@ async def _credentials(profile: str, sink: Sink, stack: AsyncExitStack) -> Crede
     try:
         return await stack.enter_async_context(RenewedCredentials(source, sink=sink))
     except (errors.BotoCoreError, errors.ClientError) as error:
-        text = f"the AWS credentials cannot be had: {type(error).__name__}: {error}"
+        text = f"the AWS credentials are not available: {type(error).__name__}: {error}"
         raise InvalidSetting(text) from error

@@ -2,7 +2,7 @@
 
 A handshake costs the server a signature and a key exchange, about 1 ms, before the client has shown
 anything; a client that fails costs nothing but its own time. So an address pays for failures: more
-than a few at a stretch, and its further handshakes begin one after the other. Connections that are
+than a burst of a few, and its further handshakes begin one after the other. Connections that are
 open, and addresses whose handshakes succeed, never wait.
 """
 
@@ -10,7 +10,7 @@ FAILURES_PER_SECOND = 10.0
 """Failed handshakes of one address that cost it nothing. Ours; ALB publishes no such limit."""
 
 FAILURE_BURST = 20
-"""How many may fail at a stretch before the next handshake waits. Ours."""
+"""How many may fail in a burst before the next handshake waits. Ours."""
 
 LEAST_SECONDS = 0.001
 """A shorter wait is left out."""

@@ -55,5 +55,5 @@ class Sink(Protocol):
     """Receives notices; must not block and must not raise."""
 
     def emit(self, notice: Notice, /) -> None:
-        """Take note."""
+        """Receive a notice."""
         ...

@@ -81,7 +81,7 @@ UNAVAILABLE = {
     "PQ": "hybrid post-quantum key exchange cannot be demanded through Python",
     "FIPS": "it needs a FIPS module, and Python cannot say that OpenSSL has one",
 }
-"""Why names with these words cannot be had."""
+"""Why names with these words are not available."""
 
 
 def security_policy(name: str) -> SecurityPolicy:

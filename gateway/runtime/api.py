@@ -102,7 +102,7 @@ class RuntimeApiServer:
     # What the connections share (Siblings).
 
     def forget(self, connection: ApiConnection, /) -> None:
-        """Take note that a connection has ended."""
+        """Record that a connection has ended."""
         self._connections.discard(connection)
         if self._delivered is connection:
             self._delivered = None

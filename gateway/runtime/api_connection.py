@@ -69,7 +69,7 @@ class Siblings(Protocol):
     """What `Host` has to be."""
 
     def forget(self, connection: "ApiConnection", /) -> None:
-        """Take note that a connection has ended."""
+        """Record that a connection has ended."""
         ...
 
     def may_hold(self, connection: "ApiConnection", /) -> bool:
@@ -81,7 +81,7 @@ class Siblings(Protocol):
         ...
 
     def delivers(self, connection: "ApiConnection", /) -> None:
-        """Take note that an event goes out here: a poll elsewhere counts no more."""
+        """Record that an event goes out here: a poll elsewhere counts no more."""
         ...
 
     def later(self, connection: "ApiConnection", /) -> None:

@@ -103,7 +103,7 @@ class Platform(Protocol):
     """What runs the environment; its methods raise Refused."""
 
     def polled(self, poll: Poll, /) -> None:
-        """Take note that the runtime waits."""
+        """Record that the runtime waits."""
         ...
 
     def check(self, answer: Answer, headers: Headers, /) -> None:
@@ -123,15 +123,15 @@ class Platform(Protocol):
         ...
 
     def truncated(self, request_id: str, /) -> None:
-        """Take note that a response ended in the middle."""
+        """Record that a response ended in the middle."""
         ...
 
     def imported(self, names: list[str], /) -> None:
-        """Take note of packages of this machine that AWS's runtime does not have."""
+        """Record packages of this machine that AWS's runtime does not have."""
         ...
 
     def disconnected(self, poll: Poll, /) -> None:
-        """Take note that no event can be delivered there any more."""
+        """Record that no event can be delivered there any more."""
         ...
 
 

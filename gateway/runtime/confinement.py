@@ -273,7 +273,7 @@ def _tell(path: Path, text: str) -> None:
 
 
 def kill_all(pids: Iterable[int]) -> None:
-    """Send SIGKILL to processes; those that are gone or not ours are passed over."""
+    """Send SIGKILL to processes; those that are gone or not ours are skipped."""
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, 9)

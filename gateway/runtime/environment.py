@@ -115,7 +115,7 @@ class Environment:
     # What the Runtime API tells (a Platform); Refused goes back to the runtime.
 
     def polled(self, poll: Poll, /) -> None:
-        """Take note that the runtime waits."""
+        """Record that the runtime waits."""
         before, self._waiting = self._waiting, poll
         was_idle = self._life.state is State.IDLE
         try:
@@ -179,7 +179,7 @@ class Environment:
             self._emit(OperatorWarning(text))
 
     def disconnected(self, poll: Poll, /) -> None:
-        """Take note that the runtime may not wait any more: it has ended, or polls again."""
+        """Record that the runtime may not wait any more: it has ended, or polls again."""
         if poll is not self._waiting:
             return
         self._waiting = None
@@ -262,7 +262,7 @@ class Environment:
             self._receive(life.NotStarted(why))
 
     async def _ended(self, generation: int, status: int) -> None:
-        """Take note of an end, what was sent before it first, and clear away what is left."""
+        """Record an end, what was sent before it first, and clear away what is left."""
         self._process = None
         resources = self._resources
         if generation == self._generation:

@@ -106,7 +106,7 @@ def _environment_of_user(code: Path, variables: Mapping[str, str]) -> Interprete
     found = python_of(directory)
     if found is None:
         raise InvalidSetting(
-            f"{source} {directory} has no bin/python: make the environment anew, unset "
+            f"{source} {directory} has no bin/python: make the environment again, unset "
             "VIRTUAL_ENV, or name an interpreter with --python"
         )
     return ask(found, f"{source} {directory}", f"{source} {directory}")

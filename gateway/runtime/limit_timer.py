@@ -12,7 +12,7 @@ SMALLEST_WAIT_SECONDS = 0.0005
 class LimitTimer:
     """Calls back once a limit is over; a new limit replaces the one before.
 
-    A timer that is due earlier stays and is set anew when it is: a timer per limit would be one per
+    A timer that is due earlier stays and is then set again: a timer per limit would be one per
     invocation.
     """
 

@@ -81,7 +81,7 @@ class Journal:
         self._garbled += count
 
     def take(self, at: float) -> list[LogEntry]:
-        """Return everything, with a last word about what is missing, and begin anew."""
+        """Return everything, with a last word about what is missing, and begin again."""
         taken = self._entries
         if not taken and not self._dropped and not self._garbled:
             return []

@@ -47,7 +47,7 @@ class Storage:
     def is_over(self, limit: int) -> bool:
         """Count on, and say whether the directory takes more than this; blocks for 10 ms at most.
 
-        A count that is over, or has come to the end, begins anew with the next look.
+        A count that is over, or has come to the end, begins again with the next look.
         """
         sizes = list(islice(self._sizes, STEP_FILES))
         self._bytes += sum(sizes)

@@ -106,7 +106,7 @@ class HiddenPathHints:
         self._told: set[str] = set()
 
     def emit(self, notice: Notice, /) -> None:
-        """Take note."""
+        """Receive a notice."""
         self._sink.emit(notice)
         if isinstance(notice, InitReported | InvocationReported):
             for path in islice(self._missed(notice.entries), MOST_LOOKED_UP):

@@ -226,7 +226,7 @@ class Parent:
     @staticmethod
     def _exit_message(worker: Worker, deaths: int) -> str:
         seconds = delay_seconds(deaths)
-        when = f"in {seconds:g} s, this being quick death {deaths} in a row" if seconds else "now"
+        when = f"in {seconds:g} s, after {deaths} quick exits in a row" if seconds else "now"
         name = f"worker {worker.number + 1} (process {worker.pid})"
         return f"{name} {ending(worker.exited.result())}; another one starts {when}"
 

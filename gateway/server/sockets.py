@@ -28,7 +28,7 @@ def opened(
     host: str, port: int, path: str = "", handed_over: socket.socket | None = None
 ) -> Iterator[socket.socket]:
     """Yield the listening socket: the one handed over, else that of a path or of an address;
-    raises InvalidSetting when it cannot be had."""
+    raises InvalidSetting when it is not available."""
     if handed_over is not None:
         with handed_over:
             if path:
@@ -115,7 +115,7 @@ def _free(path: Path) -> None:
 
 
 def reason(error: OSError | UnicodeError) -> str:
-    """Return why an address cannot be had, and what to do about it."""
+    """Return why an address is not available, and what to do about it."""
     said = getattr(error, "strerror", None) or str(error)
     number = getattr(error, "errno", None)
     return f"{said}; {ADVICE.get(number, 'choose another --host')}"

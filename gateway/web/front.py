@@ -31,7 +31,7 @@ from gateway.web.members import Member, Members
 from gateway.web.throttle import Throttle
 
 SLICE_SECONDS = 0.001
-"""How long a sweep holds up clients at a stretch: to look at 5,000 connections takes 5 ms, and to
+"""How long a sweep may hold up clients: to look at 5,000 connections takes 5 ms, and to
 answer 4,500 that are late together takes 90."""
 
 SWEEP_STEPS = 25
@@ -224,7 +224,7 @@ class Front:
     def outgrown(self, begun: bytes | bytearray, seen: int) -> int:
         """Return the status for the beginning of a head that cannot end within the limits, or 0.
 
-        Lines that ended in the bytes seen before are passed over: this runs for every byte of a
+        Lines that ended in the bytes seen before are skipped: this runs for every byte of a
         trickle.
         """
         limits = self.limits

@@ -56,5 +56,5 @@ class Body:
             raise Unparsable("more than is allowed")
         is_step = parser.is_complete or not progress.body_bytes % CHUNKED_STEP
         if is_step and is_inflated(progress.body_bytes, parser.body_bytes):
-            raise Unparsable("chunk extensions or trailers out of all proportion")
+            raise Unparsable("chunk extensions or trailers over their limit")
         return taken

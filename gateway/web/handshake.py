@@ -36,8 +36,8 @@ TOO_MANY = "TOO_MANY"
 PLAIN_HTTP = "HTTP_REQUEST"
 """OpenSSL's own word."""
 
-GOODBYE_SECONDS = 2.0
-"""How long a connection that closes waits for the client's goodbye."""
+CLOSE_NOTIFY_SECONDS = 2.0
+"""How long a connection that closes waits for the client's close_notify."""
 
 LATER_SECONDS = 1.0
 """How much later than the sweep the event loop ends a handshake: never first, so that a limit is
@@ -150,7 +150,7 @@ class Handshake(asyncio.Protocol):
                 self._all.certificates.context,
                 server_side=True,
                 ssl_handshake_timeout=limits.handshake_seconds + LATER_SECONDS,
-                ssl_shutdown_timeout=GOODBYE_SECONDS,
+                ssl_shutdown_timeout=CLOSE_NOTIFY_SECONDS,
             )
         finally:
             feeding.cancel()  # there may be no layer

@@ -34,7 +34,7 @@ __all__ = ["DeadlinePassed", "Interrupted", "Peer", "PeerSettings", "Reply", "Re
 __all__ += ["Unreachable", "environment_proxy"]
 
 CLOSE_SECONDS = 1.0
-"""How long a connection may take to end politely: TLS says goodbye, and waits for the other."""
+"""How long a connection may take to end: TLS sends close_notify, and waits for the peer's."""
 
 PORTS = {"http": 80, "https": 443}
 
@@ -127,7 +127,7 @@ class Peer:
         await self._wait_closed()
 
     async def _wait_closed(self) -> None:
-        """Wait until no connection is left, but no longer than a goodbye may take."""
+        """Wait until no connection is left, but no longer than close_notify may take."""
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 while self._connections:

@@ -2,7 +2,7 @@
 
 llhttp frames the responses, through httptools. Whatever is left unclear (bytes without a request, a
 request that was not all taken) ends the connection; only one that is silent and clean goes
-back to its owner. Deadline and idle time share one timer, which is armed anew only when it comes
+back to its owner. Deadline and idle time share one timer, which is armed again only when it comes
 too late: a run of exchanges costs no timer each.
 """
 

@@ -1,4 +1,4 @@
-"""`--https` without a certificate: one made on the spot, for work on one's own machine.
+"""`--https` without a certificate: a generated one, for work on one's own machine.
 
 A small authority stays in the user's state directory, so that a browser has to trust it once. It
 may sign only for this machine's names and for private addresses (RFC 5280 section 4.2.1.10):

@@ -3,12 +3,12 @@
 The event loop's TLS layer hides a client that takes nothing: what it has given to the socket's
 transport counts as written. So the layer's own flow control is switched off, and the connection
 hears of the socket's directly. And the layer logs a warning for a protocol that stays after the
-client has said goodbye, which any client could cause.
+client has sent close_notify, which any client could cause.
 
-Nor does the layer half-close: what a client sends after our goodbye is an error to it, and it cuts
-the connection off, so that the client never reads its response. So `write_eof` has the layer say
-goodbye, takes it out, and half-closes the socket; what comes then is not decrypted (nginx does the
-same when it lingers).
+Nor does the layer half-close: what a client sends after our close_notify is an error to it, and it
+cuts the connection off, so that the client never reads its response. So `write_eof` has the layer
+send close_notify, takes it out, and half-closes the socket; what comes then is not decrypted (nginx
+does the same when it lingers).
 """
 
 import asyncio
@@ -83,16 +83,16 @@ class TlsTransport:
         return True
 
     def write_eof(self) -> None:
-        """Say goodbye and half-close, once the socket has taken what was written before."""
-        self._below.when_taken(self._say_goodbye)
+        """Send close_notify and half-close, once the socket has taken what was written before."""
+        self._below.when_taken(self._send_close_notify)
 
-    def _say_goodbye(self) -> None:
+    def _send_close_notify(self) -> None:
         """Have the layer say that no more comes, then take it out."""
         tls, raw = self._tls, self._raw
         if tls is None or raw.is_closing():
             return
         self._tls = None
-        tls.close()  # which writes the goodbye to the socket's transport at once
+        tls.close()  # which writes the close_notify to the socket's transport at once
         self._above.leave()
         raw.pause_reading()  # uvloop changes between kinds of protocol only then
         raw.set_protocol(self._below.take_out())

@@ -86,7 +86,7 @@ def test_trace_of_an_init_that_failed_is_on_the_console(code: Path) -> None:
         (["--python", "/nowhere"], "--python /nowhere: there is no such interpreter"),
         (["--runtime", "python3.99"], "--runtime python3.99: no python3.99 on the PATH; name an"),
         (["--runtime", "provided.al2023"], "Runtime.InvalidEntrypoint"),
-        (["--threads", "4"], "--threads is for --in-process; here --concurrency is what counts"),
+        (["--threads", "4"], "--threads is for --in-process; environments take --concurrency"),
         (["--function-logs", "/proc/none"], "/proc/none"),
         (
             ["--workers", "3", "--concurrency", "2"],

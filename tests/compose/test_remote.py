@@ -221,7 +221,7 @@ def assumed_role(machine: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 async def test_role_that_cannot_be_assumed_is_told_at_the_start(assumed_role: str) -> None:
     pytest.importorskip("botocore")
 
-    with pytest.raises(InvalidSetting, match="the AWS credentials cannot be had: ") as caught:
+    with pytest.raises(InvalidSetting, match="the AWS credentials are not available: ") as caught:
         async with started(Remote(lambda_function(1, profile=assumed_role))):
             raise AssertionError("it started")
 

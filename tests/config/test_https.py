@@ -25,7 +25,7 @@ def test_nothing_asked_for_is_plain_http() -> None:
     assert https(**NOTHING) is None
 
 
-def test_https_alone_takes_a_certificate_made_on_the_spot() -> None:
+def test_https_alone_takes_a_generated_certificate() -> None:
     assert https(**{**NOTHING, "is_https": True}) == Https((), DEFAULT)
 
 

@@ -45,7 +45,7 @@ SHARED = "/var/tmp"
 """An environment sees this directory; its /tmp is its own."""
 
 STATE = tempfile.TemporaryDirectory(prefix="state-")
-"""Where the authority of certificates made on the spot stays, as long as the tests run."""
+"""Where the authority of generated certificates stays, as long as the tests run."""
 
 LISTENING = re.compile(r"listening on (?P<url>https?://\S+)")
 

@@ -123,7 +123,7 @@ def test_rolling_all_workers_under_load_loses_no_request(
 
     assert not first & last
     check_nothing_lost(found, {"version 1", "version no. 2", "version no. 3"}, 3 * RATE)
-    assert found.connections > CONNECTIONS, "those of a worker that leaves are opened anew"
+    assert found.connections > CONNECTIONS, "those of a worker that leaves are opened again"
 
 
 @WAYS
@@ -289,7 +289,7 @@ def test_worker_that_dies_costs_only_its_own_connections(gate: Gate) -> None:
 def test_worker_that_dies_again_and_again_is_started_later_each_time(code: Path) -> None:
     with serving("app.handler", *TWO, "--in-process", "--quiet", code=code) as server:
         victim, other = children(server.pid)
-        for pause in ("now", "in 1 s, this being quick death 2 in a row"):
+        for pause in ("now", "in 1 s, after 2 quick exits in a row"):
             os.kill(victim, signal.SIGKILL)
             assert server.output.wait_for(rf"process {victim}\) .* another one starts {pause}$")
             assert get(server, "/")[0] == 200

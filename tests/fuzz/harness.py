@@ -20,7 +20,7 @@ LONGEST_SECONDS = 1.0
 """CPU time that one input may take (reliability.md, P14)."""
 
 ROUND = 500
-"""Inputs after which the search begins anew from another random place."""
+"""Inputs after which the search begins again from another random place."""
 
 ROOT = Path(__file__).parent.parent / "data" / "fuzz"
 

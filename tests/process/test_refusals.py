@@ -136,7 +136,7 @@ def test_plain_http_on_an_https_port_is_refused(server: Server) -> None:
     assert said(python(url, ("http.client", SLOW, "length"))) == ["400"]
 
 
-def test_tls_client_hears_goodbye_behind_a_refusal_and_may_go_on(server: Server) -> None:
+def test_tls_client_hears_close_notify_behind_a_refusal_and_may_go_on(server: Server) -> None:
     """As nginx does: the response, close_notify, FIN; what comes then is dropped."""
     if not server.url.startswith("https"):
         pytest.skip("HTTPS only")

@@ -70,7 +70,7 @@ def test_worker_that_dies_again_and_again_beside_a_drain_is_started_later_each_t
         server.signal(signal.SIGHUP)
         server.output.wait_for("^replaced 2 workers$")
         victim = min(children(server.pid) - before)
-        for pause in ("now", "in 1 s, this being quick death 2 in a row"):
+        for pause in ("now", "in 1 s, after 2 quick exits in a row"):
             known = children(server.pid)
             os.kill(victim, signal.SIGKILL)
             server.output.wait_for(rf"process {victim}\) .* another one starts {pause}$")

@@ -96,7 +96,7 @@ def http(server: Server) -> HTTPConnection:
 
 
 def rights(pid: int) -> dict[str, list[str]]:
-    """Return whose a process is and what it may."""
+    """Return the user and the rights of a process."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     pairs = (line.split(":\t") for line in lines if ":\t" in line)
     wanted = ("Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapAmb")

@@ -105,7 +105,7 @@ def test_the_gateways_own_environment_is_its_own(code: Path, tmp_path: Path, spe
 
 def test_an_active_environment_without_python_is_refused(code: Path, tmp_path: Path) -> None:
     assert refusal(code=code, VIRTUAL_ENV=f"{tmp_path}/gone") == (
-        f"VIRTUAL_ENV {tmp_path}/gone has no bin/python: make the environment anew, unset "
+        f"VIRTUAL_ENV {tmp_path}/gone has no bin/python: make the environment again, unset "
         "VIRTUAL_ENV, or name an interpreter with --python"
     )
 

@@ -1,4 +1,4 @@
-"""Names that say whose something is, and whether that process still lives."""
+"""Names that tell the owner of a thing, and whether that process still lives."""
 
 import os
 import subprocess

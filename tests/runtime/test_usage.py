@@ -82,7 +82,7 @@ def test_files_of_a_directory_are_added_up(tmp_path: Path) -> None:
 
     assert storage.is_over(95_000)
     assert not storage.is_over(115_000)
-    assert storage.is_over(95_000)  # each count begins anew
+    assert storage.is_over(95_000)  # each count begins again
 
 
 def test_directory_that_is_missing_takes_nothing(tmp_path: Path) -> None:

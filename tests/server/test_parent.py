@@ -237,7 +237,7 @@ async def test_worker_that_hangs_at_its_start_is_killed_and_tried_again(
     assert lines == [
         "worker 2 (process 4711) ended with status 1; another one starts now",
         "worker 2 (process 4711) was ended by SIGKILL; "
-        "another one starts in 0.01 s, this being quick death 2 in a row",
+        "another one starts in 0.01 s, after 2 quick exits in a row",
     ]
 
 

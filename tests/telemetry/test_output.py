@@ -33,7 +33,7 @@ def test_a_new_file_is_nothing_for_others(tmp_path: Path) -> None:
     assert not stat.S_IMODE(path.stat().st_mode) & 0o137
 
 
-def test_a_file_moved_away_is_made_anew(tmp_path: Path) -> None:
+def test_a_file_moved_away_is_made_again(tmp_path: Path) -> None:
     path = tmp_path / "log"
     file = FileOutput(path)
     file.write("one\n")
@@ -57,7 +57,7 @@ def test_a_file_replaced_by_another_is_followed(tmp_path: Path) -> None:
     assert path.read_text() == "theirs\nours\n"
 
 
-def test_a_file_that_cannot_be_made_anew_raises_and_still_closes(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_made_again_raises_and_still_closes(tmp_path: Path) -> None:
     folder = tmp_path / "logs"
     folder.mkdir()
     file = FileOutput(folder / "log")
@@ -70,7 +70,7 @@ def test_a_file_that_cannot_be_made_anew_raises_and_still_closes(tmp_path: Path)
     file.close()
 
 
-def test_a_directory_that_is_gone_is_made_anew(tmp_path: Path) -> None:
+def test_a_directory_that_is_gone_is_made_again(tmp_path: Path) -> None:
     folder = tmp_path / "logs"
     folder.mkdir()
     file = FileOutput(folder / "log")

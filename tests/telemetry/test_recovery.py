@@ -45,7 +45,7 @@ def test_lost_lines_are_counted_until_one_can_say_so() -> None:
     assert (disk.lines.lost, disk.lines.is_failing, disk.failures) == (0, False, [FULL])
 
 
-def test_a_disk_that_takes_the_line_about_it_and_no_more_counts_anew() -> None:
+def test_a_disk_that_takes_the_line_about_it_and_no_more_counts_again() -> None:
     disk = Disk()
     disk.errors = [FULL, None, FULL]
     disk.lines.write("one\ntwo\n")

@@ -270,7 +270,7 @@ def test_waiting_handshake_that_is_aborted_never_begins(serve: Serve) -> None:
         https.wait_until(lambda: any(one._is_waiting for one in https.front._connections))
         https.ask(https.front.abort)
         assert read_all(client) == b""
-    with https.secure():  # whose turn is after that one's
+    with https.secure():  # its turn is after that one's
         assert https.failures == []
 
 
@@ -345,7 +345,7 @@ def test_client_that_leaves_is_forgotten(serve: Serve, how: str, share: int) -> 
 def test_request_in_the_packet_that_ends_the_handshake_is_answered(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handshake, "GOODBYE_SECONDS", 0.1)
+    monkeypatch.setattr(handshake, "CLOSE_NOTIFY_SECONDS", 0.1)
     https = serve()
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = client_context().wrap_bio(incoming, outgoing, server_hostname="localhost")
@@ -409,7 +409,7 @@ def test_stalled_client_is_seen_and_goes_on_where_it_stopped(serve: Serve) -> No
     assert connection.progress.stalled_at is None
 
 
-def test_goodbye_in_the_middle_of_a_request_is_not_worth_a_word(serve: Serve) -> None:
+def test_close_notify_in_the_middle_of_a_request_is_not_worth_a_word(serve: Serve) -> None:
     held = Held()
     https = serve(responder=held)
 
@@ -418,7 +418,7 @@ def test_goodbye_in_the_middle_of_a_request_is_not_worth_a_word(serve: Serve) ->
         https.wait_until(lambda: held.requests)
         client.settimeout(0.0)
         with pytest.raises(ssl.SSLError):
-            client.unwrap()  # says goodbye, and does not wait for the other's
+            client.unwrap()  # sends close_notify, and does not wait for the other's
         (connection,) = https.ask(lambda: list(https.front._connections))
         https.wait_until(lambda: connection._has_left)
         https.ask(held.release)

@@ -47,7 +47,7 @@ REFUSED = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\n"
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 @pytest.mark.parametrize("size", [0, 1000, 300_000])
-def test_refused_client_hears_goodbye_and_may_go_on(
+def test_refused_client_hears_close_notify_and_may_go_on(
     serve: Serve, version: ssl.TLSVersion, size: int
 ) -> None:
     """The response, close_notify, FIN; nothing that the client sends then is an error."""
@@ -57,7 +57,7 @@ def test_refused_client_hears_goodbye_and_may_go_on(
 
     with https.secure(context) as client:
         client.sendall(REFUSED + bytes(size))
-        (reply,) = replies(read_until_goodbye(client))
+        (reply,) = replies(read_until_close_notify(client))
         for _ in range(20):
             client.sendall(bytes(50_000))
         https.wait_until(lambda: lingering(https).progress.body_bytes > 1_000_000)
@@ -76,7 +76,7 @@ def lingering(https: Https) -> Lingering:
     return found
 
 
-def read_until_goodbye(client: ssl.SSLSocket) -> bytes:
+def read_until_close_notify(client: ssl.SSLSocket) -> bytes:
     """Read to close_notify; a FIN without one raises."""
     client.context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     found = bytearray()
@@ -90,7 +90,7 @@ def test_refused_client_that_does_not_end_is_cut_off(serve: Serve) -> None:
 
     with https.secure() as client:
         client.sendall(REFUSED)
-        (reply,) = replies(read_until_goodbye(client))
+        (reply,) = replies(read_until_close_notify(client))
         https.wait_until(lambda: not https.front._connections)
 
     assert reply.status == 413

@@ -43,7 +43,7 @@ class Waiting(asyncio.Transport):
         self.is_aborted = True
 
 
-def test_time_begins_with_what_is_not_taken_and_anew_with_every_byte_that_is() -> None:
+def test_time_begins_with_what_is_not_taken_and_again_with_every_byte_that_is() -> None:
     transport, progress = Waiting(10), Progress()
     stall = Stall(transport, progress)
     assert transport.high == 0

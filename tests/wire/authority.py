@@ -1,4 +1,4 @@
-"""Certificates for tests, made on the spot, and handshakes in memory."""
+"""Generated certificates for tests, and handshakes in memory."""
 
 import ssl
 from datetime import UTC, datetime

@@ -242,13 +242,13 @@ async def test_response_that_only_the_end_delimits_is_not_believed(is_polite: bo
 
 
 async def rude(origin: Origin, visit: Visit) -> None:
-    """Answer, then read nothing more: not even a goodbye is returned."""
+    """Answer, then read nothing more: not even close_notify is returned."""
     await origin.answer(visit, OK)
     visit.writer.transport.pause_reading()  # type: ignore[attr-defined]
     await asyncio.Event().wait()
 
 
-async def test_peer_that_does_not_say_goodbye_does_not_hold_up_the_end(
+async def test_peer_that_does_not_send_close_notify_does_not_hold_up_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(client, "CLOSE_SECONDS", SHORT_SECONDS)
@@ -261,7 +261,7 @@ async def test_peer_that_does_not_say_goodbye_does_not_hold_up_the_end(
     assert took < 10
 
 
-async def test_peer_that_does_not_say_goodbye_does_not_keep_a_place(
+async def test_peer_that_does_not_send_close_notify_does_not_keep_a_place(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(client, "CLOSE_SECONDS", SHORT_SECONDS)
@@ -275,7 +275,7 @@ async def test_peer_that_does_not_say_goodbye_does_not_keep_a_place(
         assert peer._places == peer._settings.connections
 
 
-async def test_end_that_is_cancelled_says_no_goodbye(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_end_that_is_cancelled_sends_no_close_notify(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "CLOSE_SECONDS", 3 * DEADLINE_SECONDS)
     async with serving(rude, tls=certified(HOST)) as origin:
         peer = Peer("https", HOST, origin.port, PeerSettings(tls=trusting()))

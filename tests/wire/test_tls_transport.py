@@ -205,7 +205,7 @@ def turns() -> Iterator[Turns]:
     made.loop.close()
 
 
-def test_half_close_says_goodbye_and_takes_the_layer_out(turns: Turns) -> None:
+def test_half_close_sends_close_notify_and_takes_the_layer_out(turns: Turns) -> None:
     joined = Joined()
     assert joined.transport.can_write_eof()
 
@@ -220,7 +220,7 @@ def test_half_close_says_goodbye_and_takes_the_layer_out(turns: Turns) -> None:
     assert joined.raw.protocol is joined.application
 
 
-def test_what_is_done_after_the_goodbye_is_done_to_the_socket(turns: Turns) -> None:
+def test_what_is_done_after_close_notify_is_done_to_the_socket(turns: Turns) -> None:
     joined = Joined()
     turns.do(joined.transport.write_eof)
     turns.do()
@@ -236,7 +236,7 @@ def test_what_is_done_after_the_goodbye_is_done_to_the_socket(turns: Turns) -> N
     assert joined.transport.is_closing()
 
 
-def test_goodbye_is_said_once(turns: Turns) -> None:
+def test_close_notify_is_sent_once(turns: Turns) -> None:
     joined = Joined()
     for _ in range(2):
         turns.do(joined.transport.write_eof)
@@ -245,7 +245,7 @@ def test_goodbye_is_said_once(turns: Turns) -> None:
     assert joined.tls.acts == ["close"]
 
 
-def test_goodbye_waits_until_the_socket_has_taken_what_was_written(turns: Turns) -> None:
+def test_close_notify_waits_until_the_socket_has_taken_what_was_written(turns: Turns) -> None:
     joined = Joined()
     joined.raw.waiting = 9
     joined.raw.protocol.pause_writing()
@@ -261,7 +261,7 @@ def test_goodbye_waits_until_the_socket_has_taken_what_was_written(turns: Turns)
     assert joined.tls.acts == ["close"]
 
 
-def test_goodbye_is_not_said_to_a_client_that_has_gone(turns: Turns) -> None:
+def test_close_notify_is_not_sent_to_a_client_that_has_gone(turns: Turns) -> None:
     joined = Joined()
     turns.do(joined.transport.write_eof)
     joined.raw.is_gone = True

@@ -148,7 +148,7 @@ class Server:
         for descriptor in (self._woken, channel.fileno()):
             self._poll.register(descriptor, select.POLLIN)
         signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, _take_note)
+        signal.signal(signal.SIGCHLD, _ignore_signal)
         signal.signal(signal.SIGTERM, self._ask_to_end)
 
     def _ask_to_end(self, *_: object) -> None:
@@ -315,7 +315,7 @@ def _close(descriptors: list[int]) -> None:
         os.close(descriptor)
 
 
-def _take_note(*_: object) -> None:
+def _ignore_signal(*_: object) -> None:
     """Do nothing: the wake-up descriptor has it."""
 
 
@@ -373,7 +373,7 @@ def _die_with(parent: int) -> None:
 
 
 def replace_environ(environ: dict[str, str], area: tuple[int, int]) -> None:
-    """Make these all the variables there are, and have /proc/PID/environ say whose process it is.
+    """Make these all the variables there are, and have /proc/PID/environ name the environment.
 
     A search for all processes of an environment reads them there; without this, a child shows the
     variables of the server.

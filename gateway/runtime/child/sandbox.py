@@ -262,7 +262,7 @@ def _file(path: str) -> str:
 
 
 def _copy_machine() -> None:
-    """Bind what the machine has at / and in /var, except for what is made anew or hidden."""
+    """Bind what the machine has at / and in /var, except for what is made again or hidden."""
     _merge(["/"], _STAGE, leave_out=_MADE)
     for name in ("var", "dev", "run"):
         os.mkdir(f"{_STAGE}/{name}")

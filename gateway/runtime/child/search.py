@@ -65,7 +65,7 @@ def _site_packages() -> list[str]:
 
 
 def _forget_missing(own: list[str]) -> None:
-    """Have the directories of the plan looked at anew: where they are now, others were before."""
+    """Have the directories of the plan looked at again: where they are now, others were before."""
     cache = sys.path_importer_cache
     for path in [path for path, finder in cache.items() if finder is None or path in own]:
         del cache[path]
