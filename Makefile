@@ -8,7 +8,7 @@ SOAKS = tests/fuzz tests/promises/test_attack.py tests/promises/test_http2_attac
 # Most tests wait for a process: see `pytest_xdist_auto_num_workers` in tests/conftest.py.
 AT_ONCE = -q -n auto --dist worksteal
 
-.PHONY: help serve test soak unit check fmt bench docs golden-update image image-check tools clean
+.PHONY: help serve test soak unit check fmt bench instructions docs golden-update image image-check tools clean
 
 help:  ## this list
 	@awk -F ':.*## +' '/^[a-z-]+:.*## /{ printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +40,9 @@ fmt: .venv/.test  ## format, and repair what ruff can
 
 bench: .venv/.test  ## measure; results in benchmarks/results/
 	@$(BIN)/python benchmarks/run.py
+
+instructions: .venv/.test  ## count instructions (valgrind), beside a baseline (AGAINST=revision or directory)
+	@$(BIN)/python benchmarks/instructions.py $(if $(AGAINST),--against $(AGAINST))
 
 docs: .venv/.test  ## rewrite the reference pages that come from the code
 	@$(BIN)/python tools/docs
