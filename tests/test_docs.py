@@ -55,7 +55,7 @@ BANNED = (
     r"w~hoever|w~homever|w~hom?(?<!users w~ho)(?<!operators w~ho)(?<!developers w~ho)",
     r"no~body|some~body|every~body|any~body",
     r"at ha~nd|for ev~er|in va~in|to bla~me|for so lo~ng|so ma~ny|so mu~ch(?! as)|(?<!look )ali~ke",
-    r"me~nd(?:s|ed|ing)?|look(?:s|ed)? ov~er|gives? wa~y|ho~gs?|obit~uary",
+    r"me~nd(?:s|ed|ing)?|look(?:s|ed)? ov~er|gives? wa~y|ho~gs?|(?<!is )hoa~rd\w*|obit~uary",
     r"an~ew|good~bye|at a stre~tch|take no~te|on the sp~ot|(?:says?|tells?) w~hose",
     r"sta~nds?(?! for\b| in for\b|-in\b)",
     r"(?:is|are|was|were|be) (?-i:no~ne)",
