@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from gateway.core.alb import refusal
+from gateway.core.alb import maybe_refusal
 from gateway.core.errors import FunctionUnhandled, GatewayError
 from gateway.core.http import Forwarding, HttpRequest, HttpResponse
 from gateway.core.interfaces import Clock, EventCodec, Invoker
@@ -77,7 +77,7 @@ class Balancer:
         """Return the invocation that a request becomes; raises RequestRefused."""
         forwarding.target_group_arn = self._arn
         forwarding.function = self._function
-        if refused := refusal(request):
+        if refused := maybe_refusal(request):
             raise refused
         digits = self._draw(DRAWN_FOR_TRACE + DRAWN_FOR_REQUEST)
         now = self._now()

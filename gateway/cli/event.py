@@ -10,7 +10,7 @@ import orjson
 from gateway.cli.options import described_function_options, listener_options
 from gateway.compose import listener
 from gateway.config.settings import Function, Serving
-from gateway.core.alb import refusal
+from gateway.core.alb import maybe_refusal
 from gateway.core.attributes import Attributes
 from gateway.core.errors import InvalidSetting
 from gateway.core.http import Headers, HttpRequest
@@ -49,7 +49,7 @@ def event(
     the same ones the event names the same target group.
     """
     request = asked(method, url, headers, body(data))
-    if refused := refusal(request):
+    if refused := maybe_refusal(request):
         raise refused
     serving = Serving(function, attributes=attributes, listener_url=as_url)
     payload = listener.event_of(serving, request)

@@ -40,7 +40,7 @@ NEEDED = "missing argument 'HANDLER'; or give --rie URL or --function NAME"
 
 AT_ONCE = "an emulator takes one invocation at a time"
 
-REASONS = {
+REFUSAL_REASONS = {
     ("concurrency", "--rie"): f": {AT_ONCE}; give --rie more often",
     ("workers", "--rie"): f": {AT_ONCE}, and workers do not know of each other's",
 }
@@ -145,10 +145,10 @@ REMOTE_OPTIONS = (
 )
 
 
-OWN = ("rie", "remote_function", *SERVICE, *ELSEWHERE)
+REMOTE_PARAMETERS = ("rie", "remote_function", *SERVICE, *ELSEWHERE)
 """The parameters that only this module reads."""
 
-REFUSED = {
+REFUSED_PARAMETERS = {
     "HANDLER": (*SERVICE, *ELSEWHERE),
     "--rie": (*LOCAL, *SERVICE, "concurrency", "workers"),
     "--function": (*LOCAL, "function_name"),
@@ -164,7 +164,7 @@ def served_function_options(command: Command) -> Command:
     def wrapped(**options: Any) -> Any:
         context = click.get_current_context()
         choice = check_choice(context, options)
-        own = {name: options.pop(name) for name in OWN}
+        own = {name: options.pop(name) for name in REMOTE_PARAMETERS}
         function = function_of(options)
         chosen = RemoteChoice(context, own, function)
         if choice == "HANDLER":
@@ -190,8 +190,8 @@ def check_choice(context: click.Context, options: dict[str, Any]) -> str:
         raise click.UsageError(f"give only one of {' and '.join(choices)}", context)
     [choice] = choices
     for param in context.command.params:
-        if param.name in REFUSED[choice] and is_given(context, param.name):
-            reason = REASONS.get((param.name, choice), "")
+        if param.name in REFUSED_PARAMETERS[choice] and is_given(context, param.name):
+            reason = REFUSAL_REASONS.get((param.name, choice), "")
             raise click.UsageError(f"{param.opts[0]} does not go with {choice}{reason}", context)
     return choice
 

@@ -52,7 +52,7 @@ TLS_HEADERS = ("x-amzn-tls-version", "x-amzn-tls-cipher-suite")
 CLIENT_CERTIFICATE = "x-amzn-mtls-clientcert"
 """Begins the names of the headers about a client certificate (alb.md 4.7)."""
 
-OWN = ("x-forwarded-port", "x-forwarded-proto", "x-amzn-trace-id")
+SET_BY_ALB = ("x-forwarded-port", "x-forwarded-proto", "x-amzn-trace-id")
 
 NO_MEMBERS = orjson.Fragment(b"{}")
 
@@ -61,7 +61,7 @@ NOT_FORWARDED = ("expect", "transfer-encoding")
 1.6, 6.3)."""
 
 
-def refusal(request: HttpRequest) -> RequestRefused | None:
+def maybe_refusal(request: HttpRequest) -> RequestRefused | None:
     """Return why the listener answers this request itself, or None (alb.md 1.8, 1.11, 4.1)."""
     if request.method in REFUSED_METHODS:
         return MethodNotAllowed(f"{request.method} is not allowed by ALB")
@@ -233,7 +233,7 @@ def own_headers(attributes: Attributes) -> frozenset[str]:
     host = () if attributes.preserve_host else ("host",)
     forwarded = ("x-forwarded-for",) if attributes.xff_mode == "append" else ()
     tls = TLS_HEADERS if attributes.tls_headers else ()
-    return frozenset({*OWN, *host, *forwarded, *tls})
+    return frozenset({*SET_BY_ALB, *host, *forwarded, *tls})
 
 
 def event_name(name: bytes) -> str:

@@ -69,7 +69,7 @@ JSON_TYPES = {
     dict: "object",
 }
 
-SHOWN = 60
+SHOWN_CHARACTERS = 60
 """Characters of a wrong value that a message shows."""
 
 FIELD_SHOWN = 120
@@ -300,5 +300,5 @@ def described(value: object) -> str:
         shown = ascii(value)
     except RecursionError:  # orjson reads 1024 levels, which is more than Python's stack holds
         return f"{JSON_TYPES[type(value)]} nested too deeply to show"
-    short = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}..."
+    short = shown if len(shown) <= SHOWN_CHARACTERS else f"{shown[:SHOWN_CHARACTERS]}..."
     return f"{JSON_TYPES[type(value)]} {short}"

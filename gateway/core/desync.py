@@ -15,10 +15,10 @@ import re
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 
-from gateway.core.desync_head import TOKEN, RawHead, Role, read, role_of
+from gateway.core.desync_head import TOKEN, RawHead, Role, read_head, role_of
 from gateway.core.desync_rules import (
-    BODILESS,
-    FIELD_BYTES,
+    BODY_WITHOUT_MEANING,
+    FIELD_VALUE_BYTES,
     LENGTH_DIGITS,
     Found,
     Rule,
@@ -128,7 +128,7 @@ def judge(head: bytes) -> Judgement:
 
     A head that is not complete, or goes on behind its end, is refused.
     """
-    raw = read(head)
+    raw = read_head(head)
     found = broken(raw)
     status = min((rule.status for rule in found if rule.status), default=0)
     worst = max(found, key=lambda rule: TIERS.index(rule.tier), default=NOTHING)
@@ -206,7 +206,7 @@ def _strict_head(raw: RawHead, headers: Headers, length: int) -> bytes:
 
 def _is_sayable(name: bytes, value: bytes) -> bool:
     """Say whether a header is strict, and neither frames nor asks a parser for anything."""
-    return role_of(name) in SAYABLE and not value.translate(None, FIELD_BYTES)
+    return role_of(name) in SAYABLE and not value.translate(None, FIELD_VALUE_BYTES)
 
 
 def is_plain(head: bytes) -> bool:
@@ -239,7 +239,7 @@ def has_plain_fields(method: bytes, version: str, headers: Headers) -> bool:
             roles[role] = value
     if version not in PARSED_VERSIONS or not is_host(roles.pop(HOST, b"")):
         return False
-    return not roles or (method not in BODILESS and _frames_plainly(version, roles))
+    return not roles or (method not in BODY_WITHOUT_MEANING and _frames_plainly(version, roles))
 
 
 def _frames_plainly(version: str, roles: dict[Role, bytes]) -> bool:

@@ -86,7 +86,7 @@ ORIGINALS = (
 )
 
 
-class Ending(Enum):
+class HeadEnd(Enum):
     """How a head ends."""
 
     COMPLETE = auto()
@@ -118,7 +118,7 @@ class RawHead:
     fields: list[Field]
     values: dict[Role, list[bytes]]
     """The values of the fields with a role, in order."""
-    ending: Ending
+    ending: HeadEnd
     has_empty_line: bool
     """An empty line comes before the request line."""
     has_bare_lf: bool
@@ -126,7 +126,7 @@ class RawHead:
     """A header holds NUL, a CR that ends no line, or a LF."""
 
 
-def read(head: bytes) -> RawHead:
+def read_head(head: bytes) -> RawHead:
     """Take a head apart; any bytes at all have a reading."""
     leading = _end(LEADING, head, 0)
     first, _, block = head[leading:].partition(b"\n")
@@ -163,15 +163,15 @@ def _request_line(line: bytes) -> tuple[bytes, bytes | None, str, bool, bool]:
     return method, rest.strip(b" ") or None, "0.9", False, False
 
 
-def _header_lines(block: bytes) -> tuple[list[bytes], Ending]:
+def _header_lines(block: bytes) -> tuple[list[bytes], HeadEnd]:
     """Return the lines without their ends, up to the first empty one."""
     *lines, rest = block.replace(b"\r\n", b"\n").split(b"\n")
     if b"" in lines:
         end = lines.index(b"")
-        return lines[:end], Ending.MORE if rest or lines[end + 1 :] else Ending.COMPLETE
+        return lines[:end], HeadEnd.MORE if rest or lines[end + 1 :] else HeadEnd.COMPLETE
     if rest:
-        return [*lines, rest], Ending.PARTIAL_LINE
-    return lines, Ending.NO_EMPTY_LINE
+        return [*lines, rest], HeadEnd.PARTIAL_LINE
+    return lines, HeadEnd.NO_EMPTY_LINE
 
 
 def _by_role(fields: list[Field]) -> dict[Role, list[bytes]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
-from gateway.core.desync_head import TOKEN, Ending, Field, RawHead, Role
+from gateway.core.desync_head import TOKEN, Field, HeadEnd, RawHead, Role
 from gateway.core.listener import authority
 
 NO_VERSION_STATUS = 400
@@ -39,13 +39,13 @@ CODINGS = frozenset({b"chunked", b"gzip", b"deflate", b"compress", b"identity"})
 """RFC 9112 section 7 without its aliases, which AWS's classifier refuses, and RFC 2616's
 `identity`."""
 
-BODILESS = frozenset({b"GET", b"HEAD"})
+BODY_WITHOUT_MEANING = frozenset({b"GET", b"HEAD"})
 """Methods whose body has no meaning (alb.md 4.9)."""
 
 OLD_VERSIONS = frozenset({"0.9", "1.0"})
 """They know neither Transfer-Encoding nor a Host that must be there."""
 
-FIELD_BYTES = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
+FIELD_VALUE_BYTES = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
 """What a value may hold: visible, space, tab, obs-text (RFC 9110 section 5.5)."""
 
 TARGET_BYTES = bytes([*range(0x21, 0x7F), *range(0x80, 0x100)])
@@ -132,9 +132,9 @@ BAD_HOST = Rule(COMPLIANT, "", "an invalid Host", 400)
 TWO_HOSTS = Rule(COMPLIANT, "", "more than one Host", TWO_HOSTS_STATUS)
 
 BY_ENDING = {
-    Ending.PARTIAL_LINE: PARTIAL_LINE,
-    Ending.NO_EMPTY_LINE: NO_EMPTY_LINE,
-    Ending.MORE: MORE,
+    HeadEnd.PARTIAL_LINE: PARTIAL_LINE,
+    HeadEnd.NO_EMPTY_LINE: NO_EMPTY_LINE,
+    HeadEnd.MORE: MORE,
 }
 BY_ROLE = {
     Role.EMPTY: EMPTY_NAME,
@@ -186,7 +186,7 @@ def _note_fields(fields: list[Field], found: Found) -> None:
         if role or not colon:
             is_folded = name.startswith((b" ", b"\t"))
             _note_field(name, role, unfolded if is_folded else None, found, is_whole=bool(colon))
-        if value.translate(None, FIELD_BYTES):
+        if value.translate(None, FIELD_VALUE_BYTES):
             found.setdefault(ODD_HEADER, name)
         if colon and not is_folded:
             unfolded = role
@@ -219,7 +219,7 @@ def _note_codings(raw: RawHead, values: list[bytes], found: Found) -> None:
     names = [_coding_name(item) for value in values for item in value.split(b",")]
     if raw.version in OLD_VERSIONS and raw.values[Role.ENCODING]:
         found[OLD_CODING] = b""
-    elif raw.method in BODILESS or raw.version in OLD_VERSIONS or raw.is_tabbed:
+    elif raw.method in BODY_WITHOUT_MEANING or raw.version in OLD_VERSIONS or raw.is_tabbed:
         found[UNDEFINED_CODING] = b""
     if not CODINGS.issuperset(names):
         found.setdefault(BAD_CODING, b",".join(values))
@@ -247,9 +247,13 @@ def _note_lengths(raw: RawHead, values: list[bytes], found: Found) -> None:
         found[OTHER_LENGTHS] = b""
     elif len(numbers) > 1:
         found[EQUAL_LENGTHS] = b""
-    if raw.version == "0.9" or raw.is_tabbed or (raw.method in BODILESS and any(numbers)):
+    if (
+        raw.version == "0.9"
+        or raw.is_tabbed
+        or (raw.method in BODY_WITHOUT_MEANING and any(numbers))
+    ):
         found[UNDEFINED_LENGTH] = b""
-    elif raw.method in BODILESS:
+    elif raw.method in BODY_WITHOUT_MEANING:
         found[ZERO_LENGTH] = b""
 
 

@@ -73,7 +73,7 @@ WORDS = (
 )
 """Errors that ALB writes down under their own names (alb.md 4.12)."""
 
-REASONS = {
+ERROR_REASONS = {
     **dict.fromkeys(DENIED, "LambdaAccessDenied"),
     **{code: f"Lambda{code}" for code in WORDS},
     "ResourceNotFoundException": "LambdaResourceNotFound",
@@ -159,7 +159,7 @@ def invocation_result(headers: Headers, body: bytes) -> InvocationResult:
     """Return what a successful reply says; a function error is one too (lambda.md 3.2)."""
     version = header(headers, b"x-amz-executed-version") or b""
     error = header(headers, b"x-amz-function-error") or b""
-    tail = log_tail(header(headers, b"x-amz-log-result") or b"")
+    tail = decoded_log_tail(header(headers, b"x-amz-log-result") or b"")
     return InvocationResult(
         body,
         version.decode("latin-1"),
@@ -169,7 +169,7 @@ def invocation_result(headers: Headers, body: bytes) -> InvocationResult:
     )
 
 
-def log_tail(result: bytes) -> bytes:
+def decoded_log_tail(result: bytes) -> bytes:
     """Return the decoded log, or nothing for what is no base64."""
     try:
         return base64.b64decode(result, validate=True)
@@ -192,7 +192,7 @@ def refusal(
         return RequestTooLarge(text)
     if code == "InvalidRequestContentException":
         return BadRequestContent(text)
-    reason = REASONS.get(code) if code else REASONS_BY_STATUS.get(status)
+    reason = ERROR_REASONS.get(code) if code else REASONS_BY_STATUS.get(status)
     if reason is None and not 400 <= status < 500:
         return ServiceFailed(text)
     return ServiceRefused(text, reason or "LambdaServiceException")

@@ -23,7 +23,7 @@ TIME_MEMBERS = ("timestamp", "time", "@timestamp")
 # The guide on log-level filtering: a timestamp that Lambda uses is in the form of RFC 3339.
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
-Members = dict[str, Any]
+JsonMembers = dict[str, Any]
 
 
 def started(notice: InitStarted, config: LoggingConfig) -> list[LogEntry]:
@@ -74,18 +74,18 @@ def invocation_reported(notice: InvocationReported, config: LoggingConfig) -> li
     ]
 
 
-def _status(notice: InitReported | InvocationReported) -> Members:
+def _status(notice: InitReported | InvocationReported) -> JsonMembers:
     error = {"errorType": notice.error_type} if notice.error_type else {}
     return {"status": notice.status, **error}
 
 
-def _done_metrics(notice: InvocationReported) -> Members:
+def _done_metrics(notice: InvocationReported) -> JsonMembers:
     produced = notice.produced_bytes
     metrics = {"durationMs": round(notice.duration_ms, 3)}
     return metrics if produced is None else {**metrics, "producedBytes": produced}
 
 
-def _report_metrics(notice: InvocationReported) -> Members:
+def _report_metrics(notice: InvocationReported) -> JsonMembers:
     init = {} if notice.init_ms is None else {"initDurationMs": round(notice.init_ms, 3)}
     return {
         "durationMs": round(notice.duration_ms, 3),
@@ -97,7 +97,7 @@ def _report_metrics(notice: InvocationReported) -> Members:
 
 
 def _system(
-    config: LoggingConfig, level: str, at: float, kind: str, record: Members
+    config: LoggingConfig, level: str, at: float, kind: str, record: JsonMembers
 ) -> list[LogEntry]:
     """Return a record of the platform, or nothing when its level is not wanted."""
     if not is_wanted(level, config.system_log_level):
@@ -145,7 +145,7 @@ def _completed(entry: LogEntry) -> LogEntry:
     return LogEntry(entry.at, _with_members(missing, entry.text, members), level, is_json=True)
 
 
-def _with_members(missing: Members, text: str, members: Members) -> str:
+def _with_members(missing: JsonMembers, text: str, members: JsonMembers) -> str:
     """Return the object's text with members put in front, everything else as it was written."""
     if not missing:
         return text
@@ -153,7 +153,7 @@ def _with_members(missing: Members, text: str, members: Members) -> str:
     return orjson.dumps(missing).decode()[:-1] + separator + text.lstrip()[1:]
 
 
-def _maybe_object(text: str) -> Members | None:
+def _maybe_object(text: str) -> JsonMembers | None:
     if not text.lstrip().startswith("{"):
         return None
     try:

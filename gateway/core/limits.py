@@ -73,7 +73,7 @@ trailers."""
 CHUNKED_STEP = 16 * 1024
 """How often that is looked at while a chunked body comes, and once more at its end."""
 
-FIELD_BYTES = len(b"a:\n")
+LEAST_FIELD_BYTES = len(b"a:\n")
 """The least that a header field takes on the wire."""
 
 FIELDS_STEP = 1024
@@ -216,7 +216,7 @@ def has_too_many_fields(head: bytes | bytearray, limits: Limits) -> bool:
     empty line are not fields; of empty lines before the request line one may have been kept.
     """
     most = limits.header_fields
-    if len(head) <= FIELD_BYTES * most:
+    if len(head) <= LEAST_FIELD_BYTES * most:
         return False
     return head.count(b"\n") - head.startswith((b"\n", b"\r\n")) - 2 > most
 

@@ -28,7 +28,7 @@ UNSIGNED = frozenset(
 )
 """Headers that a proxy may change (botocore, auth.py)."""
 
-REPLACED = frozenset((b"authorization", b"x-amz-date", b"x-amz-security-token"))
+REPLACED_HEADERS = frozenset((b"authorization", b"x-amz-date", b"x-amz-security-token"))
 
 KEYS_LIMIT = 16
 """Signing keys remembered: one a day for each secret, region and service."""
@@ -45,7 +45,7 @@ class Credentials:
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class CredentialScope:
     """What a signature is good for, beside a day."""
 
     region: str
@@ -53,7 +53,7 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class RequestToSign:
     """A request before it is signed; the target is the raw path and query, the headers have the
     host."""
 
@@ -69,10 +69,12 @@ def digest(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
 
 
-def signed(request: Request, credentials: Credentials, scope: Scope, *, at: float) -> Headers:
+def signed(
+    request: RequestToSign, credentials: Credentials, scope: CredentialScope, *, at: float
+) -> Headers:
     """Return the headers to send at these epoch seconds: the given ones, date, token, signature."""
     timestamp = amz_date(int(at))
-    headers = [pair for pair in request.headers if pair[0].lower() not in REPLACED]
+    headers = [pair for pair in request.headers if pair[0].lower() not in REPLACED_HEADERS]
     headers.append((b"X-Amz-Date", timestamp.encode()))
     if credentials.token:
         headers.append((b"X-Amz-Security-Token", credentials.token.encode()))
@@ -89,7 +91,7 @@ def signed(request: Request, credentials: Credentials, scope: Scope, *, at: floa
     return headers
 
 
-def canonical_request(request: Request, headers: Headers) -> tuple[bytes, str]:
+def canonical_request(request: RequestToSign, headers: Headers) -> tuple[bytes, str]:
     """Return the canonical form of a request with these headers, and the names it signs."""
     path, _, query = request.target.partition(b"?")
     lines, names = canonical_headers(headers)

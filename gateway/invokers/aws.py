@@ -19,7 +19,7 @@ from gateway.core.invoke_api import (
     invoke_target,
     refusal,
 )
-from gateway.core.sigv4 import Request, Scope, digest, signed
+from gateway.core.sigv4 import CredentialScope, RequestToSign, digest, signed
 from gateway.invokers.credentials import CredentialsProvider
 from gateway.invokers.remote import Origin, posted, seconds_left
 from gateway.telemetry.system import pause
@@ -65,7 +65,7 @@ class AwsLambda:
         self._clock = clock
         self._jitter = jitter
         self._target = invoke_target(settings.function)
-        self._scope = Scope(settings.region)
+        self._scope = CredentialScope(settings.region)
         self._host = (b"Host", origin.authority)
 
     async def invoke(self, invocation: Invocation, /) -> InvocationResult:
@@ -74,7 +74,7 @@ class AwsLambda:
         check_size(invocation)
         seconds = seconds_left(invocation, self._settings.timeout_seconds, self._clock)
         deadline = asyncio.get_running_loop().time() + seconds
-        request = Request(
+        request = RequestToSign(
             b"POST",
             self._target,
             [self._host, *invoke_headers(invocation, wants_log=self._settings.wants_log)],
@@ -88,7 +88,9 @@ class AwsLambda:
                     raise
         return await self._attempt(request, invocation.payload, deadline)
 
-    async def _attempt(self, request: Request, payload: bytes, deadline: float) -> InvocationResult:
+    async def _attempt(
+        self, request: RequestToSign, payload: bytes, deadline: float
+    ) -> InvocationResult:
         credentials = self._credentials.current()
         headers = signed(request, credentials, self._scope, at=self._clock.now())
         headers.remove(self._host)  # the client sends it itself

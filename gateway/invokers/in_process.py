@@ -51,7 +51,7 @@ class InProcessSettings:
     """Worker threads, and so invocations at once; 0 runs handlers on the event loop itself."""
 
 
-class Job:
+class PendingInvocation:
     """One invocation on its way to a worker; the first to take the claim, worker or timer,
     decides."""
 
@@ -87,10 +87,10 @@ class InProcess:
         self._reloading = threading.Lock()
         self._function = function
         self._clock = clock
-        self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._queue: SimpleQueue[PendingInvocation | None] = SimpleQueue()
         self._is_over = False
         self._in_flight = 0
-        self._abandoned: set[Job] = set()
+        self._abandoned: set[PendingInvocation] = set()
 
     def replace(self, handler: Handler | InitError) -> None:
         """Use other code from the next invocation on; what runs keeps the old objects."""
@@ -111,7 +111,7 @@ class InProcess:
         if not self._settings.threads:
             return await self._run_in_turn(invocation)
         self._check_room()
-        job = Job(invocation, self._loop)
+        job = PendingInvocation(invocation, self._loop)
         self._in_flight += 1
         job.timer = self._loop.call_later(self._settings.timeout_seconds, self._expire, job)
         self._queue.put(job)
@@ -206,7 +206,7 @@ class InProcess:
             self._run_job(job)
             del job  # or an idle worker keeps its last result
 
-    def _run_job(self, job: Job) -> None:
+    def _run_job(self, job: PendingInvocation) -> None:
         """Run a job, unless its time is over, and hand its result over."""
         job.started = self._clock.monotonic()
         if job.claim.acquire(blocking=False):
@@ -214,7 +214,7 @@ class InProcess:
             with suppress(RuntimeError):  # the loop is gone, and with it the caller
                 self._loop.call_soon_threadsafe(self._finish, job, result)
 
-    def _finish(self, job: Job, result: InvocationResult) -> None:
+    def _finish(self, job: PendingInvocation, result: InvocationResult) -> None:
         """Hand a result over, on the event loop; the caller may have left."""
         job.timer.cancel()
         if job in self._abandoned:  # it came back after all: one worker too many
@@ -225,7 +225,7 @@ class InProcess:
         if not job.future.done():
             job.future.set_result(result)
 
-    def _expire(self, job: Job) -> None:
+    def _expire(self, job: PendingInvocation) -> None:
         """Give up a job that waited too long for a worker, or ran too long on one."""
         if job.claim.acquire(blocking=False):
             self._in_flight -= 1
@@ -245,7 +245,7 @@ class InProcess:
             f"{settings.timeout_seconds:g} s; raise --concurrency"
         )
 
-    def _abandon(self, job: Job) -> None:
+    def _abandon(self, job: PendingInvocation) -> None:
         """Answer for a handler that is past its deadline and put a fresh worker in its place."""
         if not job.future.done():
             job.future.set_result(self._timed_out(job))
@@ -253,7 +253,7 @@ class InProcess:
         self._in_flight -= 1
         self._abandoned.add(job)
 
-    def _timed_out(self, job: Job) -> InvocationResult:
+    def _timed_out(self, job: PendingInvocation) -> InvocationResult:
         seconds = self._settings.timeout_seconds
         return InvocationResult(
             function_errors.timed_out(job.invocation.request_id, seconds),

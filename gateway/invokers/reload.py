@@ -16,7 +16,7 @@ from watchfiles import Change, awatch
 from gateway.core.interfaces import Sink
 from gateway.core.notices import OperatorWarning
 from gateway.invokers.code import Handler, HandlerCode
-from gateway.invokers.watched import Outputs, Places
+from gateway.invokers.watched import Outputs, WatchedPaths
 from gateway.runtime.child.bootstrap import InitError
 
 WATCH_TURNS = 3
@@ -24,7 +24,7 @@ WATCH_TURNS = 3
 
 
 async def on_change(
-    find: Callable[[], Places],
+    find: Callable[[], WatchedPaths],
     outputs: Outputs,
     reload: Callable[[], Awaitable[object]],
     sink: Sink,
@@ -44,12 +44,12 @@ async def on_change(
 
 
 async def _reload_while_same(
-    places: Places,
-    find: Callable[[], Places],
+    places: WatchedPaths,
+    find: Callable[[], WatchedPaths],
     outputs: Outputs,
     reload: Callable[[], Awaitable[object]],
     changed: asyncio.Event,
-) -> Places:
+) -> WatchedPaths:
     """Reload as long as the same places are to be watched; returns the next ones."""
     parents = {path.parent for path in places.files}
     async with asyncio.TaskGroup() as tasks:
@@ -71,7 +71,7 @@ async def _reload_while_same(
 
 async def _watch(
     paths: "frozenset[Path] | set[Path]",
-    places: Places,
+    places: WatchedPaths,
     outputs: Outputs,
     changed: asyncio.Event,
     *,

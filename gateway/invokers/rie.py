@@ -32,7 +32,7 @@ from gateway.invokers.remote import Origin, posted, seconds_left
 from gateway.runtime.leases import STOPPING, Leases, PoolSettings
 from gateway.wire.client import Reply, Unreachable
 
-TARGET = b"/2015-03-31/functions/function/invocations"
+INVOCATION_PATH = b"/2015-03-31/functions/function/invocations"
 
 TIMED_OUT = re.compile(rb"Task timed out after ([0-9]{1,6})\.[0-9]{2} seconds")
 """The emulator's whole answer for a timeout; AWS's is JSON (lambda.md 1.11)."""
@@ -210,7 +210,9 @@ class RiePool:
         deadline = self._loop.time() + LONGEST_SECONDS
         origin = state.emulator.origin
         payload = invocation.payload
-        return await posted(origin, TARGET, headers, payload, deadline=deadline, start_by=start_by)
+        return await posted(
+            origin, INVOCATION_PATH, headers, payload, deadline=deadline, start_by=start_by
+        )
 
     def _free(self, state: EmulatorState) -> None:
         self._idle.append(state)

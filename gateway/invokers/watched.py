@@ -20,11 +20,11 @@ IGNORED_DIRECTORIES = frozenset(
 IGNORED_FILES = re.compile(r"\.sw.$|~$|^\.#|^\.DS_Store$|\.___jb_...___$|^flycheck_")
 """What editors write for themselves while a file is edited."""
 
-Identity = tuple[int, int]
+FileIdentity = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class WatchedPaths:
     """What is watched; all paths are absolute and without links."""
 
     directories: frozenset[Path]
@@ -46,7 +46,7 @@ def is_ignored(path: Path) -> bool:
     return not IGNORED_DIRECTORIES.isdisjoint(path.parts) or bool(IGNORED_FILES.search(path.name))
 
 
-def find_places(directories: Iterable[Path], files: Iterable[Path] = ()) -> Places:
+def find_places(directories: Iterable[Path], files: Iterable[Path] = ()) -> WatchedPaths:
     """Return what to watch now: links are looked for, because what they point to may be elsewhere;
     blocks."""
     roots = {Path(os.path.realpath(each)) for each in directories}
@@ -56,7 +56,7 @@ def find_places(directories: Iterable[Path], files: Iterable[Path] = ()) -> Plac
             singles.add(target)
         elif target.is_dir() and not any(root.is_relative_to(target) for root in roots):
             roots.add(target)
-    return Places(frozenset(roots), frozenset(singles))
+    return WatchedPaths(frozenset(roots), frozenset(singles))
 
 
 def _targets(root: Path) -> Iterator[Path]:
@@ -85,7 +85,7 @@ class Outputs:
         return bool(self._identities) and _identity(path) in self._identities
 
 
-def _identity(file: str | int) -> Identity | None:
+def _identity(file: str | int) -> FileIdentity | None:
     """Return what tells a regular file from all others, None for what is not one."""
     with suppress(OSError):
         found = os.stat(file)  # noqa: PTH116 - descriptors too

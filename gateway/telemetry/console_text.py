@@ -24,7 +24,7 @@ HINT_LIMIT = 100
 THROTTLED = "LambdaThrottling"
 
 COLORS = {2: "\x1b[32m", 3: "\x1b[36m", 4: "\x1b[33m", 5: "\x1b[31m"}
-PLAIN = "\x1b[0m"
+NO_COLOR = "\x1b[0m"
 
 
 class ConsoleText:
@@ -61,7 +61,7 @@ class ConsoleText:
     def _summary(self, notice: RequestServed) -> str:
         request, at, status = notice.request, notice.completed_at, notice.elb_status
         color = self._colors.get(status // 100)
-        shown_status = f"{color}{status}{PLAIN}" if color else str(status)
+        shown_status = f"{color}{status}{NO_COLOR}" if color else str(status)
         return (
             f"{time_of_day(at)} {shown_method(request.method):<6} {shown_path(request):<30} "
             f"{shown_status} {(at - request.arrived_at) * 1000:>7.1f} ms{_aside(notice)}"

@@ -203,7 +203,7 @@ async def read_body(headers: Headers, receive: Receive) -> bytes:
         body = message.get("body", b"")
         is_over = len(kept) + len(body) > REQUEST_BODY_LIMIT
     kept.clear()
-    await drain(message, receive)
+    await drop_body(message, receive)
     raise RequestTooLarge(f"request body over {REQUEST_BODY_LIMIT} bytes")
 
 
@@ -222,7 +222,7 @@ async def next_body_message(receive: Receive) -> Message:
     return message
 
 
-async def drain(message: Message, receive: Receive) -> None:
+async def drop_body(message: Message, receive: Receive) -> None:
     """Drop what a refused client still sends, up to a limit."""
     left = DRAIN_LIMIT
     while left > 0 and message.get("more_body", False):

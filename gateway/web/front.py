@@ -28,7 +28,7 @@ from gateway.telemetry.system import turns_of_the_loop
 from gateway.web.exchanges import Exchanges
 from gateway.web.h1_connection import Connection
 from gateway.web.members import Member, Members
-from gateway.web.throttle import Throttle
+from gateway.web.read_rate import ReadRate
 
 SLICE_SECONDS = 0.001
 """How long a sweep may hold up clients: to look at 5,000 connections takes 5 ms, and to
@@ -41,7 +41,7 @@ STEP_CONNECTIONS = 50
 ACCEPT_TURNS = 3
 """Turns of the event loop after which connections accepted before are made: asyncio takes two."""
 
-EMPTY_LINE = b"\r\n"
+KEPT_EMPTY_LINES = b"\r\n"
 """What a connection keeps at most of the empty lines before a head."""
 
 LAST_SECONDS = 1.0
@@ -84,7 +84,7 @@ class Front:
         self.unanswered = exchanges.unanswered
         self.note = exchanges.note
         self.note_handshake = exchanges.note_handshake
-        self.throttle = Throttle(self.monotonic, self._call_later)
+        self.read_rate = ReadRate(self.monotonic, self._call_later)
         self.members = Members(limits, clock.monotonic)
         self._connections = self.members.connections
         self.admit = self.members.admit
@@ -234,4 +234,6 @@ class Front:
         if len(begun) < limits.line_bytes and len(begun) < limits.head_bytes:
             return 0
         start = begun.rfind(b"\n", 0, seen) + 1
-        return broken_size(begun[start:], len(begun) + 1, limits, is_first=start <= len(EMPTY_LINE))
+        return broken_size(
+            begun[start:], len(begun) + 1, limits, is_first=start <= len(KEPT_EMPTY_LINES)
+        )

@@ -4,7 +4,7 @@ import re
 from typing import cast
 
 EMPTY_LINES = re.compile(rb"(?:\r?\n)*")
-BARE_LF = re.compile(rb"(?<!\r)\n")
+LONE_LF = re.compile(rb"(?<!\r)\n")
 
 
 def without_empty_lines(buffer: bytes | bytearray) -> tuple[bytes, bytes | bytearray]:
@@ -13,5 +13,5 @@ def without_empty_lines(buffer: bytes | bytearray) -> tuple[bytes, bytes | bytea
     One is for the judgement, a bare LF if there was one.
     """
     end = cast("re.Match[bytes]", EMPTY_LINES.match(buffer)).end()
-    kept = b"\n" if BARE_LF.search(buffer, 0, end) else bytes(buffer[:end][:2])
+    kept = b"\n" if LONE_LF.search(buffer, 0, end) else bytes(buffer[:end][:2])
     return kept, buffer[end:]

@@ -22,14 +22,14 @@ from gateway.wire.h1 import response_head
 from gateway.wire.tls import Certificates, tls_of
 from gateway.wire.tls_transport import TlsTransport, feed
 
-Make = Mapping[str, Callable[[Tls], asyncio.Protocol]]
+ProtocolMakers = Mapping[str, Callable[[Tls], asyncio.Protocol]]
 """For each ALPN name that is offered, what makes the connection's real protocol."""
 
 HTTP_1 = "http/1.1"
 """The ALPN name of HTTP/1.1, and what a client without ALPN gets (RFC 7301)."""
 
 TIME_OUT = "TIME_OUT"
-CLIENT_LEFT = "CLIENT_LEFT"
+LEFT = "CLIENT_LEFT"
 TOO_MANY = "TOO_MANY"
 """After its failed handshakes the address would wait longer than one may take."""
 
@@ -47,7 +47,7 @@ counted as one."""
 class Handshakes:
     """Makes a Handshake for each connection of an HTTPS listener; `create_server` takes it."""
 
-    def __init__(self, front: Shared, certificates: Certificates, *, make: Make) -> None:
+    def __init__(self, front: Shared, certificates: Certificates, *, make: ProtocolMakers) -> None:
         """`make` must have every ALPN name that the certificates offer."""
         self.front = front
         self.certificates = certificates
@@ -82,7 +82,7 @@ class Handshake(asyncio.Protocol):
         self.client = address(transport.get_extra_info("peername"))
         self._began_at = self._front.monotonic()
         if is_unknown(transport):
-            self._fail(CLIENT_LEFT)
+            self._fail(LEFT)
             self._transport.abort()
         elif not self._front.admit(self):
             self._is_over = True
@@ -101,7 +101,7 @@ class Handshake(asyncio.Protocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         """Forget a client that left."""
-        self._fail(CLIENT_LEFT)
+        self._fail(LEFT)
 
     # The handshake.
 
@@ -129,7 +129,7 @@ class Handshake(asyncio.Protocol):
         except ssl.SSLError as error:
             self._fail(error.reason or "UNKNOWN")
         except OSError:
-            self._fail(CLIENT_LEFT)
+            self._fail(LEFT)
         except Exception as error:  # noqa: BLE001 - the outermost loop: a bug ends one connection
             self._front.failed(error)
             self._fail("UNKNOWN")

@@ -57,7 +57,7 @@ class Lingering(asyncio.Protocol):
         if progress.body_bytes > self._front.limits.linger_bytes:
             self._transport.abort()
         elif not self._is_paused:
-            self._front.throttle.spend(self, len(data))
+            self._front.read_rate.spend(self, len(data))
 
     def pause(self) -> None:
         """Read nothing until it is this connection's turn."""
@@ -82,7 +82,7 @@ class Lingering(asyncio.Protocol):
     def connection_lost(self, _error: Exception | None) -> None:
         """Count the connection out."""
         self._is_lost = True
-        self._front.throttle.forget(self)
+        self._front.read_rate.forget(self)
         self._front.forget(self)
 
     # What the front asks for.

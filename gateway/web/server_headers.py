@@ -12,7 +12,7 @@ from typing import Any, Literal
 ServerHeaders = Literal["auto", "send", "omit"]
 """Whether Server and Date are sent: unless the server adds them, always, never."""
 
-OWN = frozenset({b"server", b"date"})
+SERVER_AND_DATE = frozenset({b"server", b"date"})
 NONE = frozenset[bytes]()
 
 WRAPPERS = 10
@@ -25,7 +25,7 @@ def added_headers(send: Any, setting: ServerHeaders = "auto") -> frozenset[bytes
         case "send":
             return NONE
         case "omit":
-            return OWN
+            return SERVER_AND_DATE
         case "auto":
             return _found(send) or NONE
 
@@ -63,4 +63,4 @@ def _added_by(owner: Any) -> frozenset[bytes] | None:
     ask = getattr(config, "response_headers", None)
     if headers is None and ask is not None:
         headers = ask("h11")
-    return None if headers is None else OWN & {name.lower() for name, _ in headers}
+    return None if headers is None else SERVER_AND_DATE & {name.lower() for name, _ in headers}

@@ -9,7 +9,7 @@ from gateway.core.errors import GatewayError
 from gateway.core.http import HttpRequest, HttpResponse
 from gateway.core.interfaces import Responder
 from gateway.core.limits import Limits, Progress
-from gateway.web.throttle import Throttle
+from gateway.web.read_rate import ReadRate
 
 
 class Shared(Protocol):
@@ -18,7 +18,7 @@ class Shared(Protocol):
     responder: Responder
     limits: Limits
     mode: Mode
-    throttle: Throttle
+    read_rate: ReadRate
     date: bytes
     """The Date header's value, no older than a sweep."""
 

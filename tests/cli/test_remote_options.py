@@ -9,7 +9,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli import Group
-from gateway.cli.remote_options import LOCAL, REASONS, REFUSED, served_function_options
+from gateway.cli.remote_options import (
+    LOCAL,
+    REFUSAL_REASONS,
+    REFUSED_PARAMETERS,
+    served_function_options,
+)
 from gateway.config.remote import Address, Emulators, LambdaFunction, Remote
 from gateway.config.settings import Function
 from gateway.core.circuit import CircuitSettings
@@ -238,6 +243,6 @@ def test_every_refusal_is_about_a_parameter_of_serve() -> None:
 
     names = {param.name for param in [*serve.params, *shown.params]}
 
-    assert {name for refused in REFUSED.values() for name in refused} <= names
+    assert {name for refused in REFUSED_PARAMETERS.values() for name in refused} <= names
     assert set(LOCAL) <= names
-    assert {choice for _, choice in REASONS} <= set(REFUSED)
+    assert {choice for _, choice in REFUSAL_REASONS} <= set(REFUSED_PARAMETERS)

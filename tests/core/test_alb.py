@@ -13,7 +13,7 @@ from gateway.core.alb import (
     FORWARDED_ADDRESS_LIMIT,
     REQUEST_BODY_LIMIT,
     AlbCodec,
-    refusal,
+    maybe_refusal,
 )
 from gateway.core.attributes import Attributes, with_attribute
 from gateway.core.errors import (
@@ -237,23 +237,23 @@ def test_decode_reverses_headers_only_when_faithful() -> None:
 
 
 def test_ordinary_request_is_not_refused() -> None:
-    assert refusal(asked([(b"Host", b"shop.example.org"), (b"Upgrade", b"h2c")])) is None
+    assert maybe_refusal(asked([(b"Host", b"shop.example.org"), (b"Upgrade", b"h2c")])) is None
 
 
 @pytest.mark.parametrize("method", ["TRACE", "CONNECT"])
 def test_trace_and_connect_are_refused_and_other_spellings_are_not(method: str) -> None:
-    refused = refusal(asked(method=method))
+    refused = maybe_refusal(asked(method=method))
 
     assert isinstance(refused, MethodNotAllowed)
     assert str(refused) == f"{method} is not allowed by ALB"
-    assert refusal(asked(method=method.lower())) is None
+    assert maybe_refusal(asked(method=method.lower())) is None
 
 
 def test_request_body_of_1_mb_is_the_largest_that_passes() -> None:
     for size in (REQUEST_BODY_LIMIT - 1, REQUEST_BODY_LIMIT):
-        assert refusal(asked(body=bytes(size))) is None
+        assert maybe_refusal(asked(body=bytes(size))) is None
 
-    too_large = refusal(asked(body=bytes(REQUEST_BODY_LIMIT + 1)))
+    too_large = maybe_refusal(asked(body=bytes(REQUEST_BODY_LIMIT + 1)))
 
     assert isinstance(too_large, RequestTooLarge)
     assert str(too_large) == "request body over 1048576 bytes"
@@ -268,9 +268,9 @@ def test_thirty_forwarded_addresses_are_the_most_that_pass(lines: int) -> None:
         return [(b"X-Forwarded-For", value) for value in values]
 
     for count in (FORWARDED_ADDRESS_LIMIT - 1, FORWARDED_ADDRESS_LIMIT):
-        assert refusal(asked(spread(count))) is None
+        assert maybe_refusal(asked(spread(count))) is None
 
-    too_many = refusal(asked(spread(FORWARDED_ADDRESS_LIMIT + 1)))
+    too_many = maybe_refusal(asked(spread(FORWARDED_ADDRESS_LIMIT + 1)))
 
     assert isinstance(too_many, TooManyForwardedAddresses)
     assert str(too_many) == "X-Forwarded-For holds 31 addresses, 30 allowed"
@@ -278,7 +278,7 @@ def test_thirty_forwarded_addresses_are_the_most_that_pass(lines: int) -> None:
 
 def test_other_headers_of_that_length_hold_no_addresses() -> None:
     assert len(b"x-forwarded-bar") == len(b"x-forwarded-for")
-    assert refusal(asked([(b"x-forwarded-bar", 40 * b"192.0.2.1,")])) is None
+    assert maybe_refusal(asked([(b"x-forwarded-bar", 40 * b"192.0.2.1,")])) is None
 
 
 @pytest.mark.parametrize("upgrade", [b"websocket", b"WebSocket", b"h2c, websocket"])
@@ -286,7 +286,7 @@ def test_other_headers_of_that_length_hold_no_addresses() -> None:
 def test_websocket_upgrade_is_refused(upgrade: bytes, connection: bytes) -> None:
     headers = [(b"UPGRADE", upgrade), (b"connection", connection)]
 
-    refused = refusal(asked(headers))
+    refused = maybe_refusal(asked(headers))
 
     assert isinstance(refused, WebSocketNotSupported)
     assert str(refused) == "ALB cannot upgrade to WebSocket in front of Lambda"
@@ -297,7 +297,7 @@ def test_addresses_are_counted_before_a_websocket_upgrade_is_seen(swapped: bool)
     headers = [(b"X-Forwarded-For", 30 * b"192.0.2.1,"), (b"Upgrade", b"websocket")]
     headers = headers[::-1] if swapped else headers
 
-    refused = refusal(asked([*headers, (b"Connection", b"upgrade")]))
+    refused = maybe_refusal(asked([*headers, (b"Connection", b"upgrade")]))
 
     assert isinstance(refused, TooManyForwardedAddresses)
 
@@ -312,7 +312,7 @@ def test_addresses_are_counted_before_a_websocket_upgrade_is_seen(swapped: bool)
     ],
 )
 def test_what_asks_for_no_websocket_is_served(headers: Headers) -> None:
-    assert refusal(asked(headers)) is None
+    assert maybe_refusal(asked(headers)) is None
 
 
 # From here on: any request at all.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.core.desync_head import Ending, Role, read, role_of
+from gateway.core.desync_head import HeadEnd, Role, read_head, role_of
 
 LINES = {
     b"GET /a HTTP/1.1": (b"GET", b"/a", "1.1", False),
@@ -27,13 +27,13 @@ LINES = {
 @pytest.mark.parametrize("line", LINES)
 @pytest.mark.parametrize("end", [b"\r\n", b"\n"])
 def test_a_request_line_has_three_parts_or_fewer(line: bytes, end: bytes) -> None:
-    raw = read(line + end + end)
+    raw = read_head(line + end + end)
 
     assert (raw.method, raw.target, raw.version, raw.is_spaced) == LINES[line]
 
 
 def test_every_line_is_a_field_as_it_was_received() -> None:
-    raw = read(b"\r\nGET / HTTP/1.1\r\nHost: a \r\n b:c:d\n: \r\nno colon\r\n\r\n")
+    raw = read_head(b"\r\nGET / HTTP/1.1\r\nHost: a \r\n b:c:d\n: \r\nno colon\r\n\r\n")
 
     assert raw.fields == [
         (b"Host", b" a ", Role.HOST, b":"),
@@ -49,18 +49,18 @@ def test_every_line_is_a_field_as_it_was_received() -> None:
 @pytest.mark.parametrize(
     ("block", "ending", "count"),
     [
-        (b"a:\r\n\r\n", Ending.COMPLETE, 1),
-        (b"\n", Ending.COMPLETE, 0),
-        (b"a:\n\nb:\n\n", Ending.MORE, 1),
-        (b"a:\r\n\r\nb", Ending.MORE, 1),
-        (b"a:\r\n", Ending.NO_EMPTY_LINE, 1),
-        (b"", Ending.NO_EMPTY_LINE, 0),
-        (b"a:\r\nb", Ending.PARTIAL_LINE, 2),
-        (b"a:\r\n\r", Ending.PARTIAL_LINE, 2),
+        (b"a:\r\n\r\n", HeadEnd.COMPLETE, 1),
+        (b"\n", HeadEnd.COMPLETE, 0),
+        (b"a:\n\nb:\n\n", HeadEnd.MORE, 1),
+        (b"a:\r\n\r\nb", HeadEnd.MORE, 1),
+        (b"a:\r\n", HeadEnd.NO_EMPTY_LINE, 1),
+        (b"", HeadEnd.NO_EMPTY_LINE, 0),
+        (b"a:\r\nb", HeadEnd.PARTIAL_LINE, 2),
+        (b"a:\r\n\r", HeadEnd.PARTIAL_LINE, 2),
     ],
 )
-def test_a_head_ends_at_its_first_empty_line(block: bytes, ending: Ending, count: int) -> None:
-    raw = read(b"GET / HTTP/1.1\r\n" + block)
+def test_a_head_ends_at_its_first_empty_line(block: bytes, ending: HeadEnd, count: int) -> None:
+    raw = read_head(b"GET / HTTP/1.1\r\n" + block)
 
     assert (raw.ending, len(raw.fields)) == (ending, count)
 
@@ -80,7 +80,7 @@ def test_a_head_ends_at_its_first_empty_line(block: bytes, ending: Ending, count
     ],
 )
 def test_what_no_header_may_hold_is_seen(block: bytes, is_bad: bool) -> None:
-    assert read(b"GET / HTTP/1.1\r\n" + block + b"\r\n").has_bad_byte == is_bad
+    assert read_head(b"GET / HTTP/1.1\r\n" + block + b"\r\n").has_bad_byte == is_bad
 
 
 @pytest.mark.parametrize(

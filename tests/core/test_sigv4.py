@@ -14,8 +14,8 @@ from gateway.core.http import header
 from gateway.core.sigv4 import (
     KEYS_LIMIT,
     Credentials,
-    Request,
-    Scope,
+    CredentialScope,
+    RequestToSign,
     canonical_path,
     canonical_query,
     digest,
@@ -28,7 +28,7 @@ VECTORS_COUNT = 26
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 AT = float(calendar.timegm((2015, 8, 30, 12, 36, 0)))
 EXAMPLE = Credentials("AKIDEXAMPLE", SECRET)
-LAMBDA = Scope("eu-west-1")
+LAMBDA = CredentialScope("eu-west-1")
 HOST = (b"Host", b"lambda.eu-west-1.amazonaws.com")
 
 
@@ -36,7 +36,7 @@ HOST = (b"Host", b"lambda.eu-west-1.amazonaws.com")
 class Vector:
     """A request of AWS's suite, and what it must be signed with."""
 
-    request: Request
+    request: RequestToSign
     token: str
     authorization: bytes
 
@@ -50,7 +50,7 @@ def read(path: Path) -> Vector:
     authorization = header(pairs, b"authorization") or b""
     token = (header(pairs, b"x-amz-security-token") or b"").decode()
     target = rest.removesuffix(b" HTTP/1.1")
-    return Vector(Request(method, target, pairs, digest(body)), token, authorization)
+    return Vector(RequestToSign(method, target, pairs, digest(body)), token, authorization)
 
 
 @pytest.mark.parametrize("path", VECTORS, ids=lambda path: path.stem)
@@ -58,7 +58,7 @@ def test_signature_is_awss(path: Path) -> None:
     vector = read(path)
 
     credentials = Credentials("AKIDEXAMPLE", SECRET, vector.token)
-    headers = signed(vector.request, credentials, Scope("us-east-1", "service"), at=AT)
+    headers = signed(vector.request, credentials, CredentialScope("us-east-1", "service"), at=AT)
 
     assert header(headers, b"authorization") == vector.authorization
 
@@ -89,7 +89,7 @@ CREDENTIALS = st.builds(
 
 
 def by_botocore(
-    request: Request, credentials: Credentials, scope: Scope, at: float
+    request: RequestToSign, credentials: Credentials, scope: CredentialScope, at: float
 ) -> dict[str, str]:
     """Return the headers that botocore's signer gives a request, names in lower case."""
     auth = pytest.importorskip("botocore.auth")
@@ -107,12 +107,12 @@ def by_botocore(
     return {name.lower(): value for name, value in theirs.headers.items()}
 
 
-def a_request(path: str, query: str, headers: dict[str, str], body: bytes) -> Request:
+def a_request(path: str, query: str, headers: dict[str, str], body: bytes) -> RequestToSign:
     """Return a request to Lambda with these parts; both signers take the body's digest from it."""
     target = f"{path}?{query}" if query else path
     given = [HOST, *((name.encode(), value.encode()) for name, value in headers.items())]
     given.append((b"X-Amz-Content-SHA256", digest(body).encode()))
-    return Request(b"POST", target.encode(), given, digest(body))
+    return RequestToSign(b"POST", target.encode(), given, digest(body))
 
 
 @pytest.mark.slow
@@ -123,11 +123,11 @@ def a_request(path: str, query: str, headers: dict[str, str], body: bytes) -> Re
     at=st.integers(0, 4_000_000_000),
 )
 def test_signature_is_botocores(
-    request: Request, credentials: Credentials, region: str, at: int
+    request: RequestToSign, credentials: Credentials, region: str, at: int
 ) -> None:
-    ours = signed(request, credentials, Scope(region), at=at)
+    ours = signed(request, credentials, CredentialScope(region), at=at)
 
-    theirs = by_botocore(request, credentials, Scope(region), at)
+    theirs = by_botocore(request, credentials, CredentialScope(region), at)
     for name in ("authorization", "x-amz-date", "x-amz-security-token"):
         found = header(ours, name.encode())
         assert (found.decode() if found is not None else None) == theirs.get(name)
@@ -168,17 +168,17 @@ def test_query_is_sorted_and_encoded_in_one_way(query: bytes, expected: str) -> 
 
 def test_earlier_signature_is_replaced() -> None:
     old = [(b"AUTHORIZATION", b"old"), (b"x-amz-date", b"old"), (b"X-Amz-Security-Token", b"old")]
-    request = Request(b"POST", b"/", [HOST, *old], digest(b""))
+    request = RequestToSign(b"POST", b"/", [HOST, *old], digest(b""))
 
     assert signed(request, EXAMPLE, LAMBDA, at=AT) == signed(
-        Request(b"POST", b"/", [HOST], digest(b"")), EXAMPLE, LAMBDA, at=AT
+        RequestToSign(b"POST", b"/", [HOST], digest(b"")), EXAMPLE, LAMBDA, at=AT
     )
 
 
 def test_given_headers_are_sent_as_they_are() -> None:
     headers = [HOST, (b"user-agent", b"a  b"), (b"X-Amz-Log-Type", b" Tail ")]
 
-    found = signed(Request(b"POST", b"/", headers, digest(b"")), EXAMPLE, LAMBDA, at=AT)
+    found = signed(RequestToSign(b"POST", b"/", headers, digest(b"")), EXAMPLE, LAMBDA, at=AT)
 
     assert found[:3] == headers
     assert b"user-agent" not in (header(found, b"authorization") or b"")
@@ -186,7 +186,7 @@ def test_given_headers_are_sent_as_they_are() -> None:
 
 def test_signing_keys_are_remembered_but_not_without_end() -> None:
     signing_key.cache_clear()
-    request = Request(b"POST", b"/", [HOST], digest(b""))
+    request = RequestToSign(b"POST", b"/", [HOST], digest(b""))
 
     for day in range(KEYS_LIMIT * 2):
         for _ in range(3):

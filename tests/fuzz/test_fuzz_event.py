@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from gateway.core.alb import AlbCodec, refusal
+from gateway.core.alb import AlbCodec, maybe_refusal
 from gateway.core.attributes import Attributes
 from gateway.core.errors import BadRequestContent
 from gateway.core.http import HttpRequest
@@ -59,7 +59,7 @@ def check(data: bytes) -> None:
     """An event has the members it should have, or says which bytes are not UTF-8."""
     request = request_of(data)
     codec, multi = codec_of(data[0] if data else 0)
-    refusal(request)
+    maybe_refusal(request)
     request.trace_id = trace_header(request.headers, now=0, draw=24 * "0")
     try:
         payload = codec.encode(request)

@@ -27,7 +27,7 @@ from gateway.telemetry.system import SystemClock, turns_of_the_loop
 from gateway.testing import FakeSink
 from gateway.web.front import Front
 from gateway.web.h1_connection import Connection
-from gateway.web.handshake import Handshakes, Make
+from gateway.web.handshake import Handshakes, ProtocolMakers
 from gateway.wire.tls import Certificates
 from tests.web.peer import LISTENER, Telling
 from tests.wire.authority import client_context, issue
@@ -75,7 +75,7 @@ class Https:
         *,
         responder: Responder | None = None,
         limits: Limits = Limits(),  # noqa: B008 - frozen
-        make: Make | None = None,
+        make: ProtocolMakers | None = None,
     ) -> None:
         self.telling = Telling()
         self.sink = FakeSink()

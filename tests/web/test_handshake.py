@@ -23,7 +23,7 @@ from gateway.core.http import Tls
 from gateway.core.limits import Limits
 from gateway.web import handshake
 from gateway.web.h1_connection import Connection
-from gateway.web.handshake import CLIENT_LEFT, TIME_OUT, Handshake
+from gateway.web.handshake import LEFT, TIME_OUT, Handshake
 from gateway.wire.tls import Certificates, MutualTls, undecodable_names_unreported
 from tests.web.https import (
     DEADLINE_SECONDS,
@@ -121,7 +121,7 @@ def test_connection_counts_before_its_handshake(serve: Serve) -> None:
 
         assert kinds == {Handshake}
     https.wait_until(lambda: not https.front._connections)
-    assert https.failures == [CLIENT_LEFT, CLIENT_LEFT]
+    assert https.failures == [LEFT, LEFT]
 
 
 def test_connection_is_counted_once_after_its_handshake(serve: Serve) -> None:
@@ -339,7 +339,7 @@ def test_client_that_leaves_is_forgotten(serve: Serve, how: str, share: int) -> 
 
     https.wait_until(lambda: https.failures)
     https.wait_until(lambda: not https.front._connections)
-    assert https.failures == [CLIENT_LEFT]
+    assert https.failures == [LEFT]
 
 
 def test_request_in_the_packet_that_ends_the_handshake_is_answered(

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.core.limits import SWEEP_SECONDS, Limits
 from gateway.core.notices import TlsNegotiationFailed
-from gateway.web.handshake import CLIENT_LEFT, TIME_OUT, Handshake, Handshakes
+from gateway.web.handshake import LEFT, TIME_OUT, Handshake, Handshakes
 from tests.web.https import certificates
 from tests.web.peer import CLIENT, GET, SERVER, Peer, Serve, World
 
@@ -77,7 +77,7 @@ def test_client_that_leaves_without_a_word_is_counted(serve: Serve, tmp_path: Pa
     peer.leave()
     world.turn()
 
-    assert failures(world) == [CLIENT_LEFT]
+    assert failures(world) == [LEFT]
     assert world.front._connections == set()
 
 
@@ -145,7 +145,7 @@ def test_client_that_had_gone_before_it_was_accepted_is_not_counted(
 
     assert peer.is_aborted
     assert world.front._connections == set()
-    assert failures(world) == [CLIENT_LEFT]
+    assert failures(world) == [LEFT]
 
 
 def test_sweep_leaves_alone_what_has_given_way(serve: Serve, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ class Readable(Protocol):
         ...
 
 
-class Throttle:
+class ReadRate:
     """Has connections wait that were read while the rate was used up."""
 
     def __init__(

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.core.limits import SWEEP_SECONDS, Limits
-from gateway.web.throttle import BYTES_PER_SECOND, READ_BYTES, TURN_SECONDS
+from gateway.web.read_rate import BYTES_PER_SECOND, READ_BYTES, TURN_SECONDS
 from tests.web.peer import Peer, Serve, World
 
 LIMITS = Limits()
@@ -52,7 +52,7 @@ def test_client_that_is_slower_never_waits(serve: Serve) -> None:
 
 def test_client_that_waits_for_its_turn_is_not_silent(serve: Serve) -> None:
     world = serve()
-    world.front.throttle._call_later = lambda *_: None  # as if very many had their turn before it
+    world.front.read_rate._call_later = lambda *_: None  # as if very many had their turn before it
     peers = [flooding(world, 1) for _ in range(5)]
     waiting = peers[-1]
     assert waiting.is_reading_paused
@@ -72,7 +72,7 @@ def test_turn_of_a_client_that_has_gone_is_the_next_ones(serve: Serve) -> None:
     world.wait(10 * TURN_SECONDS + SWEEP_SECONDS)
 
     assert [dropped(peer) for peer in peers[1:]] == [3, 3]
-    assert not world.front.throttle._waiting
+    assert not world.front.read_rate._waiting
 
 
 def test_clients_that_have_gone_take_no_turns(serve: Serve) -> None:
@@ -85,4 +85,4 @@ def test_clients_that_have_gone_take_no_turns(serve: Serve) -> None:
     world.wait(3 * TURN_SECONDS)
 
     assert not last.is_reading_paused
-    assert not world.front.throttle._waiting
+    assert not world.front.read_rate._waiting
