@@ -17,6 +17,7 @@ import pytest
 from tests.e2e.serving import APPS, DEADLINE_SECONDS, Process, Server, gateway_command
 from tests.process.rooms import EXECUTED
 from tests.process.whole import WAYS, WORKERS, cpu_seconds, look
+from tests.soaking import in_soak
 
 pytestmark = [
     pytest.mark.slow,
@@ -75,7 +76,7 @@ def handler(event, context):
 """
 
 
-@pytest.mark.parametrize("workers", WORKERS, ids=" ".join)
+@pytest.mark.parametrize("workers", [WORKERS[0], *in_soak(WORKERS[1])], ids=" ".join)
 def test_soft_limit_is_raised_and_a_function_keeps_lambdas(
     tmp_path: Path, workers: tuple[str, ...]
 ) -> None:
@@ -144,7 +145,7 @@ def outcome(server: Server) -> int:
         return 0
 
 
-@pytest.mark.parametrize("spare", [0, 1, 9, 14, 19])
+@pytest.mark.parametrize("spare", [0, 9, *in_soak(1, 14, 19)])
 def test_no_descriptor_left_is_a_refusal_with_a_line(spare: int) -> None:
     with (
         limited("--concurrency", "8", *EXECUTED, soft=1024, hard=1024) as server,

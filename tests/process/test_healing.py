@@ -15,11 +15,15 @@ from tests.e2e.leftovers import children, descendants, lives, wait_until
 from tests.e2e.serving import Gate, Server, get, serving
 from tests.process.bootstraps import answering, write_bootstrap
 from tests.process.recording import recording
+from tests.soaking import IS_SOAK
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"),
 ]
+
+COUNT = 10 if IS_SOAK else 4
+"""Processes that die, one after the other."""
 
 LONG_INIT = """
 import os, time
@@ -100,7 +104,7 @@ def test_death_of_the_fork_server_costs_what_runs_and_no_more(tmp_path: Path) ->
 def test_all_environments_killed_at_once_cost_nothing(tmp_path: Path) -> None:
     options = ("--min-environments", "4")
     with served(tmp_path, LONG_INIT.replace("1.0", "0"), *options) as server:
-        for _ in range(5):
+        for _ in range(5 if IS_SOAK else 2):
             wait_for(server, 4)
             for pid in environments(server):
                 kill(pid)
@@ -151,7 +155,7 @@ def test_process_that_dies_after_its_answer_costs_nothing(tmp_path: Path, size: 
     """The end of the process may be known before its answer has been read."""
     write_bootstrap(tmp_path, answering(size=size, dies=True))
     with serving("app.handler", "--runtime", "provided.al2023", "--quiet", code=tmp_path) as server:
-        answers = [get(server, "/") for _ in range(10)]
+        answers = [get(server, "/") for _ in range(COUNT)]
         wait_until(lambda: not descendants(server.pid), lambda: descendants(server.pid))
 
-    assert answers == [(200, b"answered")] * 10
+    assert answers == [(200, b"answered")] * COUNT

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.serving import APPS, Process, Server, gateway_command
+from tests.soaking import in_soak
 
 pytestmark = pytest.mark.slow
 
@@ -51,9 +52,8 @@ def started(variables: dict[str, str], *options: str, before: tuple[str, ...] = 
         ("--port", "0"),
         ("--port", "0", "--https"),
         ("--port", "0", "--host", "::1"),
-        ("--port", "0", "--host", "0.0.0.0"),
         ("--port", "0", "--workers", "2"),
-        ("--port", "0", "--server", "uvicorn"),
+        *in_soak(("--port", "0", "--server", "uvicorn"), ("--port", "0", "--host", "0.0.0.0")),
     ],
     ids=" ".join,
 )

@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.leftovers import descendants, wait_until
 from tests.e2e.serving import APPS, Server, gateway_command, get
 from tests.process.whole import cpu_seconds, without_control_groups
-from tests.soaking import run_seconds
+from tests.soaking import run_seconds, soak_only
 
 pytestmark = [
     pytest.mark.slow,
@@ -26,14 +26,8 @@ SHARE = 0.04
 """Of a core; 20 idle environments took 20 % and more when each was walked for ten times a second,
 and take 1 % now. The rest is for a busy machine."""
 
-PLACES = [
-    pytest.param(False, id="control-groups"),
-    pytest.param(
-        True,
-        id="none",
-        marks=pytest.mark.skipif(geteuid() != 0, reason="only root can hide the control groups"),
-    ),
-]
+HIDES = pytest.mark.skipif(geteuid() != 0, reason="only root can hide the control groups")
+PLACES = [pytest.param(False, id="control-groups"), pytest.param(True, id="none", marks=HIDES)]
 
 
 @contextmanager
@@ -57,9 +51,7 @@ def idle(
 def test_idle_environments_cost_next_to_nothing(*, is_hidden: bool) -> None:
     with idle(is_hidden=is_hidden) as server:
         assert len(descendants(server.pid)) >= ENVIRONMENTS
-        shares = [share(server) for _ in range(3)]
-
-    assert min(shares) < SHARE  # the first one may have some of the start
+        assert any(share(server) < SHARE for _ in range(3))  # the first may have some of the start
 
 
 def share(server: Server) -> float:
@@ -90,8 +82,17 @@ def handler(event, context):
 """
 
 
-@pytest.mark.parametrize("is_hidden", PLACES)
-@pytest.mark.parametrize("path", ["/memory", "/child", "/later"])
+@pytest.mark.parametrize(
+    ("path", "is_hidden"),
+    [
+        ("/memory", False),
+        pytest.param("/child", True, marks=HIDES),
+        pytest.param("/later", True, marks=HIDES),
+        pytest.param("/child", False, marks=soak_only),
+        pytest.param("/later", False, marks=soak_only),
+        pytest.param("/memory", True, marks=[HIDES, soak_only]),
+    ],
+)
 def test_a_function_over_a_limit_is_ended_among_idle_environments(
     path: str, tmp_path: Path, *, is_hidden: bool
 ) -> None:

@@ -11,7 +11,7 @@ from tests.e2e.serving import get, serving
 from tests.process.bootstraps import answering, write_bootstrap
 from tests.process.recording import recording
 from tests.process.whole import Look, look
-from tests.soaking import run_seconds
+from tests.soaking import IS_SOAK, in_soak, soak_only
 
 pytestmark = [
     pytest.mark.slow,
@@ -19,10 +19,10 @@ pytestmark = [
 ]
 
 APPS = Path(__file__).parent / "apps"
-SECONDS = run_seconds(4)
 
 GOOD = "def handler(event, context):\n    return {'statusCode': 200, 'body': 'served'}\n"
 FAILING = "raise ConnectionError('no database yet')\n"
+EXITING = "import os; os._exit(3)\n"
 SLOW = "import time\ntime.sleep(11)\n"
 
 WAYS: dict[str, tuple[str, ...]] = {
@@ -57,7 +57,13 @@ def counted(it: Look) -> tuple[int, int, int]:
     return it.descriptors, it.processes, it.listening
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way",
+    [
+        *("forked", "awslambdaric", "workers", "in-process"),
+        *in_soak("executed", "minimum", "reload", "in-process on the loop"),
+    ],
+)
 def test_init_that_fails_at_the_start_is_run_again_inside_an_invocation(
     way: str, tmp_path: Path
 ) -> None:
@@ -84,12 +90,8 @@ def test_bootstrap_that_fails_at_the_start_is_run_again(tmp_path: Path) -> None:
     assert served == (200, b"answered")
 
 
-@pytest.mark.parametrize(
-    "way",
-    ["forked", "awslambdaric", "workers"]
-    if SECONDS >= 60
-    else [pytest.param("forked", marks=pytest.mark.skip(reason="takes 22 s: make soak"))],
-)
+@soak_only  # 22 seconds each
+@pytest.mark.parametrize("way", ["forked", "awslambdaric", "workers"])
 def test_init_of_more_than_ten_seconds_is_served(way: str, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(SLOW + GOOD)
     options = ("--timeout", "20", *WAYS[way])
@@ -97,7 +99,9 @@ def test_init_of_more_than_ten_seconds_is_served(way: str, tmp_path: Path) -> No
         assert get(server, "/") == (200, b"served")
 
 
-@pytest.mark.parametrize("way", ["forked", "awslambdaric", "workers", "in-process", "reload"])
+@pytest.mark.parametrize(
+    "way", ["forked", "workers", *in_soak("awslambdaric", "in-process", "reload")]
+)
 def test_init_that_fails_is_refused_if_asked(way: str, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(FAILING)
     said = process_refusal(*serve(tmp_path), "--require-init", *WAYS[way])
@@ -113,7 +117,7 @@ def test_init_that_fails_is_refused_if_asked(way: str, tmp_path: Path) -> None:
         ("import nothing_like_it\n", "No module named 'nothing_like_it'"),
     ],
 )
-@pytest.mark.parametrize("way", ["forked", "awslambdaric", "in-process"])
+@pytest.mark.parametrize("way", ["in-process", *in_soak("forked", "awslambdaric")])
 def test_handler_that_is_not_there_is_refused(
     way: str, source: str, words: str, tmp_path: Path
 ) -> None:
@@ -140,15 +144,24 @@ def test_minimum_is_started_once(count: int) -> None:
     assert len(ready) == count
 
 
-@pytest.mark.parametrize("way", ["forked", "executed", "awslambdaric"])
-@pytest.mark.parametrize("source", [FAILING, "import os; os._exit(3)\n"], ids=["raises", "exits"])
+@pytest.mark.parametrize(
+    ("way", "source"),
+    [
+        ("forked", EXITING),
+        ("awslambdaric", FAILING),
+        pytest.param("forked", FAILING, marks=soak_only),
+        pytest.param("executed", FAILING, marks=soak_only),
+        pytest.param("executed", EXITING, marks=soak_only),
+        pytest.param("awslambdaric", EXITING, marks=soak_only),
+    ],
+)
 def test_failed_inits_leave_nothing_behind(way: str, source: str, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(source)
     options = ("--concurrency", "2", *WAYS[way])
     with serving("app.handler", *options, code=tmp_path) as server:
         statuses = {get(server, "/")[0] for _ in range(3)}
         before = settled(server.pid)
-        statuses |= {get(server, "/")[0] for _ in range(20)}
+        statuses |= {get(server, "/")[0] for _ in range(20 if IS_SOAK else 5)}
         after = settled(server.pid)
 
     assert statuses == {502}

@@ -1,17 +1,21 @@
 """The README's first lines do what they say, in a fresh clone and a fresh virtual environment."""
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.serving import ROOT, Server, environment, get
+from tests.soaking import soak_only
 
 FIRST_SCREEN = (ROOT / "README.md").read_text().partition("## How it works")[0]
-COMMANDS = re.findall(r"^\$ (.*)$", FIRST_SCREEN, re.MULTILINE)
+MAKE_VENV, INSTALL, SERVE, _CURL = re.findall(r"^\$ (.*)$", FIRST_SCREEN, re.MULTILINE)
+SERVED = (200, b"GET /any/path {'x': '2'}\n")
 HANDLER = FIRST_SCREEN.partition("# app.py\n")[2].partition("```")[0]
 
 OFFLINE = {
@@ -28,22 +32,33 @@ def bash(command: str, directory: Path) -> None:
     subprocess.run(["bash", "-euc", command], cwd=directory, env=variables, check=True)
 
 
+def served(directory: Path, prepare: str, env: dict[str, str]) -> tuple[int, bytes]:
+    """Return what the README's command serves, in a directory with its handler."""
+    (directory / "app.py").write_text(HANDLER)
+    command = ["bash", "-c", f"{prepare} exec {SERVE} --port 0"]
+    with Server(command, cwd=directory, env=env) as server:
+        answer = get(server.wait_until_listening(), "/any/path?x=1&x=2")
+        assert server.stop() == 0
+    assert server.errors() == []
+    return answer
+
+
 @pytest.mark.slow
+def test_command_of_the_readme_serves_its_handler(tmp_path: Path) -> None:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+
+    assert served(tmp_path, "", {"PATH": path}) == SERVED
+
+
+@pytest.mark.slow
+@soak_only  # make itself installs into a fresh virtual environment
 @pytest.mark.skipif(not shutil.which("git"), reason="needs git for a clone")
 def test_first_lines_of_the_readme_serve_its_handler(tmp_path: Path) -> None:
-    make_venv, install, serve, _curl = COMMANDS
     bash(f"git clone --quiet {ROOT} clone", tmp_path)
     clone = tmp_path / "clone"
-    (clone / "app.py").write_text(HANDLER)
-    bash(make_venv, clone)
+    bash(MAKE_VENV, clone)
     lent = f"import sys; sys.path.insert(0, {sysconfig.get_path('purelib')!r})"
     (next(clone.glob(".venv/lib/python3*/site-packages")) / "lent.pth").write_text(lent)
 
-    bash(f". .venv/bin/activate && {install}", clone)
-    command = ["bash", "-c", f". .venv/bin/activate && exec {serve} --port 0"]
-    with Server(command, cwd=clone, env={"PYTHONPATH": ""}) as server:
-        status, body = get(server.wait_until_listening(), "/any/path?x=1&x=2")
-        stopped = server.stop()
-
-    assert (status, body) == (200, b"GET /any/path {'x': '2'}\n")
-    assert (stopped, server.errors()) == (0, [])
+    bash(f". .venv/bin/activate && {INSTALL}", clone)
+    assert served(clone, ". .venv/bin/activate &&", {"PYTHONPATH": ""}) == SERVED

@@ -26,20 +26,19 @@ from tests.e2e.serving import Server, connect, serving
 from tests.process.recording import recording
 from tests.process.whole import Look, look
 from tests.promises.conftest import Report, report  # noqa: F401 - a fixture
-from tests.soaking import run_seconds
+from tests.soaking import IS_SOAK
 
 APPS = Path(__file__).parent / "apps"
 
-RATE = 200.0
+RATE = 200.0 if IS_SOAK else 100.0
 """Requests a second."""
-CLIENTS = 10
+CLIENTS = 10 if IS_SOAK else 5
 PAUSES = (0.05, 0.15)
 """Between two kills, in seconds."""
 IDLE = 4
 """Environments that are kept."""
 
-SECONDS = run_seconds(4)
-KILLS = 200 if SECONDS >= 60 else int(SECONDS * 8)
+KILLS = 200 if IS_SOAK else 8
 
 pytestmark = [
     pytest.mark.slow,
@@ -179,7 +178,7 @@ def test_kill_costs_the_request_that_runs_and_no_other(
     report: Report,  # noqa: F811
 ) -> None:
     draw = random.Random(f"kills {way}")
-    options = ("--quiet", "--min-environments", str(IDLE), "--idle-environment", "2")
+    options = ("--quiet", "--min-environments", str(IDLE), "--idle-environment", "1")
     record = Record()
     with recording() as (pipe, lines):
         settings = ("--env", f"RECORD={pipe}", *STARTS[way], *options)

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.runtime.links import find_links
 from tests.process.rooms import APPS, EXECUTED, FORKED, SELF, attacked
-from tests.runtime.child import test_sandbox
+from tests.runtime.child.entering import NO_OVERLAY, entered
 from tests.runtime.launching import need_room, room_plan
 
 pytestmark = [
@@ -157,7 +157,7 @@ def test_target_that_has_changed_since_is_left_out(tmp_path: Path, change: str) 
     plan = replace(plan, room=replace(plan.room, code_links=found.code))
     show = "print(os.listdir('/var/task'), os.path.exists('/var/task/it/passwd'))"
 
-    assert test_sandbox.entered(asdict(plan), show) == "['it'] False"
+    assert entered(asdict(plan), show) == "['it'] False"
 
 
 def test_links_are_followed_where_overlays_are_denied(tmp_path: Path) -> None:
@@ -174,8 +174,7 @@ for path in ("/var/task/shared/linked.py", "/var/task/own/data.txt", "/var/task/
 print(os.listdir('/tmp'))
 """
     one, other = (
-        test_sandbox.entered(asdict(replace(plan, room=room)), show, before)
-        for before in ("", test_sandbox.NO_OVERLAY)
+        entered(asdict(replace(plan, room=room)), show, before) for before in ("", NO_OVERLAY)
     )
 
     assert one == other

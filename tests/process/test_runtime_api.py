@@ -15,6 +15,7 @@ import pytest
 from tests.e2e.leftovers import memory_mb
 from tests.e2e.serving import Gate, Server, gateway_command, get, serving
 from tests.process.whole import bystander, without_control_groups
+from tests.soaking import run_seconds
 
 pytestmark = [
     pytest.mark.slow,
@@ -23,7 +24,7 @@ pytestmark = [
 
 CODE = Path(__file__).parent / "apps"
 HANDLER = "runtime_api.handler"
-SECONDS = 1.5
+SECONDS = run_seconds(0.7)
 GROUPS = pytest.mark.parametrize("has_groups", [True, False], ids=["groups", "no groups"])
 
 

@@ -81,10 +81,10 @@ def test_worker_that_dies_again_and_again_beside_a_drain_is_started_later_each_t
 def test_roll_fills_a_slot_that_waits_for_its_next_try() -> None:
     with serving("echo.handler", *OPTIONS) as server:
         victim, other = children(server.pid)
-        for deaths in (2, 3, 4):  # the pause is 4 s now
+        for deaths in (2, 3):  # the pause is 2 s then
             os.kill(victim, signal.SIGKILL)
             server.output.wait_for(rf"process {victim}\) ")
-            if deaths < 4:
+            if deaths < 3:
                 wait_until(lambda: len(children(server.pid)) == 2, server.output.text)
                 [victim] = children(server.pid) - {other}
         server.signal(signal.SIGHUP)
@@ -105,7 +105,7 @@ def test_signal_in_the_middle_of_a_roll_is_heard(tmp_path: Path, number: int) ->
     with adopting() as left:
         with serving("app.handler", *OPTIONS, code=tmp_path) as server:
             before = children(server.pid)
-            (tmp_path / "seconds").write_text("0.5")
+            (tmp_path / "seconds").write_text("0.3")
             server.signal(signal.SIGHUP)
             wait_until(lambda: len(children(server.pid)) == 3, server.output.text)
             server.signal(number)

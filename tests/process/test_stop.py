@@ -15,6 +15,7 @@ import pytest
 from tests.e2e.leftovers import adopting, children, wait_until
 from tests.e2e.serving import DEADLINE_SECONDS, Gate, Server, connect, serving, wait_until_refused
 from tests.process.whole import WAYS, WORKERS
+from tests.soaking import in_soak, soak_only
 from tests.web.h2_peer import frame
 
 pytestmark = pytest.mark.slow
@@ -26,8 +27,13 @@ environments; `docker stop` kills after 10. It was 27 s and more."""
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 GOAWAY = 7
 
-SIGNALS = pytest.mark.parametrize(
-    "number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name
+SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, *in_soak(signal.SIGINT)])
+WORKERS_AND_SIGNALS = pytest.mark.parametrize(
+    ("workers", "number"),
+    [
+        (WORKERS[0], signal.SIGTERM),
+        pytest.param(WORKERS[1], signal.SIGINT, marks=soak_only),
+    ],
 )
 
 
@@ -88,9 +94,10 @@ def stopped(server: Server, number: int) -> Iterator[Callable[[], float]]:
     ("way", "workers", "number"),
     [
         (WAYS[0], WORKERS[0], signal.SIGTERM),
-        (WAYS[1], WORKERS[0], signal.SIGINT),
-        (WAYS[0], WORKERS[1], signal.SIGINT),
-        (WAYS[1], WORKERS[1], signal.SIGTERM),
+        (WAYS[1], WORKERS[1], signal.SIGINT),
+        pytest.param(WAYS[1], WORKERS[0], signal.SIGINT, marks=soak_only),
+        pytest.param(WAYS[0], WORKERS[1], signal.SIGINT, marks=soak_only),
+        pytest.param(WAYS[1], WORKERS[1], signal.SIGTERM, marks=soak_only),
     ],
 )
 def test_stop_is_quick_beside_clients_that_do_nothing(
@@ -158,9 +165,7 @@ def frame_types(data: bytes) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("workers", "number"), [(WORKERS[0], signal.SIGTERM), (WORKERS[1], signal.SIGINT)]
-)
+@WORKERS_AND_SIGNALS
 def test_idle_client_that_asks_in_the_last_second_is_answered(
     workers: tuple[str, ...], number: int
 ) -> None:
@@ -179,9 +184,7 @@ def test_idle_client_that_asks_in_the_last_second_is_answered(
     assert seconds < STOP_SECONDS
 
 
-@pytest.mark.parametrize(
-    ("workers", "number"), [(WORKERS[0], signal.SIGTERM), (WORKERS[1], signal.SIGINT)]
-)
+@WORKERS_AND_SIGNALS
 def test_request_that_runs_is_finished_when_idle_connections_are_closed(
     gate: Gate, workers: tuple[str, ...], number: int
 ) -> None:

@@ -22,6 +22,7 @@ from gateway.server.privileges import WARNING
 from tests.e2e.leftovers import descendants
 from tests.e2e.serving import DEADLINE_SECONDS, ROOT, SHARED, Process, Server
 from tests.process.rooms import UNPRIVILEGED, become_unprivileged, unprivileged_python
+from tests.soaking import in_soak
 
 pytestmark = [
     pytest.mark.slow,
@@ -42,7 +43,10 @@ def handler(event, context):
     return {"statusCode": 200, "body": json.dumps({key: value.split() for key, value in pairs})}
 """
 
-WAYS = [(), ("--in-process",), ("--workers", "2"), ("--in-process", "--server", "uvicorn")]
+WAYS = [
+    *[(), ("--workers", "2"), ("--in-process", "--server", "uvicorn")],
+    *in_soak(("--in-process",)),
+]
 
 ACTIVATE = """
 import os, socket, sys
@@ -126,7 +130,7 @@ def test_every_process_is_the_users(folder: Path, way: tuple[str, ...]) -> None:
     assert WARNING not in text
 
 
-@pytest.mark.parametrize("way", [(), ("--workers", "2")], ids=" ".join)
+@pytest.mark.parametrize("way", [(), *in_soak(("--workers", "2"))], ids=" ".join)
 def test_limit_of_memory_holds(folder: Path, way: tuple[str, ...]) -> None:
     with serving_unprivileged(folder, *way) as server:
         server.output.wait_for("^isolation: ")
@@ -185,14 +189,16 @@ def test_unix_socket_is_the_users(folder: Path) -> None:
             assert client.recv(12) == b"HTTP/1.1 200"
 
 
-@pytest.mark.parametrize("way", [(), ("--workers", "2")], ids=" ".join)
+@pytest.mark.parametrize("way", [(), *in_soak(("--workers", "2"))], ids=" ".join)
 def test_socket_of_a_service_manager_is_served(folder: Path, way: tuple[str, ...]) -> None:
     activate = (unprivileged_python(), "-c", ACTIVATE)
     with serving_unprivileged(folder, *way, before=activate) as server:
         assert body_of(http(server))[0] == 200
 
 
-@pytest.mark.parametrize("way", [("--reload",), ("--in-process", "--reload")], ids=" ".join)
+@pytest.mark.parametrize(
+    "way", [("--reload",), *in_soak(("--in-process", "--reload"))], ids=" ".join
+)
 def test_changed_code_is_taken_in(folder: Path, way: tuple[str, ...]) -> None:
     with serving_unprivileged(folder, *way) as server:
         (folder / "app.py").write_text(HANDLER.replace('"statusCode": 200', '"statusCode": 201'))
@@ -200,7 +206,7 @@ def test_changed_code_is_taken_in(folder: Path, way: tuple[str, ...]) -> None:
         assert body_of(http(server))[0] == 201
 
 
-@pytest.mark.parametrize("way", [(), ("--in-process",), ("--workers", "2")], ids=" ".join)
+@pytest.mark.parametrize("way", [("--workers", "2"), *in_soak((), ("--in-process",))], ids=" ".join)
 def test_hangup_reloads(folder: Path, way: tuple[str, ...]) -> None:
     with serving_unprivileged(folder, *way) as server:
         (folder / "app.py").write_text(HANDLER.replace('"statusCode": 200', '"statusCode": 201'))
@@ -210,7 +216,7 @@ def test_hangup_reloads(folder: Path, way: tuple[str, ...]) -> None:
         assert rights(server.pid) == unprivileged_rights()
 
 
-@pytest.mark.parametrize("way", [(), ("--workers", "2")], ids=" ".join)
+@pytest.mark.parametrize("way", [(), *in_soak(("--workers", "2"))], ids=" ".join)
 def test_logs_are_made_for_the_user(folder: Path, way: tuple[str, ...]) -> None:
     access, functions = folder / "access.log", folder / "logs" / "functions"
     options = ("--access-log", str(access), "--function-logs", str(functions))
@@ -293,9 +299,7 @@ def test_root_without_a_user_is_told(folder: Path) -> None:
     given = [unprivileged_python(), "-m", "gateway", "serve", "app.handler", "--port", "0"]
     given += ["--code", str(folder)]
     for before_exec, count in ((None, 1), (become_unprivileged, 0)):
-        with Server(
-            [*given, "--port", "0"], env=ENV, before_exec=before_exec, cwd=Path("/")
-        ) as one:
+        with Server(given, env=ENV, before_exec=before_exec, cwd=Path("/")) as one:
             one.wait_until_listening()
             one.output.wait_for("^isolation")
             assert one.stop() == 0

@@ -4,6 +4,7 @@ import json
 import re
 import socket
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from gateway.core.invocation import InvocationResult
 from gateway.core.notices import LogEntry
 from tests.runtime.api_client import PATIENCE_SECONDS
 from tests.runtime.environments import AWSS, OURS, Launcher, World, world, write
+from tests.soaking import soak_only
 
 pytestmark = pytest.mark.slow
 
@@ -303,32 +305,40 @@ async def observed(tmp_path: Path, command: tuple[str, ...], **settings: Any) ->
         return shown(await it.call(b'{"a": 1}'), it)
 
 
-@pytest.mark.parametrize(
-    "variables",
-    [{}, JSON_LOG, RUNTIME_3_12, {"AWS_LAMBDA_LOG_LEVEL": "ERROR"}],
-    ids=["text", "JSON", "3.12", "errors"],
-)
-@pytest.mark.parametrize("name", HANDLERS)
-async def test_the_same_as_awss_client(
-    tmp_path: Path, name: str, variables: dict[str, str]
-) -> None:
+VARIABLES = {
+    "text": {},
+    "JSON": JSON_LOG,
+    "3.12": RUNTIME_3_12,
+    "errors": {"AWS_LAMBDA_LOG_LEVEL": "ERROR"},
+}
+
+
+def pairs(names: Iterable[str], *kinds: str) -> list[Any]:
+    """Return each name with each kind of variables; all but a sixth of those behind the first kind
+    are for a soak."""
+    return [
+        pytest.param(name, kind, marks=() if not at or number % 6 == at else soak_only)
+        for number, name in enumerate(names)
+        for at, kind in enumerate(kinds)
+    ]
+
+
+@pytest.mark.parametrize(("name", "kind"), pairs(HANDLERS, "text", "JSON", "3.12", "errors"))
+async def test_the_same_as_awss_client(tmp_path: Path, name: str, kind: str) -> None:
     write(tmp_path, app=HANDLERS[name])
 
-    ours = await observed(tmp_path, OURS, variables=variables)
-    awss = await observed(tmp_path, AWSS, variables=variables)
+    ours = await observed(tmp_path, OURS, variables=VARIABLES[kind])
+    awss = await observed(tmp_path, AWSS, variables=VARIABLES[kind])
 
     assert ours == awss
 
 
-@pytest.mark.parametrize("variables", [{}, JSON_LOG, RUNTIME_3_12], ids=["text", "JSON", "3.12"])
-@pytest.mark.parametrize("name", ENDS)
-async def test_it_ends_where_awss_client_ends(
-    tmp_path: Path, name: str, variables: dict[str, str]
-) -> None:
+@pytest.mark.parametrize(("name", "kind"), pairs(ENDS, "text", "JSON", "3.12"))
+async def test_it_ends_where_awss_client_ends(tmp_path: Path, name: str, kind: str) -> None:
     write(tmp_path, app=ENDS[name])
 
-    ours = await observed(tmp_path, OURS, variables=variables)
-    awss = await observed(tmp_path, AWSS, variables=variables)
+    ours = await observed(tmp_path, OURS, variables=VARIABLES[kind])
+    awss = await observed(tmp_path, AWSS, variables=VARIABLES[kind])
 
     last_words = [re.sub(r"position \d+", "", str(it.pop("entries")[-1:])) for it in (ours, awss)]
     assert last_words[0] == last_words[1]

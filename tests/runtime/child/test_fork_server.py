@@ -12,6 +12,7 @@ import pytest
 from gateway.runtime.fork_client import ForkServer
 from gateway.runtime.launch import LaunchFailed, Outlets, Plan, Room
 from tests.runtime.forking import Forks, forking, is_running, until
+from tests.soaking import IS_SOAK
 
 pytestmark = [
     pytest.mark.slow,
@@ -388,7 +389,10 @@ def belongings(pid: int) -> tuple[int, int, int]:
     return len(list((proc / "fd").iterdir())), len(children), memory
 
 
-async def test_a_thousand_starts_leave_nothing_in_the_server(forks: Forks) -> None:
+FIRST, MANY = (100, 225) if IS_SOAK else (20, 40)
+
+
+async def test_many_starts_leave_nothing_in_the_server(forks: Forks) -> None:
     pid = forks.server.pid or 0
     log = os.open(os.devnull, os.O_WRONLY)
 
@@ -402,9 +406,9 @@ async def test_a_thousand_starts_leave_nothing_in_the_server(forks: Forks) -> No
             assert await process.exited == 0
 
     try:
-        await start_many(100)
+        await start_many(FIRST)
         before = belongings(pid)
-        await asyncio.gather(*(start_many(225) for _ in range(4)))
+        await asyncio.gather(*(start_many(MANY) for _ in range(4)))
     finally:
         os.close(log)
     await until(lambda: belongings(pid)[1] == 0)

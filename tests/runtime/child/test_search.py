@@ -8,10 +8,13 @@ import pytest
 
 from gateway.runtime.child.search import loaded_on_lambda
 from tests.runtime.child.functions import (
+    EXECUTED,
+    FORKED,
     WAYS,
     WAYS_AND_AWSS,
     replies,
 )
+from tests.soaking import soak_only
 
 pytestmark = pytest.mark.slow
 
@@ -97,17 +100,33 @@ SHADOWS = ["platform", "typing", "socket", "email", "calendar", "random", "http"
 """What our runtime or its template has loaded and Lambda's has not."""
 
 
-@pytest.mark.parametrize("package", [False, True], ids=["file", "package"])
+@pytest.mark.parametrize(
+    ("package", "way"),
+    [
+        pytest.param(False, FORKED, id="file-forked"),
+        pytest.param(True, FORKED, id="package-forked", marks=soak_only),
+        pytest.param(False, EXECUTED, id="file-executed", marks=soak_only),
+        pytest.param(True, EXECUTED, id="package-executed", marks=soak_only),
+    ],
+)
 @pytest.mark.parametrize("name", SHADOWS)
-@pytest.mark.parametrize("way", WAYS)
 async def test_a_handlers_file_may_hide_what_lambda_has_not_loaded(
     tmp_path: Path, way: dict[str, Any], name: str, package: bool
 ) -> None:
+    assert await reply_of(tmp_path, way, name, package=package) == {}
+
+
+async def test_a_handlers_package_may_hide_it_where_each_process_is_executed(
+    tmp_path: Path,
+) -> None:
+    assert await reply_of(tmp_path, EXECUTED, SHADOWS[0], package=True) == {}
+
+
+async def reply_of(tmp_path: Path, way: dict[str, Any], name: str, *, package: bool) -> Any:
+    """Return what a handler says that is in a module of that name."""
     file = f"{name}____init__" if package else name
-
     (reply,) = await replies(tmp_path, {**way, "handler": f"{name}.handler"}, **{file: HANDLER})
-
-    assert reply == {}
+    return reply
 
 
 @pytest.mark.parametrize("way", WAYS)
