@@ -17,14 +17,14 @@ from heads import HEADS, TARGET, Pairs
 from gateway.core.alb import AlbCodec
 from gateway.core.attributes import Attributes
 from gateway.core.http import HttpRequest
-from gateway.core.listener import Listener
+from gateway.core.listener import ListenerAddress
 
 Result = dict[str, float]
 Case = tuple[str, Callable[[], object]]
 
 ARN = "arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup/hello/1234567890123456"
 TRACE_ID = "Root=1-67891233-abcdef012345678912345678"
-LISTENER = Listener("http", 8080, "hello-1234567890.us-east-1.elb.amazonaws.com")
+LISTENER = ListenerAddress("http", 8080, "hello-1234567890.us-east-1.elb.amazonaws.com")
 
 USUAL_HEADERS = 12
 KB = 1024

@@ -13,7 +13,8 @@ from codec import LISTENER, REPEAT_SECONDS, REPEATS, timed
 from heads import HEADS, request_bytes
 
 from gateway.compose import in_process, listener
-from gateway.config.settings import Function, Serving
+from gateway.config.command_line import document
+from gateway.config.function import Function
 from gateway.core.desync import has_plain_fields, is_plain
 from gateway.core.http import Forwarding, HttpRequest
 from gateway.invokers.code import HandlerCode
@@ -29,11 +30,14 @@ def steps(count: int) -> dict[str, Callable[[], object]]:
     parser = RequestParser()
     parser.feed_head(head)
     headers = parser.headers
-    serving = Serving(Function("app.handler", Path("examples/hello")), threads=0)
-    invoker = in_process.in_process(serving, HandlerCode("app.handler", Path("examples/hello")))
-    balancer = listener.balancer(serving, LISTENER, invoker)
+    hello = Function("app.handler", Path("examples/hello"))
+    described = document(hello, is_in_process=True, threads=0)
+    [function], [served] = described.functions, described.listeners
+    invoker = in_process.in_process(function, HandlerCode(function.handler, function.code))
+    action = listener.forward(described, served, LISTENER)
+    balancer = listener.balancer(served, action, invoker)
     request = HttpRequest("GET", b"/", b"/", b"", headers)
-    codec = listener.codec(serving, LISTENER)
+    codec = action.codec
     invocation = balancer.begin(request, Forwarding())
     result = invoker.run(invocation)
     response = balancer.conclude(request, Forwarding(), result)

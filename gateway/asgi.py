@@ -21,14 +21,16 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from gateway.compose import in_process, listener
-from gateway.config.settings import Function, Serving
+from gateway.compose.gateway import Gateway, gateway
+from gateway.compose.listener import address, portable_front, responder
+from gateway.config.command_line import document
+from gateway.config.document import Document
+from gateway.config.function import Function
+from gateway.config.listener import Listener
 from gateway.core.attributes import Attributes, with_attribute
 from gateway.core.errors import InvalidSetting
 from gateway.core.interfaces import Sink
-from gateway.core.listener import DEFAULT_PORTS, listener_from_url
-from gateway.invokers.code import HandlerCode
-from gateway.invokers.in_process import InProcess
+from gateway.core.listener import DEFAULT_PORTS, listener_address
 from gateway.web.asgi import AsgiFront, Receive, Scope, Send, plain_scheme
 from gateway.web.server_headers import ServerHeaders
 
@@ -42,13 +44,18 @@ class Application:
     """
 
     def __init__(
-        self, serving: Serving, sink: Sink | None, server_headers: ServerHeaders = "auto"
+        self,
+        document: Document,
+        sink: Sink | None = None,
+        server_headers: ServerHeaders = "auto",
     ) -> None:
-        self._serving = serving
+        """Take what to run; of its listeners only what they make of requests counts, not where
+        they listen."""
+        self._document = document
         self._server_headers = server_headers
         self._sink = sink
         self._stack = AsyncExitStack()
-        self._invoker: InProcess | None = None
+        self._gateway: Gateway | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._fronts: dict[tuple[str, int], AsgiFront] = {}
 
@@ -74,38 +81,41 @@ class Application:
             await self._stop()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _started(self) -> InProcess:
-        """Return the invoker, started; nothing waits between looking and starting."""
+    async def _started(self) -> Gateway:
+        """Return the running gateway; the first caller starts it, and others wait."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             await self._stop()
-        if self._invoker is None:
-            function = self._serving.function
-            code = HandlerCode(function.handler, function.code)
-            invoker = in_process.in_process(self._serving, code)
-            in_process.check_loaded(invoker, self._serving, self._sink)
-            self._invoker = await self._stack.enter_async_context(invoker)
-            self._loop = loop
-        return self._invoker
+            self._loop, self._lock = loop, asyncio.Lock()
+        async with self._lock:
+            if self._gateway is None:
+                started = gateway(self._document, sink=self._sink)
+                self._gateway = await self._stack.enter_async_context(started)
+        return self._gateway
 
     async def _stop(self) -> None:
         self._fronts.clear()
-        self._invoker = None
+        self._gateway = None
         await self._stack.aclose()
 
     async def _front(self, scope: Scope) -> AsgiFront:
         """Return the front of the listener that a scope came through, by scheme and port."""
-        invoker = await self._started()
+        running = await self._started()
         scheme = plain_scheme(scope)
         _, port = scope.get("server") or ("", None)
         key = scheme, port or DEFAULT_PORTS[scheme]
         if key not in self._fronts:
-            seen_as = listener.listener(self._serving, *key)
-            front = listener.portable_front(
-                self._serving, seen_as, invoker, self._sink, self._server_headers
-            )
+            listener = self._listener(key[1])
+            seen_as = address(self._document, listener, *key)
+            found = responder(self._document, listener, seen_as, running.invoker)
+            front = portable_front(listener, seen_as, found, self._sink, self._server_headers)
             self._fronts[key] = front
         return self._fronts[key]
+
+    def _listener(self, port: int) -> Listener:
+        """Return the document's listener on a port, else its first one."""
+        listeners = self._document.listeners
+        return next((one for one in listeners if one.port == port), listeners[0])
 
 
 def application(  # noqa: PLR0913 - one parameter per setting
@@ -126,14 +136,15 @@ def application(  # noqa: PLR0913 - one parameter per setting
     Raises InvalidSetting. The process's environment variables and streams are left as they are.
     """
     if as_url:
-        listener_from_url(as_url)
-    serving = Serving(
+        listener_address(as_url)
+    described = document(
         Function(handler, Path(code), timeout_seconds=timeout_seconds),
         attributes=reduce(with_attribute, attributes, Attributes()),
-        listener_url=as_url,
+        seen_as=as_url,
+        is_in_process=True,
         concurrency=concurrency,
     )
-    return Application(serving, sink, server_headers)
+    return Application(described, sink, server_headers)
 
 
 def from_environment() -> Application:

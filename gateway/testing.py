@@ -19,8 +19,10 @@ from typing import Any
 import httpx
 import orjson
 
-from gateway.compose import listener
-from gateway.config.settings import Function, Serving
+from gateway.compose.listener import balancer, forward
+from gateway.config.command_line import document
+from gateway.config.document import Document
+from gateway.config.function import Function
 from gateway.core.attributes import Attributes, with_attribute
 from gateway.core.errors import GatewayError
 from gateway.core.http import (
@@ -30,8 +32,8 @@ from gateway.core.http import (
     wire_headers,
     wishes_close,
 )
-from gateway.core.invocation import Invocation, InvocationResult
-from gateway.core.listener import Listener, listener_from_url
+from gateway.core.invocation import LATEST, Invocation, InvocationResult
+from gateway.core.listener import ListenerAddress, listener_address
 from gateway.core.notices import Notice
 from gateway.invokers.in_process import InProcess, InProcessSettings
 from gateway.runtime.child.lambda_context import FunctionSettings
@@ -104,12 +106,13 @@ class Recorded:
 class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
     """An httpx transport whose far end is a handler."""
 
-    def __init__(self, handler: Handler, serving: Serving, seen_as: Listener) -> None:
+    def __init__(self, handler: Handler, described: Document, seen_as: ListenerAddress) -> None:
         self.recorded = Recorded()
-        function = serving.function
+        [function] = described.functions
+        [listener] = described.listeners
         settings = FunctionSettings(
             function_name=function.completed_name(),
-            function_version="$LATEST",
+            function_version=LATEST,
             memory_limit_in_mb=str(function.memory_mb),
         )
         self._invoker = InProcess(
@@ -118,7 +121,7 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
             function=settings,
             clock=SystemClock(),
         )
-        self._balancer = listener.balancer(serving, seen_as, self._invoker)
+        self._balancer = balancer(listener, forward(described, listener, seen_as), self._invoker)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Return the response to a request."""
@@ -211,9 +214,9 @@ def _transport(handler: Handler, url: str, options: dict[str, Any]) -> Transport
         timeout_seconds=options.pop("timeout_seconds", 3.0),
     )
     is_faithful = options.pop("faithful", False)
-    serving = Serving(function, attributes=attributes, is_faithful=is_faithful)
-    found = listener_from_url(url)
-    return Transport(handler, serving, Listener(found.scheme, found.port, found.dns_name))
+    described = document(function, attributes=attributes, is_faithful=is_faithful)
+    found = listener_address(url)
+    return Transport(handler, described, ListenerAddress(found.scheme, found.port, found.dns_name))
 
 
 def read_back(payload: bytes) -> Any:

@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gateway.compose.environments import Running, running
-from gateway.config.settings import Function, Serving
+from gateway.config.function import Execution, Function
+from gateway.config.process import Process
 from gateway.core.invocation import Invocation, request_id
 from gateway.telemetry.system import HexDraws, SystemClock
 
@@ -37,10 +38,10 @@ def main() -> None:
 
 async def renewed(code: Path, reloads: int, environments: int) -> dict[str, object]:
     """Reload and return seconds and counts."""
-    function = Function("app.handler", code)
-    serving = Serving(function, concurrency=environments, min_environments=environments)
+    execution = Execution(concurrency=environments, min_environments=environments)
+    function = Function("app.handler", code, execution=execution)
     draw = HexDraws()
-    async with running(serving, None, SystemClock(), draw) as it:
+    async with running(function, Process(), None, SystemClock(), draw) as it:
         await reload(it, function, draw, min(reloads, MOST_WARM_UP))
         before = await settled(environments)
         started = time.perf_counter()
@@ -53,7 +54,7 @@ async def renewed(code: Path, reloads: int, environments: int) -> dict[str, obje
 async def reload(it: Running, function: Function, draw: HexDraws, times: int) -> None:
     """Move to new environments this many times and use one of each generation."""
     for _ in range(times):
-        failure = await it.replace()
+        failure = await it.replace(function)
         invocation = Invocation(request_id(draw(32)), function.reference(), b"{}")
         result = await it.pool.invoke(invocation)
         if failure or result.function_error:

@@ -32,10 +32,10 @@ REQUEST_RESPONSE = InvocationType.REQUEST_RESPONSE
 
 
 @dataclass(frozen=True, slots=True)
-class TargetGroup:
-    """One Lambda target group: its ARN, its single function and the form of its events."""
+class Forward:
+    """The action `forward` to a Lambda target group: its ARN, its function, its form of events."""
 
-    arn: str
+    target_group_arn: str
     function: FunctionRef
     codec: EventCodec
 
@@ -45,16 +45,16 @@ class Balancer:
 
     def __init__(
         self,
-        target_group: TargetGroup,
+        forward: Forward,
         invoker: Invoker,
         *,
         pages: Pages,
         clock: Clock,
         draw: Callable[[int], str],
     ) -> None:
-        self._arn = target_group.arn
-        self._codec = target_group.codec
-        self._function = target_group.function
+        self._target_group_arn = forward.target_group_arn
+        self._codec = forward.codec
+        self._function = forward.function
         self._invoker = invoker
         self._pages = pages
         self._now = clock.now
@@ -75,7 +75,7 @@ class Balancer:
 
     def begin(self, request: HttpRequest, forwarding: Forwarding) -> Invocation:
         """Return the invocation that a request becomes; raises RequestRefused."""
-        forwarding.target_group_arn = self._arn
+        forwarding.target_group_arn = self._target_group_arn
         forwarding.function = self._function
         if refused := maybe_refusal(request):
             raise refused

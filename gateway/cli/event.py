@@ -9,7 +9,8 @@ import orjson
 
 from gateway.cli.options import described_function_options, listener_options
 from gateway.compose import listener
-from gateway.config.settings import Function, Serving
+from gateway.config.command_line import document
+from gateway.config.function import Function
 from gateway.core.alb import maybe_refusal
 from gateway.core.attributes import Attributes
 from gateway.core.errors import InvalidSetting
@@ -39,6 +40,7 @@ def event(
     headers: tuple[str, ...],
     data: str,
     function: Function,
+    target_group_arn: str,
     attributes: Attributes,
     as_url: str,
 ) -> None:
@@ -51,8 +53,10 @@ def event(
     request = asked(method, url, headers, body(data))
     if refused := maybe_refusal(request):
         raise refused
-    serving = Serving(function, attributes=attributes, listener_url=as_url)
-    payload = listener.event_of(serving, request)
+    behind = document(
+        function, target_group_arn=target_group_arn, attributes=attributes, seen_as=as_url
+    )
+    payload = listener.event_of(behind, request)
     text = orjson.dumps(orjson.loads(payload), option=orjson.OPT_INDENT_2)
     click.echo(text.decode())
 

@@ -9,7 +9,7 @@ import click
 
 from gateway.cli.options import Seconds
 from gateway.server import presence
-from gateway.server.presence import Listener
+from gateway.server.presence import Presence
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8080
 
@@ -43,7 +43,7 @@ def health(host: str | None, port: int | None, uds: str, timeout: float) -> None
     invoke the function.
     """
     if uds:
-        found = [Listener(f"unix:{uds}", socket.AF_UNIX, str(Path(uds).absolute()))]
+        found = [Presence(f"unix:{uds}", socket.AF_UNIX, str(Path(uds).absolute()))]
     elif host or port:
         found = []
     else:
@@ -54,7 +54,7 @@ def health(host: str | None, port: int | None, uds: str, timeout: float) -> None
     sys.exit(0 if all(attempts) else 1)
 
 
-def accepts(listener: Listener, timeout: float) -> bool:
+def accepts(listener: Presence, timeout: float) -> bool:
     """Say, in a line too, whether a gateway accepts connections."""
     try:
         listener.connect(timeout)

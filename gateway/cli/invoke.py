@@ -7,13 +7,14 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
+from dataclasses import replace
 from types import FrameType
 
 import click
 
 from gateway.cli.options import function_options
 from gateway.compose import functions
-from gateway.config.settings import Function, Serving
+from gateway.config.function import Execution, Function
 from gateway.core.errors import InvalidSetting
 from gateway.core.function_errors import lasting_failure
 from gateway.core.invocation import InvocationResult, LogType
@@ -48,12 +49,13 @@ def invoke(function: Function, event: str, log_type: str, *, is_in_process: bool
     wanted = LogType(log_type)
     if is_in_process and wanted is LogType.TAIL:
         raise InvalidSetting("--log-type Tail is for execution environments, not for --in-process")
-    serving = Serving(function, concurrency=1, is_in_process=is_in_process)
+    execution = Execution(concurrency=1, is_in_process=is_in_process)
+    function = replace(function, execution=execution)
     given = payload(event)
     ending = nullcontext() if is_in_process else ending_in_order()
     # stdout is for the reply alone; modules print at import too
     with ending, redirect_stdout(sys.stderr):
-        result = asyncio.run(functions.invoke_once(serving, given, InitOutput(), wanted))
+        result = asyncio.run(functions.invoke_once(function, given, InitOutput(), wanted))
     click.echo(visible(written(result, wanted)), nl=False, err=True)
     click.echo(reply(result.payload, is_terminal=sys.stdout.isatty()))
     if result.function_error:

@@ -10,12 +10,8 @@ from typing import Any
 
 import click
 
-from gateway.config.settings import (
-    DEFAULT_ACCOUNT_ID,
-    DEFAULT_REGION,
-    Function,
-    environment,
-)
+from gateway.config.environment import environment
+from gateway.config.function import DEFAULT_ACCOUNT_ID, DEFAULT_REGION, Function
 from gateway.core.attributes import Attributes, with_attribute
 from gateway.core.logging_config import (
     APPLICATION_LOG_LEVELS,
@@ -208,7 +204,7 @@ FUNCTION_OPTIONS = (
 
 def described_function_options(command: Command) -> Command:
     """Add the options that describe a function of which the handler does not matter; the command
-    receives a Function as `function`."""
+    receives a Function as `function` and `target_group_arn`."""
 
     @functools.wraps(command)
     def wrapped(**options: Any) -> Any:
@@ -219,10 +215,12 @@ def described_function_options(command: Command) -> Command:
 
 
 def function_options(command: Command) -> Command:
-    """Add the options that describe a function; the command receives a Function as `function`."""
+    """Add the options that describe a function; the command receives a Function as `function`, and
+    nothing of its target group."""
 
     @functools.wraps(command)
     def wrapped(**options: Any) -> Any:
+        del options["target_group_arn"]
         return command(function=function_of(options), **options)
 
     return with_options(wrapped, FUNCTION_OPTIONS)
@@ -236,7 +234,10 @@ def with_options(command: Command, options: Sequence[Callable[[Command], Command
 
 
 def function_of(options: dict[str, Any]) -> Function:
-    """Take the function's options out of all options; no handler is an empty one."""
+    """Take the function's options out of all options; no handler is an empty one.
+
+    The ARN of the target group stays.
+    """
     handler = options.pop("handler")
     pairs, file = options.pop("env"), options.pop("env_file")
     return Function(
@@ -250,7 +251,6 @@ def function_of(options: dict[str, Any]) -> Function:
         environment=environment(list(pairs), file),
         environment_pairs=tuple(pairs),
         environment_file=file,
-        target_group_arn=options.pop("target_group_arn"),
         ephemeral_storage_mb=options.pop("ephemeral_storage"),
         layers=tuple(options.pop("layer")),
         binds=tuple(options.pop("bind")),

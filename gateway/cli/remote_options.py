@@ -19,6 +19,7 @@ from gateway.cli.options import (
     function_of,
     with_options,
 )
+from gateway.config.function import DEFAULT_ACCOUNT_ID, Function
 from gateway.config.remote import (
     LAMBDA_TIMEOUT_SECONDS,
     RIE_FUNCTION_NAME,
@@ -32,7 +33,6 @@ from gateway.config.remote import (
     region,
     short_name,
 )
-from gateway.config.settings import DEFAULT_ACCOUNT_ID, Function
 from gateway.core.circuit import CircuitSettings
 from gateway.core.invoke_api import function_name
 

@@ -2,42 +2,22 @@
 
 import functools
 import shlex
-import sys
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 
 from gateway.cli.https_options import https_options
 from gateway.cli.options import Seconds, listener_options
 from gateway.cli.remote_options import served_function_options
+from gateway.compose.sinks import sinks
+from gateway.config.command_line import document
+from gateway.config.function import Function
 from gateway.config.https import Https
-from gateway.config.remote import Remote
-from gateway.config.settings import Function, Serving
-from gateway.core.attributes import Attributes
-from gateway.core.errors import InvalidSetting
-from gateway.core.interfaces import Sink
+from gateway.config.process import Process
 from gateway.core.limits import Limits, with_limit
-from gateway.server import privileges
-from gateway.server import run as server
-from gateway.server.parent import is_parent, is_worker
-from gateway.telemetry.access_log import AccessLog
-from gateway.telemetry.console import Console
-from gateway.telemetry.fanout import Fanout
-from gateway.telemetry.function_logs import FunctionLogs
-from gateway.telemetry.recovery import LOST_LINE
-from gateway.telemetry.writer import LineWriter
-
-MISSING_LINES = {
-    "text": ("(COUNT lines dropped: they came faster than they could be written)", LOST_LINE),
-    "json": (
-        '{"type":"LinesDropped","count":COUNT}',
-        '{"type":"LinesLost","count":COUNT,"reason":"REASON"}',
-    ),
-}
-"""What the console says of lines that were dropped, and of lines that could not be written."""
+from gateway.server import privileges, run
 
 
 @click.command(short_help="Serve a handler as an Application Load Balancer would.")
@@ -181,11 +161,7 @@ MISSING_LINES = {
 )
 def serve(
     function: Function,
-    remote: Remote | None,
-    attributes: Attributes,
     as_url: str,
-    access_log: str,
-    log_format: Literal["text", "json"],
     limit: tuple[str, ...],
     https: Https | None,
     port: int | None,
@@ -205,63 +181,41 @@ def serve(
     time, with Lambda's limits in force. With --rie or --function there is no HANDLER: the
     function runs elsewhere, and requests become invocations there.
     """
-    serving = Serving(
+    served = document(
         function,
-        remote=remote,
-        attributes=attributes,
         https=https,
         port=port if port is not None else 8443 if https else 8080,
-        listener_url=as_url,
+        seen_as=as_url,
         is_reloading=reload,
         is_faithful=faithful,
-        access_log=access_log,
-        log_format=log_format,
         limits=functools.reduce(with_limit, limit, Limits()),
         is_quiet=quiet,
         **settings,
     )
-    if serving.threads is not None and not serving.is_in_process:
-        raise InvalidSetting("--threads is for --in-process; environments take --concurrency")
-    if serving.https and serving.server == "uvicorn":
-        raise InvalidSetting("--server uvicorn speaks plain HTTP; HTTPS needs the front")
-    serving.share(0)  # refuses what cannot be divided
-    if serving.user and not is_worker():
-        privileges.Logs(access_log, serving.function_logs).make_for(
-            privileges.user_named(serving.user)
-        )
+    make_logs(served.process)
     with ExitStack() as stack:
-        sink = None if is_parent(serving) else sinks(serving, stack)
+        sink = sinks(served, stack) if served.process.workers == 1 else None  # else the workers'
         said = announce_briefly if quiet else partial(announce, https=https)
-        server.run(serving, sink, said)
+        run.run(served, sink, said)
 
 
-def sinks(serving: Serving, stack: ExitStack) -> Sink | None:
-    """Open what listens to notices, if anything; raises InvalidSetting for a file that cannot be
-    written."""
-    found: list[Sink] = []
-    if not serving.is_quiet:
-        dropped, lost = MISSING_LINES[serving.log_format]
-        terminal = stack.enter_context(LineWriter(sys.stdout, dropped_line=dropped, lost_line=lost))
-        is_colored = sys.stdout.isatty()
-        found.append(Console(terminal, is_colored=is_colored, log_format=serving.log_format))
-    if serving.access_log:
-        target = sys.stdout if serving.access_log == "-" else serving.access_log
-        found.append(AccessLog(stack.enter_context(LineWriter(target))))
-    if serving.function_logs:
-        found.append(
-            stack.enter_context(FunctionLogs(Path(serving.function_logs), serving.function.logging))
-        )
-    return Fanout(found) if found else None
+def make_logs(process: Process) -> None:
+    """Make the files that the user that root becomes is to write to; raises InvalidSetting."""
+    if process.user:
+        logs = privileges.Logs(process.access_log, process.function_logs)
+        logs.make_for(privileges.user_named(process.user))
 
 
-def announce_briefly(url: str, _isolation: str) -> None:
+def announce_briefly(urls: list[str], _isolation: str) -> None:
     """Say where the listener is."""
-    click.echo(f"listening on {url}")
+    for url in urls:
+        click.echo(f"listening on {url}")
 
 
-def announce(url: str, isolation: str, https: Https | None = None) -> None:
+def announce(urls: list[str], isolation: str, https: Https | None = None) -> None:
     """Say where the listener is, how to try it, and how isolated the function is, or where."""
-    announce_briefly(url, isolation)
+    announce_briefly(urls, isolation)
+    url = urls[0]
     reachable = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
     options = ""
     if https is not None:

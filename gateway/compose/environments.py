@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from gateway.config.settings import Function, Serving
+from gateway.config.function import Execution, Function
+from gateway.config.process import Process
 from gateway.config.variables import environment_variables
 from gateway.core.errors import InvalidSetting
 from gateway.core.interfaces import Clock, Sink
+from gateway.core.invocation import LATEST
 from gateway.core.log_names import group_name, stream_name
 from gateway.core.notices import LogStream, OperatorWarning
 from gateway.invokers.code import readable
@@ -153,7 +155,7 @@ class Running:
     """A function that can be invoked, and replaced."""
 
     pool: Pool
-    remake: Callable[[], Awaitable["Maker"]]
+    remake: Callable[[Function], Awaitable["Maker"]]
     """Reads what the function is made of: variables, runtime, links; raises InvalidSetting."""
     isolation: str
     """What is isolated on this machine, in a line, and in another which Python that is not the
@@ -163,11 +165,11 @@ class Running:
     explain: Callable[[str], str] = str
     """Says more about why a handler was not found."""
 
-    async def replace(self) -> str:
+    async def replace(self, function: Function) -> str:
         """Read everything again and move to new environments; returns what went wrong, or
         nothing."""
         try:
-            make = await self.remake()
+            make = await self.remake(function)
         except InvalidSetting as error:
             return str(error)
         return await self.move_to(make)
@@ -201,27 +203,34 @@ class Launchers:
 
 @asynccontextmanager
 async def running(
-    serving: Serving, sink: Sink | None, clock: Clock, draw: Callable[[int], str]
+    function: Function,
+    process: Process,
+    sink: Sink | None,
+    clock: Clock,
+    draw: Callable[[int], str],
 ) -> AsyncIterator[Running]:
     """Run the pool of a function, with an environment or the minimum of them started ahead.
 
     Raises InvalidSetting when the handler cannot be found, unless the code is watched for changes.
     Any other failure of the init is a warning: the first invocation runs it again (lambda.md 1.10).
     """
-    async with prepared(serving, sink, clock, draw) as found:
+    async with prepared(function, process, sink, clock, draw) as found:
         failure = await found.pool.start()
         found.has_code = failure is None
         if failure is not None:
-            judge(failure, serving, sink)
+            judge(failure, function, sink, is_reloading=process.is_reloading)
         yield found
 
 
 @asynccontextmanager
 async def prepared(
-    serving: Serving, sink: Sink | None, clock: Clock, draw: Callable[[int], str]
+    function: Function,
+    process: Process,
+    sink: Sink | None,
+    clock: Clock,
+    draw: Callable[[int], str],
 ) -> AsyncIterator[Running]:
     """Run the pool of a function; the first invocation starts the first environment."""
-    function = serving.function
     await asyncio.to_thread(readable, function.code)
     runtime = await asyncio.to_thread(runtime_of, function)
     gateways = await asyncio.to_thread(own)
@@ -234,17 +243,17 @@ async def prepared(
             launcher = await launchers.of(runtime)
             blueprint = blueprint_of(function, runtime, abilities, launcher, sink, clock, draw)
             # The first worker has told what the others import, too.
-            blueprint = replace(blueprint, tells_init=serving.worker == 0)
+            blueprint = replace(blueprint, tells_init=process.worker == 0)
             maker = Maker(blueprint)
             await maker.look()
             return maker
 
-        async def remade() -> Maker:
+        async def remade(function: Function) -> Maker:
             fresh = await asyncio.to_thread(function.read_again)
             return await made(fresh, await asyncio.to_thread(runtime_of, fresh))
 
         make = await made(function, runtime)
-        pool = Pool(make, pool_settings(serving), clock=clock, sink=sink or Fanout([]))
+        pool = Pool(make, pool_settings(function.execution), clock=clock, sink=sink or Fanout([]))
         said = [str(abilities)]
         if runtime.interpreter is not None and runtime.interpreter.source:
             said.append(str(runtime.interpreter))
@@ -255,10 +264,12 @@ async def prepared(
         yield Running(pool, remade, "\n".join(said), explain=explain)
 
 
-def judge(failure: InitFailed, serving: Serving, sink: Sink | None) -> None:
+def judge(
+    failure: InitFailed, function: Function, sink: Sink | None, *, is_reloading: bool
+) -> None:
     """Refuse to serve code whose init has failed, or warn."""
-    is_refused = failure.is_lasting and not serving.is_reloading
-    if is_refused or serving.requires_init:
+    is_refused = failure.is_lasting and not is_reloading
+    if is_refused or function.execution.requires_init:
         raise InvalidSetting(str(failure))
     warn_of_init(str(failure), sink)
 
@@ -272,13 +283,13 @@ def warn_of_init(failure: str, sink: Sink | None) -> None:
         sink.emit(OperatorWarning(text))
 
 
-def pool_settings(serving: Serving) -> PoolSettings:
+def pool_settings(execution: Execution) -> PoolSettings:
     """Return how many environments there may be."""
     return PoolSettings(
-        serving.most_concurrent(),
-        serving.queue_timeout_seconds,
-        serving.idle_environment_seconds,
-        serving.min_environments,
+        execution.most_concurrent(),
+        execution.queue_timeout_seconds,
+        execution.idle_environment_seconds,
+        execution.min_environments,
     )
 
 
@@ -310,10 +321,10 @@ def blueprint_of(  # noqa: PLR0913, PLR0917 - what compose brings together
 
     def stream() -> LogStream:
         identity = draw(32)
-        log = stream_name(name, "$LATEST", identity, clock.now(), is_custom_group=is_custom)
+        log = stream_name(name, LATEST, identity, clock.now(), is_custom_group=is_custom)
         version = runtime.execution_env.removeprefix("AWS_Lambda_").replace("python", "python:")
         memory = function.memory_mb
-        return LogStream(group, log, name, "$LATEST", identity, version, memory, arn)
+        return LogStream(group, log, name, LATEST, identity, version, memory, arn)
 
     return Blueprint(
         launcher,

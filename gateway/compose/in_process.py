@@ -1,4 +1,4 @@
-"""A function that shares this process, from its settings."""
+"""A function of the document that shares this process."""
 
 import os
 import sys
@@ -9,8 +9,10 @@ from functools import partial
 from pathlib import Path
 
 from gateway.compose import environments
-from gateway.compose.reloads import InProcessReload, Reload, reported, watched
-from gateway.config.settings import Function, Serving
+from gateway.compose.reloads import InProcessSwap, Reload, watched
+from gateway.compose.running import RunningFunction
+from gateway.config.document import Document
+from gateway.config.function import Function
 from gateway.config.variables import function_variables
 from gateway.core.errors import InvalidSetting
 from gateway.core.interfaces import Sink
@@ -85,32 +87,29 @@ def check_shared(function: Function) -> None:
         )
 
 
-def in_process(serving: Serving, code: HandlerCode) -> InProcess:
+def in_process(function: Function, code: HandlerCode) -> InProcess:
     """Return the invoker that runs the handler in this process."""
-    settings = InProcessSettings(
-        serving.function.handler, serving.function.timeout_seconds, serving.worker_threads()
-    )
+    threads = function.execution.worker_threads()
+    settings = InProcessSettings(function.handler, function.timeout_seconds, threads)
     # An embedding process keeps its variables, but the context names the function there too.
-    function = FunctionSettings.from_environ({**variables(serving.function), **os.environ})
-    return InProcess(settings, code.load(), function=function, clock=CLOCK, reload=code.reload)
+    context = FunctionSettings.from_environ({**variables(function), **os.environ})
+    return InProcess(settings, code.load(), function=context, clock=CLOCK, reload=code.reload)
 
 
 @asynccontextmanager
-async def running_function(
-    serving: Serving, sink: Sink | None, on_hangup: list[Reload] | None = None
-) -> AsyncIterator[InProcess]:
+async def running(
+    document: Document, function: Function, sink: Sink | None
+) -> AsyncIterator[RunningFunction]:
     """Load the function, start its workers and, if asked, the watch over its files."""
-    code = code_of(serving.function, sink)
-    async with in_process(serving, code) as invoker:
-        has_code = partial(has_loaded, invoker)
-        swap = InProcessReload(code, invoker, serving.function)
-        reload = reported(swap, code.handler, sink, has_code=has_code)
-        if on_hangup is not None:
-            on_hangup.append(reload)
-        if serving.requires_init or not serving.is_reloading:
-            check_loaded(invoker, serving, sink)
-        async with watched(serving, reload, sink):
-            yield invoker
+    code = code_of(function, sink)
+    async with in_process(function, code) as invoker:
+        swap = InProcessSwap(code, invoker, function)
+        reload = Reload(function, swap, sink, has_code=partial(has_loaded, invoker))
+        is_reloading = document.process.is_reloading
+        if function.execution.requires_init or not is_reloading:
+            check_loaded(invoker, function, sink, is_reloading=is_reloading)
+        async with watched(document, function, reload, sink):
+            yield RunningFunction(invoker, IN_PROCESS, reload)
 
 
 def has_loaded(invoker: InProcess) -> bool:
@@ -118,7 +117,9 @@ def has_loaded(invoker: InProcess) -> bool:
     return not isinstance(invoker.handler, InitError)
 
 
-def check_loaded(invoker: InProcess, serving: Serving, sink: Sink | None) -> None:
+def check_loaded(
+    invoker: InProcess, function: Function, sink: Sink | None, *, is_reloading: bool = False
+) -> None:
     """Raise InvalidSetting when the handler cannot be found: better now than at the first request.
 
     Any other failure of the import is a warning: the next invocation repeats it (lambda.md 1.10).
@@ -126,8 +127,9 @@ def check_loaded(invoker: InProcess, serving: Serving, sink: Sink | None) -> Non
     handler = invoker.handler
     if isinstance(handler, InitError):
         failure = f"{handler.error_type}: {handler.message}"
-        text = explained_here(serving.function, failure)
-        environments.judge(InitFailed(text, handler.error_type), serving, sink)
+        text = explained_here(function, failure)
+        failed = InitFailed(text, handler.error_type)
+        environments.judge(failed, function, sink, is_reloading=is_reloading)
     check_callable(invoker)
 
 

@@ -1,13 +1,15 @@
-"""A listener: codec, balancer and front, from its settings."""
+"""A listener of the document into its responder and its front."""
 
 from dataclasses import replace
 
-from gateway.balancer.balancer import Balancer, TargetGroup
-from gateway.config.settings import Serving
+from gateway.balancer.balancer import Balancer, Forward
+from gateway.balancer.rules import Rule, Rules
+from gateway.config.document import Document
+from gateway.config.listener import Listener
 from gateway.core.alb import AlbCodec
 from gateway.core.http import HttpRequest
-from gateway.core.interfaces import Invoker, Sink
-from gateway.core.listener import Listener, listener_from_url
+from gateway.core.interfaces import Clock, Invoker, Responder, Sink
+from gateway.core.listener import ListenerAddress, listener_address
 from gateway.core.pages import Pages
 from gateway.core.tracing import trace_header
 from gateway.telemetry.system import CLOCK, HexDraws
@@ -17,45 +19,71 @@ from gateway.web.front import Front
 from gateway.web.server_headers import ServerHeaders
 
 
-def listener(serving: Serving, scheme: str, port: int) -> Listener:
-    """Return the listener that events name: that of `--as`, else the real one; raises
-    InvalidSetting."""
-    if serving.listener_url:
-        return listener_from_url(serving.listener_url)
-    function = serving.function
+def address(document: Document, listener: Listener, scheme: str, port: int) -> ListenerAddress:
+    """Return the listener that events name: the one of `seen_as`, else the one that clients see at
+    a scheme and a port; raises InvalidSetting."""
+    if listener.seen_as:
+        return listener_address(listener.seen_as)
+    function = document.served_by(listener)
     name = f"{function.completed_name()}-1234567890.{function.region}.elb.amazonaws.com".lower()
-    return Listener(scheme, port, name)
+    return ListenerAddress(scheme, port, name)
 
 
-def codec(serving: Serving, seen_as: Listener) -> AlbCodec:
-    """Return the codec of the function's target group behind a listener."""
-    return AlbCodec(
-        serving.function.target_group(),
-        seen_as,
-        serving.attributes,
-        faithful=serving.is_faithful,
-    )
+def forward(
+    document: Document, listener: Listener, seen_as: ListenerAddress, target_group: str = ""
+) -> Forward:
+    """Return the action that forwards to a target group, by default that of the listener's default
+    action; raises InvalidSetting."""
+    group = document.target_group(target_group or listener.target_group)
+    function = document.function(group.function)
+    attributes = replace(listener.attributes, multi_value_headers=group.multi_value_headers)
+    arn = group.completed_arn(function)
+    codec = AlbCodec(arn, seen_as, attributes, faithful=listener.is_faithful)
+    return Forward(arn, function.reference(), codec)
 
 
-def balancer(serving: Serving, seen_as: Listener, invoker: Invoker) -> Balancer:
-    """Return the Responder that forwards everything to the function."""
-    bridge = codec(serving, seen_as)
-    group = TargetGroup(bridge.target_group_arn, serving.function.reference(), bridge)
-    return Balancer(group, invoker, pages=Pages(serving.attributes), clock=CLOCK, draw=HexDraws())
+def balancer(
+    listener: Listener, action: Forward, invoker: Invoker, clock: Clock = CLOCK
+) -> Balancer:
+    """Return the Responder that performs an action of a listener."""
+    pages = Pages(listener.attributes)
+    return Balancer(action, invoker, pages=pages, clock=clock, draw=HexDraws())
+
+
+def responder(
+    document: Document,
+    listener: Listener,
+    seen_as: ListenerAddress,
+    invoker: Invoker,
+    clock: Clock = CLOCK,
+) -> Responder:
+    """Return the Responder of a listener that events name as `seen_as`: its rules where it has any,
+    then its default action; raises InvalidSetting."""
+
+    def forwards(target_group: str) -> Balancer:
+        action = forward(document, listener, seen_as, target_group)
+        return balancer(listener, action, invoker, clock)
+
+    default = forwards(listener.target_group)
+    rules = [
+        Rule(rule.priority, rule.path_pattern, forwards(rule.target_group))
+        for rule in listener.rules
+    ]
+    return Rules(rules, default) if rules else default
 
 
 def listener_front(
-    serving: Serving, seen_as: Listener, invoker: Invoker, sink: Sink | None
+    listener: Listener, seen_as: ListenerAddress, responder: Responder, sink: Sink | None
 ) -> Front:
     """Return the listener's own front; its idle and keep-alive times are ALB's attributes."""
-    attributes = serving.attributes
+    attributes = listener.attributes
     limits = replace(
-        serving.limits,
+        listener.limits,
         idle_seconds=float(attributes.idle_timeout_seconds),
         keep_alive_seconds=float(attributes.client_keep_alive_seconds),
     )
     return Front(
-        balancer(serving, seen_as, invoker),
+        responder,
         listener=seen_as,
         pages=Pages(attributes),
         sink=sink,
@@ -67,20 +95,20 @@ def listener_front(
 
 
 def portable_front(
-    serving: Serving,
-    seen_as: Listener,
-    invoker: Invoker,
+    listener: Listener,
+    seen_as: ListenerAddress,
+    responder: Responder,
     sink: Sink | None,
     server_headers: ServerHeaders = "send",
 ) -> AsgiFront:
     """Return the ASGI application of one listener."""
-    exchanges = Exchanges(seen_as, pages=Pages(serving.attributes), sink=sink, clock=CLOCK)
-    responder = balancer(serving, seen_as, invoker)
+    exchanges = Exchanges(seen_as, pages=Pages(listener.attributes), sink=sink, clock=CLOCK)
     return AsgiFront(responder, exchanges, clock=CLOCK, server_headers=server_headers)
 
 
-def event_of(serving: Serving, request: HttpRequest) -> bytes:
-    """Return the event that a request becomes behind the listener it names."""
-    seen_as = listener(serving, request.scheme, request.server[1])
+def event_of(document: Document, request: HttpRequest) -> bytes:
+    """Return the event that a request becomes behind the document's first listener."""
+    listener = document.listeners[0]
+    seen_as = address(document, listener, request.scheme, request.server[1])
     request.trace_id = trace_header(request.headers, now=CLOCK.now(), draw=HexDraws()(24))
-    return codec(serving, seen_as).encode(request)
+    return forward(document, listener, seen_as).codec.encode(request)

@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 
-from gateway.config.settings import Function, Serving
+from gateway.config.document import Document
+from gateway.config.function import Function
 from gateway.core.errors import InvalidSetting
 from gateway.core.interfaces import Sink
 from gateway.core.notices import FunctionReloaded
@@ -25,23 +26,23 @@ from gateway.telemetry.fanout import Fanout
 from gateway.telemetry.system import turns_of_the_loop
 from gateway.telemetry.writer import to_stderr
 
-Reload = Callable[[], Awaitable[str]]
-"""Takes in what has changed on the disk; returns what went wrong, and then the old goes on, or
+Swap = Callable[[Function], Awaitable[str]]
+"""Takes a function in as its files are now; returns what went wrong, and then the old goes on, or
 nothing."""
 
 
-class InProcessReload:
-    """A Reload of a function that shares this process."""
+class InProcessSwap:
+    """A Swap of the function that shares this process."""
 
     def __init__(self, code: HandlerCode, invoker: InProcess, function: Function) -> None:
         self._code = code
         self._invoker = invoker
         self._function = function
 
-    async def __call__(self) -> str:
+    async def __call__(self, function: Function) -> str:
         """Read variables and code again and use them; returns why not."""
         try:
-            fresh = await asyncio.to_thread(self._function.read_again)
+            fresh = await asyncio.to_thread(function.read_again)
         except InvalidSetting as error:
             return str(error)
         before = self._function.environment
@@ -71,7 +72,7 @@ def set_variables(before: Mapping[str, str], after: Mapping[str, str]) -> None:
     time.tzset()
 
 
-async def attempted(reload: Reload) -> str:
+async def attempted(reload: Callable[[], Awaitable[str]]) -> str:
     """Run a reload; returns what went wrong, a defect of ours, too."""
     try:
         return await reload()
@@ -80,36 +81,49 @@ async def attempted(reload: Reload) -> str:
         return repr(error)
 
 
-def reported(
-    reload: Reload, handler: str, sink: Sink | None, *, has_code: Callable[[], bool]
-) -> Reload:
-    """Return a reload, one at a time, that also tells the sink what became of it; `has_code` says
-    whether there is code before it that goes on serving."""
-    lock = asyncio.Lock()
+class Reload:
+    """Reloads one function, one reload at a time, and tells the sink what became of each."""
 
-    async def told() -> str:
-        async with lock:
-            failure = await attempted(reload)
-        if sink is not None:
-            kept = "\nthe code before it goes on serving" if has_code() else ""
-            sink.emit(FunctionReloaded(handler, f"{failure}{kept}" if failure else ""))
+    def __init__(
+        self, function: Function, swap: Swap, sink: Sink | None, *, has_code: Callable[[], bool]
+    ) -> None:
+        """`has_code` says whether there is code before it that goes on serving."""
+        self._function = function
+        self._swap = swap
+        self._sink = sink
+        self._has_code = has_code
+        self._lock = asyncio.Lock()
+
+    async def __call__(self, function: Function | None = None) -> str:
+        """Take in the files as they are now, or other settings; returns what went wrong."""
+        async with self._lock:
+            asked = function or self._function
+            failure = await attempted(partial(self._swap, asked))
+            if not failure:
+                self._function = asked
+        if self._sink is not None:
+            kept = "\nthe code before it goes on serving" if self._has_code() else ""
+            said = f"{failure}{kept}" if failure else ""
+            self._sink.emit(FunctionReloaded(asked.handler, said))
         return failure
-
-    return told
 
 
 @asynccontextmanager
-async def watched(serving: Serving, reload: Reload, sink: Sink | None) -> AsyncIterator[None]:
+async def watched(
+    document: Document,
+    function: Function,
+    reload: Callable[[], Awaitable[object]],
+    sink: Sink | None,
+) -> AsyncIterator[None]:
     """Reload after every save until the block ends, where that was asked for."""
-    if not serving.is_reloading:
+    if not document.process.is_reloading:
         yield
         return
-    function = serving.function
     files = [function.environment_file] if function.environment_file else []
     find = partial(find_places, (function.code, *function.layers), files)
-    own = filter(None, (serving.access_log, serving.function_logs, serving.uds))
+    outputs = Outputs(document.outputs())
     async with asyncio.TaskGroup() as tasks:
-        watch = tasks.create_task(on_change(find, Outputs(own), reload, sink or Fanout([])))
+        watch = tasks.create_task(on_change(find, outputs, reload, sink or Fanout([])))
         await turns_of_the_loop(WATCH_TURNS)  # before the listener is announced
         yield
         watch.cancel()

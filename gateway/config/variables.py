@@ -4,7 +4,8 @@ of its own."""
 import sys
 from collections.abc import Mapping
 
-from gateway.config.settings import Function
+from gateway.config.function import Function
+from gateway.core.invocation import LATEST
 from gateway.core.log_names import group_name
 
 OVERRIDABLE = {
@@ -47,11 +48,11 @@ def function_variables(
         "AWS_DEFAULT_REGION": function.region,
         "AWS_EXECUTION_ENV": f"AWS_Lambda_{python}",
         "AWS_LAMBDA_FUNCTION_NAME": name,
-        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_FUNCTION_VERSION": LATEST,
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_mb),
         "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
         "AWS_LAMBDA_LOG_GROUP_NAME": group_name(name, function.logging.log_group),
-        "AWS_LAMBDA_LOG_STREAM_NAME": f"{date}/[$LATEST]{log_stream_id}",
+        "AWS_LAMBDA_LOG_STREAM_NAME": f"{date}/[{LATEST}]{log_stream_id}",
         "LAMBDA_TASK_ROOT": str(function.code.resolve()),
     }
 

@@ -24,7 +24,7 @@ from gateway.core.errors import (
     WebSocketNotSupported,
 )
 from gateway.core.http import Headers, HttpRequest, HttpResponse, Tls, has_token
-from gateway.core.listener import Listener, authority
+from gateway.core.listener import ListenerAddress, authority
 from gateway.core.memo import Memo
 
 REQUEST_BODY_LIMIT = 1024 * 1024
@@ -101,7 +101,7 @@ class AlbCodec:
     def __init__(
         self,
         target_group_arn: str,
-        listener: Listener,
+        listener: ListenerAddress,
         attributes: Attributes = Attributes(),  # noqa: B008 - frozen
         *,
         faithful: bool = False,

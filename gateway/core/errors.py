@@ -13,6 +13,7 @@
     ├── BadFunctionResponse         the reply breaks a rule of alb.md 2.1 to 2.4
     │   └── ResponseTooLarge
     └── InvocationFailed            the platform could not run the function
+        ├── FunctionNotFound        no function has this name and qualifier
         ├── FunctionUnhandled       it raised, timed out or died
         ├── Throttled
         ├── ServiceRefused          the Lambda service said no, with a word of its own
@@ -87,6 +88,10 @@ class InvocationFailed(GatewayError):
 
 class FunctionUnhandled(InvocationFailed):
     """The function raised, timed out or died (alb.md 2.5)."""
+
+
+class FunctionNotFound(InvocationFailed):
+    """No function has this name and qualifier (lambda.md 3.3 ResourceNotFoundException)."""
 
 
 class Throttled(InvocationFailed):

@@ -4,6 +4,9 @@ nothing in between parses."""
 from dataclasses import dataclass
 from enum import StrEnum
 
+LATEST = "$LATEST"
+"""The version of a function that is not published, and the qualifier that names it."""
+
 
 class InvocationType(StrEnum):
     """How the caller wants the invocation (lambda.md 3.1)."""
@@ -52,7 +55,7 @@ class InvocationResult:
     """What the function, or its runtime, answered."""
 
     payload: bytes
-    executed_version: str = "$LATEST"
+    executed_version: str = LATEST
     function_error: str = ""
     """Empty, `Handled` or `Unhandled` (lambda.md 3.5)."""
     log: str = ""

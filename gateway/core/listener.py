@@ -1,4 +1,4 @@
-"""The name and address of a listener, and what the Host header becomes behind it (alb.md
+"""Scheme, port and DNS name of a listener, and what the Host header becomes behind it (alb.md
 1.7)."""
 
 import re
@@ -16,8 +16,8 @@ LISTENER_URL = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
-    """The listener that events name as their origin."""
+class ListenerAddress:
+    """The listener as events show it."""
 
     scheme: str
     port: int
@@ -56,8 +56,8 @@ def authority(target: bytes) -> bytes:
     return AUTHORITY_END.split(target.partition(b"://")[2], maxsplit=1)[0].rpartition(b"@")[2]
 
 
-def listener_from_url(url: str) -> Listener:
-    """Return the listener that `--as` names; raises InvalidSetting."""
+def listener_address(url: str) -> ListenerAddress:
+    """Return the listener that a URL names; raises InvalidSetting."""
     matched = LISTENER_URL.fullmatch(url)
     if matched is None:
         raise InvalidSetting(
@@ -67,4 +67,4 @@ def listener_from_url(url: str) -> Listener:
     port = int(matched["port"] or DEFAULT_PORTS[scheme])
     if not 1 <= port <= 65535:
         raise InvalidSetting(f"port {port} of {url!r} is not between 1 and 65535")
-    return Listener(scheme, port, matched["host"].lower(), replaces_local_host=True)
+    return ListenerAddress(scheme, port, matched["host"].lower(), replaces_local_host=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gateway.core.http import HttpRequest, HttpResponse
-from gateway.core.listener import Listener
+from gateway.core.listener import ListenerAddress
 
 Status = Literal["success", "timeout", "error"]
 """How an init phase or an invocation ended (lambda.md 2.3)."""
@@ -25,7 +25,7 @@ class RequestServed:
     """Head and body written, without TLS and TCP."""
     completed_at: float
     """Epoch seconds when the response was generated."""
-    listener: Listener
+    listener: ListenerAddress
     """Target group, function and version are in `response.forwarding`."""
 
 
@@ -39,7 +39,7 @@ class TlsNegotiationFailed:
     """OpenSSL's reason, TIME_OUT, CLIENT_LEFT or TOO_MANY."""
     at: float
     """Epoch seconds."""
-    listener: Listener
+    listener: ListenerAddress
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ from typing import Self
 from gateway.core import function_errors
 from gateway.core.errors import Throttled
 from gateway.core.interfaces import Clock
-from gateway.core.invocation import Invocation, InvocationResult
+from gateway.core.invocation import LATEST, Invocation, InvocationResult
 from gateway.invokers.capture import CURRENT, Output
 from gateway.invokers.code import Handler
 from gateway.runtime.child.bootstrap import InitError, error_log_lines, error_payload, invoke
@@ -145,7 +145,7 @@ class InProcess:
             CURRENT.reset(token)
         elapsed = self._clock.monotonic() - started
         billed_ms = math.ceil(elapsed * 1000)
-        return InvocationResult(payload, "$LATEST", function_error, output.text(), billed_ms)
+        return InvocationResult(payload, LATEST, function_error, output.text(), billed_ms)
 
     def _outcome(self, invocation: Invocation, output: Output) -> tuple[bytes, str]:
         """Return payload and function error; an init that failed is repeated inside the invocation,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.core.interfaces import Clock, Sink
+from gateway.core.invocation import LATEST
 from gateway.core.logging_config import TEXT, LoggingConfig
 from gateway.core.notices import LogStream
 from gateway.runtime.confinement import Abilities
@@ -51,7 +52,7 @@ class Blueprint:
     init_seconds: float = INIT_SECONDS
     memory_mb: int = 128
     ephemeral_storage_mb: int = 512
-    version: str = "$LATEST"
+    version: str = LATEST
     layers_variable: str = ""
     """The variable that names the directories of modules in layers; empty where Python does not
     run the function."""

@@ -10,7 +10,7 @@ import errno
 import os
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -70,21 +70,32 @@ def raise_limit() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-def fit(limits: Limits, allowed: int, use: Use, *, is_one_address: bool) -> tuple[Limits, str]:
-    """Return the limits that this many descriptors allow, and a line where they are lower than the
-    defaults; raises InvalidSetting, with the numbers, for what was asked for and does not fit.
+def fit(
+    limits: Limits,
+    allowed: int,
+    uses: Sequence[Use],
+    *,
+    is_one_address: bool,
+    listeners: int = 1,
+) -> tuple[Limits, str]:
+    """Return the limits of one of several listeners that this many descriptors allow, and a line
+    where they are lower than the defaults; raises InvalidSetting, with the numbers, for what was
+    asked for and does not fit.
 
     `is_one_address` says that all clients seem to have the same one, as on a Unix socket.
     """
     if allowed == resource.RLIM_INFINITY:
         return limits, ""
-    room = allowed - OWN - use.count * use.each
+    used = OWN + sum(use.count * use.each for use in uses)
+    room = (allowed - used) // listeners
     least = limits.connections if limits.connections != DEFAULT.connections else LEAST_CONNECTIONS
     if room < least:
+        each = f" on each of {listeners} listeners" if listeners > 1 else ""
         raise InvalidSetting(
-            f"{allowed:,} descriptors (ulimit -n) are too few: {OWN} of its own, {use} and "
-            f"{least:,} connections are {allowed - room + least:,}; raise the limit, or lower "
-            "--concurrency or --limit connections"
+            f"{allowed:,} descriptors (ulimit -n) are too few: {OWN} of its own, "
+            f"{', '.join(map(str, uses))} and {least:,} connections{each} are "
+            f"{used + least * listeners:,}; raise the limit, or lower --concurrency or "
+            "--limit connections"
         )
     if room >= limits.connections:
         return limits, ""

@@ -1,6 +1,6 @@
 """Several processes behind one socket: the parent that starts, watches and replaces them.
 
-The parent opens the socket once and serves nothing itself: a connection in the socket's queue
+The parent opens the sockets once and serves nothing itself: a connection in a socket's queue
 outlives every worker. It keeps one worker per slot (worker.py), whatever becomes of the one before:
 a slot is refilled as soon as its worker has died, also while a predecessor still drains.
 
@@ -8,21 +8,18 @@ Workers have process groups of their own: Ctrl-C reaches the parent alone, which
 """
 
 import asyncio
-import os
 import signal
-import socket
 import sys
 from collections.abc import Callable
 
-from gateway.config.settings import Serving
+from gateway.config.document import Document
+from gateway.config.function import Execution
 from gateway.core.delays import LONGEST_DELAY_SECONDS, delay_seconds
 from gateway.core.errors import InvalidSetting
-from gateway.server.sockets import url_of
-from gateway.server.systemd import Notifier
-from gateway.server.worker import VARIABLE, Worker, ending, first_of
+from gateway.server.signals import STOP_SIGNALS, terminals
+from gateway.server.stage import Stage
+from gateway.server.worker import Assignment, Worker, ending, first_of
 from gateway.telemetry.writer import LineWriter
-
-STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 GRACE_SECONDS = 10.0
 """How long a worker may outlast its drain; then it is killed."""
@@ -33,31 +30,27 @@ READY_SECONDS = 60.0
 ABORT_SECONDS = 5.0
 """How long one may take to end at once."""
 
-Announce = Callable[[str], None]
-"""Says that everything serves; it is given how isolated the function is."""
+
+def division(document: Document) -> str:
+    """Return in a line for each function what each worker takes of what is divided."""
+    workers = document.process.workers
+    shares = [document.share(number) for number in range(workers)]
+    lines = list[str]()
+    for number, function in enumerate(document.functions):
+        name = f"{function.completed_name()}: " if len(document.functions) > 1 else ""
+        parts = _parts([share.functions[number].execution for share in shares])
+        lines.append("; ".join([f"{name}workers: {workers}", *parts]))
+    return "\n".join(lines)
 
 
-def is_parent(serving: Serving) -> bool:
-    """Say whether this process only looks after workers."""
-    return serving.workers > 1 and not is_worker()
-
-
-def is_worker() -> bool:
-    """Say whether a parent has started this process; its place is not taken yet."""
-    return VARIABLE in os.environ
-
-
-def division(serving: Serving) -> str:
-    """Return in a line what each worker takes of what is divided."""
-    shares = [serving.share(number) for number in range(serving.workers)]
+def _parts(shares: list[Execution]) -> list[str]:
+    """Return what is divided of one function."""
     threads = [share.worker_threads() for share in shares]
-    parts = [f"workers: {serving.workers}"]
-    parts.append(_sum("concurrency", [share.most_concurrent() for share in shares]))
-    if serving.is_in_process and any(threads):
+    parts = [_sum("concurrency", [share.most_concurrent() for share in shares])]
+    if shares[0].is_in_process and any(threads):
         parts.append(_sum("threads", threads))
-    if serving.min_environments:
-        parts.append(_sum("min-environments", [share.min_environments for share in shares]))
-    return "; ".join(parts)
+    environments = [share.min_environments for share in shares]
+    return [*parts, _sum("min-environments", environments)] if any(environments) else parts
 
 
 def _sum(name: str, shares: list[int]) -> str:
@@ -66,38 +59,29 @@ def _sum(name: str, shares: list[int]) -> str:
     return f"{name} {sum(shares)} = " + " + ".join(f"{shares.count(s)} x {s}" for s in sizes)
 
 
-def terminals() -> list[int]:
-    """Return which standard descriptors are terminals; one that has hung up does not count."""
-    return [descriptor for descriptor in range(3) if os.isatty(descriptor)]
-
-
-def leave_seconds(serving: Serving) -> float:
+def leave_seconds(document: Document) -> float:
     """Return how long a worker may take from SIGTERM to its end; uvicorn has no drain limit, there
     the function's timeout counts."""
-    drain = serving.limits.drain_seconds
-    if serving.server == "uvicorn":
-        drain = max(drain, serving.function.timeout_seconds)
+    drain = max(one.limits.drain_seconds for one in document.listeners)
+    if document.process.server == "uvicorn":
+        drain = max(drain, *(one.timeout_seconds for one in document.functions))
     return drain + GRACE_SECONDS
 
 
 class Parent:
-    """Keeps a number of workers behind a socket, which it closes when it stops; `run` is its whole
+    """Keeps a number of workers behind sockets, which it closes when it stops; `run` is its whole
     life."""
 
-    def __init__(
-        self,
-        serving: Serving,
-        listening: socket.socket,
-        notifier: Notifier,
-        say: Callable[[str], None],
-    ) -> None:
-        self._count = serving.workers
-        self._leave_seconds = leave_seconds(serving)
-        self._listening = listening
-        self._notifier = notifier
+    def __init__(self, stage: Stage, say: Callable[[str], None]) -> None:
+        self._document = stage.document
+        self._count = stage.document.process.workers
+        self._leave_seconds = leave_seconds(stage.document)
+        self._sockets = stage.sockets
+        self._notifier = stage.notifier
+        self._announce = stage.announce
         self._say = say
-        self._division = division(serving)
-        self._status = f"listening on {url_of(listening, serving.scheme)}; {self._division}"
+        self._division = division(stage.document)
+        self._status = "; ".join([stage.status(), *self._division.splitlines()])
         self._workers: set[Worker] = set()
         """All that live."""
         self._current: dict[int, Worker] = {}
@@ -106,24 +90,25 @@ class Parent:
         self._roll_asked = asyncio.Event()
         self._terminals = terminals()
 
-    async def run(self, announce: Announce) -> int:
+    async def run(self) -> int:
         """Serve until SIGINT or SIGTERM and return the exit status, that of a worker when workers
         cannot start; no worker is left."""
         loop = asyncio.get_running_loop()
         self._stopping = loop.create_future()
         loop.add_signal_handler(signal.SIGCHLD, self._reap)
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
-        for number in STOPPING:
+        for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self._stop, number)
         self._notifier.watch(loop)
         try:
             status = await self._begin()
             if not status and not self._stopping.done():
-                announce(f"{self._current[0].isolation}\n{self._division}")
+                self._announce(f"{self._current[0].isolation}\n{self._division}")
                 self._notifier.ready(self._status)
                 await self._serve()
         finally:
-            self._listening.close()  # or a new connection would wait without an end
+            for listening in self._sockets:
+                listening.close()  # or a new connection would wait without an end
             await self._end()
         return status
 
@@ -186,7 +171,9 @@ class Parent:
     # Workers.
 
     def _start(self, number: int, *, is_successor: bool = False) -> Worker:
-        worker = Worker(number, self._listening, is_successor=is_successor)
+        descriptors = tuple(listening.fileno() for listening in self._sockets)
+        assignment = Assignment(self._document.share(number), descriptors, is_successor)
+        worker = Worker(number, assignment)
         self._workers.add(worker)
         if self._stopping.done():
             worker.leave(signal.SIGTERM, self._leave_seconds)
@@ -277,10 +264,10 @@ def _status_of(worker: Worker) -> int:
     return status
 
 
-def run(serving: Serving, listening: socket.socket, notifier: Notifier, announce: Announce) -> int:
+def run(stage: Stage) -> int:
     """Serve with workers until SIGINT or SIGTERM; returns the exit status."""
     with (
         LineWriter(sys.stdout) as lines,
         asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner,  # uvloop takes no SIGCHLD
     ):
-        return runner.run(Parent(serving, listening, notifier, lines.write).run(announce))
+        return runner.run(Parent(stage, lines.write).run())

@@ -23,7 +23,7 @@ ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is boun
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
+class Presence:
     """Where a gateway listens."""
 
     url: str
@@ -38,12 +38,12 @@ class Listener:
             client.connect(self.address)
 
 
-def listener(listening: socket.socket, url: str) -> Listener:
+def reachable(listening: socket.socket, url: str) -> Presence:
     """Return how to reach what listens on a socket."""
     name = listening.getsockname()
     if listening.family == socket.AF_UNIX:
-        return Listener(url, socket.AF_UNIX, str(Path(name).absolute()))
-    return Listener(url, listening.family, (ANYWHERE.get(name[0], name[0]), *name[1:]))
+        return Presence(url, socket.AF_UNIX, str(Path(name).absolute()))
+    return Presence(url, listening.family, (ANYWHERE.get(name[0], name[0]), *name[1:]))
 
 
 def directory(environ: Mapping[str, str]) -> Path:
@@ -53,7 +53,7 @@ def directory(environ: Mapping[str, str]) -> Path:
 
 
 @contextmanager
-def announced(found: Listener, place: Path) -> Iterator[None]:
+def announced(found: Presence, place: Path) -> Iterator[None]:
     """Have `gateway health` find a listener until the block ends."""
     with ExitStack() as stack:
         with suppress(OSError):
@@ -64,7 +64,7 @@ def announced(found: Listener, place: Path) -> Iterator[None]:
         yield
 
 
-def _write(found: Listener, place: Path, stack: ExitStack) -> None:
+def _write(found: Presence, place: Path, stack: ExitStack) -> None:
     """Write a file, first under a name that is not looked for: found ones are whole and locked."""
     descriptor, name = tempfile.mkstemp(dir=place, prefix=".")
     path = Path(name)
@@ -89,7 +89,7 @@ def _remove_if_empty(place: Path) -> None:
         place.rmdir()
 
 
-def listeners(place: Path) -> list[Listener]:
+def listeners(place: Path) -> list[Presence]:
     """Return where the living gateways of this user listen, sorted by URL; files of dead ones are
     removed. Root that runs none sees those of all users: one may have given up root's rights."""
     found = _listeners(place) if _is_private(place) else []
@@ -99,7 +99,7 @@ def listeners(place: Path) -> list[Listener]:
     return sorted(found, key=lambda one: one.url)
 
 
-def _listeners(place: Path) -> list[Listener]:
+def _listeners(place: Path) -> list[Presence]:
     found = (_read(path) for path in place.glob("*.listener"))
     return [one for one in found if one is not None]
 
@@ -110,7 +110,7 @@ def _opened(path: Path) -> IO[str]:
     return os.fdopen(descriptor, encoding="utf-8")
 
 
-def _read(path: Path) -> Listener | None:
+def _read(path: Path) -> Presence | None:
     """Return what a file says, None when its gateway is dead."""
     with suppress(OSError, ValueError, TypeError, LookupError), _opened(path) as file:
         try:
@@ -119,7 +119,7 @@ def _read(path: Path) -> Listener | None:
             given = json.load(file)
             address = given["address"]
             place = address if isinstance(address, str) else tuple(address)
-            return Listener(given["url"], given["family"], place)
+            return Presence(given["url"], given["family"], place)
         path.unlink()
     return None
 

@@ -7,6 +7,7 @@ files of logs. Then every process is the user's: the parent of workers, the work
 import grp
 import os
 import pwd
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,12 +95,12 @@ def _make_directory(path: Path, user: User) -> None:
         os.chown(path, user.uid, user.gid)
 
 
-def give_up_root(user: User, *, socket_file: str = "", logs: Logs) -> None:
+def give_up_root(user: User, *, socket_files: Sequence[str] = (), logs: Logs) -> None:
     """Become the user, for good; raises InvalidSetting when it may not write to the logs.
 
-    `socket_file` becomes the user's.
+    `socket_files` become the user's.
     """
-    if socket_file:
+    for socket_file in socket_files:
         os.chown(socket_file, user.uid, user.gid)
     delegate(user.uid, user.gid)
     os.initgroups(user.name, user.gid)

@@ -1,29 +1,33 @@
-"""One worker: what its parent holds of it, and what it holds itself.
+"""One worker: what its parent holds of it, and what the worker itself holds.
 
-A worker is this program once more, in a fresh interpreter with the same command line; a variable
-tells it its number and its two descriptors. Through the one it accepts. The other is half of a
-socket pair: on it the worker says that it is ready, and the parent that it has been replaced; its
-end says that the parent has died, so that no worker stays behind.
+A worker is a fresh interpreter that runs worker_process.py. It inherits the listeners' sockets and
+half of a socket pair, the channel: on it the parent sends the document, the worker says that it is
+ready, and the parent that it has been replaced; its end says that the parent has died, so that no
+worker stays behind.
 """
 
 import asyncio
+import marshal
 import os
+import pickle
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from gateway.core.errors import InvalidSetting
+from gateway.config.document import Document
 from gateway.telemetry.writer import to_stderr
 
-VARIABLE = "GATEWAY_WORKER"
+PROGRAM = Path(__file__).with_name("worker_process.py")
 
-SUCCESSOR = "successor"
-"""Said to a worker that replaces one that serves: it must not serve code whose init fails."""
+LENGTH_BYTES = 4
+"""Of the number before the assignment."""
 
 STEADY_SECONDS = 60.0
 """A worker that has been ready this long does not count as a failed start."""
@@ -32,16 +36,25 @@ REPLACED = b"replaced\n"
 """What the parent says to a worker whose successor serves."""
 
 
-class Place:
-    """What a worker was given by its parent."""
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What the parent sends a worker, before anything else."""
 
-    def __init__(self, number: int, listening: socket.socket, channel: socket.socket) -> None:
-        """Take the number, from 0 on, the listener's socket and the parent's channel."""
+    document: Document
+    """The worker's share."""
+    descriptors: tuple[int, ...]
+    """The inherited sockets of the listeners."""
+    is_successor: bool
+    """Whether the worker replaces one that serves: it must not serve code whose init fails."""
+
+
+class WorkerSlot:
+    """What a worker holds: its number and the parent's channel."""
+
+    def __init__(self, number: int, channel: socket.socket) -> None:
+        """Take the number, from 0 on, and the channel."""
         self.number = number
-        self.listening = listening
         self.channel = channel
-        self.is_successor = False
-        """Whether a worker that serves waits for this one to be ready."""
         self.on_replaced: Callable[[], None] = stop_this_process
         """Called on a thread; a server that can end more slowly than for SIGTERM sets it."""
 
@@ -68,29 +81,6 @@ def stop_this_process() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-@contextmanager
-def taken_place(environ: MutableMapping[str, str]) -> Iterator[Place | None]:
-    """Take a worker's place out of the variables, so that nothing that it starts takes itself for
-    one; raises InvalidSetting when they were not set by a parent."""
-    given = environ.pop(VARIABLE, "")
-    if not given:
-        yield None
-        return
-    with ExitStack() as stack:
-        try:
-            number, *descriptors = map(int, given.removesuffix(SUCCESSOR).split())
-            listening, channel = (
-                stack.enter_context(socket.socket(fileno=descriptor)) for descriptor in descriptors
-            )
-        except (ValueError, OSError) as error:
-            raise InvalidSetting(f"{VARIABLE} is set by the parent of workers; unset it") from error
-        listening.set_inheritable(False)
-        channel.set_inheritable(False)
-        place = Place(number, listening, channel)
-        place.is_successor = given.endswith(SUCCESSOR)
-        yield place
-
-
 def ending(status: int) -> str:
     """Return how a process has ended."""
     if status >= 0:
@@ -104,9 +94,7 @@ class Worker:
     """One process, from its start to its end; needs a running event loop, and raises OSError when
     there can be no process."""
 
-    def __init__(
-        self, number: int, listening: socket.socket, *, is_successor: bool = False
-    ) -> None:
+    def __init__(self, number: int, assignment: Assignment) -> None:
         self._loop = asyncio.get_running_loop()
         self.number = number
         self.is_leaving = False
@@ -121,18 +109,28 @@ class Worker:
         self._received = b""
         self._channel, theirs = socket.socketpair()
         self._channel.setblocking(False)  # noqa: FBT003
+        self._unsent = message(assignment)
         with theirs, ExitStack() as stack:
             stack.callback(self._channel.close)
-            given = f"{number} {listening.fileno()} {theirs.fileno()}"
-            role = f" {SUCCESSOR}" if is_successor else ""
-            self._process = _started(given + role, listening.fileno(), theirs.fileno())
+            self._process = _started(theirs.fileno(), assignment.descriptors)
             stack.pop_all()
+        self._loop.add_writer(self._channel, self._write)
         self._loop.add_reader(self._channel, self._read)
 
     @property
     def pid(self) -> int:
         """The process id."""
         return self._process.pid
+
+    def _write(self) -> None:
+        """Send what the socket takes of the assignment; a worker that has ended takes nothing."""
+        with suppress(BlockingIOError):
+            try:
+                self._unsent = self._unsent[self._channel.send(self._unsent) :]
+            except BrokenPipeError:
+                self._unsent = b""
+        if not self._unsent:
+            self._loop.remove_writer(self._channel)
 
     def _read(self) -> None:
         """Take the line that says that it is ready."""
@@ -195,6 +193,7 @@ class Worker:
             return False
         self._cancel_timer()
         self._loop.remove_reader(self._channel)
+        self._loop.remove_writer(self._channel)
         self._channel.close()
         self.exited.set_result(status)
         return True
@@ -210,12 +209,19 @@ async def first_of(*futures: "asyncio.Future[Any]", seconds: float | None = None
     await asyncio.wait(futures, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
 
 
-def _started(given: str, *descriptors: int) -> subprocess.Popen[bytes]:
-    """Start this program as a worker that inherits the descriptors."""
+def _started(channel: int, descriptors: tuple[int, ...]) -> subprocess.Popen[bytes]:
+    """Start a worker that inherits the descriptors."""
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001 - multiprocessing takes them from there, too
     return subprocess.Popen(  # noqa: S603 - the command line is our own
-        [sys.executable, *sys.orig_argv[1:]],
+        [sys.executable, *flags, "-P", str(PROGRAM), str(channel)],
         stdin=subprocess.DEVNULL,
-        env={**os.environ, VARIABLE: given},
-        pass_fds=descriptors,
+        pass_fds=(channel, *descriptors),
         process_group=0,
     )
+
+
+def message(assignment: Assignment) -> bytes:
+    """Return the parent's search path and an assignment, with their length before them; the path
+    comes first, because with it the worker finds what the assignment is made of."""
+    content = marshal.dumps(sys.path) + pickle.dumps(assignment)
+    return len(content).to_bytes(LENGTH_BYTES) + content

@@ -8,7 +8,7 @@ it begins with the file's path between two NUL characters.
 import io
 import re
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -43,14 +43,15 @@ class FunctionLogs:
     when there can be no such directory.
     """
 
-    def __init__(self, directory: Path, config: LoggingConfig = TEXT) -> None:
+    def __init__(self, directory: Path, configs: Mapping[str, LoggingConfig] | None = None) -> None:
+        """Take the logging configurations by function name; plain text is the default."""
         try:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InvalidSetting(
                 f"function logs {str(directory)!r} cannot be kept: {error.strerror}"
             ) from error
-        self._config = config
+        self._configs = configs or {}
         self._files = Files(directory)
         self._writer = LineWriter(
             cast("TextIO", self._files), dropped_line=f"\0{DROPPED}\0(COUNT reports were dropped)"
@@ -66,7 +67,8 @@ class FunctionLogs:
         """Write what the notice adds to the log of its environment, if it does."""
         if not isinstance(notice, InvocationReported | InitReported | InitStarted):
             return
-        if found := entries(notice, self._config):
+        config = self._configs.get(notice.stream.function_name, TEXT)
+        if found := entries(notice, config):
             path = file_name(notice.stream.group, notice.stream.name)
             self._writer.write(f"\0{path}\0" + "\n".join(map(tail_line, found)))
 

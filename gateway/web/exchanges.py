@@ -7,7 +7,7 @@ import traceback
 from gateway.core.errors import ClientLeft, GatewayError
 from gateway.core.http import Forwarding, HttpRequest, HttpResponse
 from gateway.core.interfaces import Clock, Sink
-from gateway.core.listener import Listener
+from gateway.core.listener import ListenerAddress
 from gateway.core.notices import OperatorWarning, RequestServed, TlsNegotiationFailed
 from gateway.core.outcomes import page_of
 from gateway.core.pages import Pages
@@ -19,7 +19,7 @@ class Exchanges:
     """Makes the pages of a listener and tells the sink of every request that is over."""
 
     def __init__(
-        self, listener: Listener, *, pages: Pages, sink: Sink | None, clock: Clock
+        self, listener: ListenerAddress, *, pages: Pages, sink: Sink | None, clock: Clock
     ) -> None:
         self._listener = listener
         self._pages = pages

@@ -21,7 +21,7 @@ from gateway.core.limits import (
     broken_size,
     has_too_many_fields,
 )
-from gateway.core.listener import Listener
+from gateway.core.listener import ListenerAddress
 from gateway.core.notices import OperatorWarning
 from gateway.core.pages import Pages
 from gateway.telemetry.system import turns_of_the_loop
@@ -59,7 +59,7 @@ class Front:
         self,
         responder: Responder,
         *,
-        listener: Listener,
+        listener: ListenerAddress,
         pages: Pages,
         sink: Sink | None,
         clock: Clock,

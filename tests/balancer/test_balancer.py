@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.balancer.balancer import Balancer, TargetGroup, error_text
+from gateway.balancer.balancer import Balancer, Forward, error_text
 from gateway.core.alb import REQUEST_BODY_LIMIT, AlbCodec
 from gateway.core.attributes import Attributes
 from gateway.core.errors import (
@@ -14,6 +14,7 @@ from gateway.core.errors import (
     CircuitOpen,
     ClientLeft,
     ConnectionTimedOut,
+    FunctionNotFound,
     FunctionUnhandled,
     GatewayError,
     IncompleteRequest,
@@ -34,14 +35,14 @@ from gateway.core.errors import (
 )
 from gateway.core.http import Forwarding, HttpRequest, HttpResponse
 from gateway.core.invocation import FunctionRef, Invocation, InvocationResult, request_id
-from gateway.core.listener import Listener
+from gateway.core.listener import ListenerAddress
 from gateway.core.outcomes import OUTCOMES
 from gateway.core.pages import Pages
 from gateway.testing import FakeClock, FakeInvoker
 
 ARN = "arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/shop/0a1b2c3d4e5f6071"
 FUNCTION = FunctionRef("shop", "", "arn:aws:lambda:eu-west-1:111122223333:function:shop")
-LISTENER = Listener("http", 80, "shop-1234567890.eu-west-1.elb.amazonaws.com")
+LISTENER = ListenerAddress("http", 80, "shop-1234567890.eu-west-1.elb.amazonaws.com")
 
 NOW = 1_700_000_000.5
 TRACE_DIGITS = "0123456789abcdef01234567"
@@ -63,7 +64,7 @@ def draw(count: int) -> str:
 
 def balancer(invoker: Any, clock: FakeClock | None = None, **attributes: Any) -> Balancer:
     chosen = Attributes(**attributes)
-    group = TargetGroup(ARN, FUNCTION, AlbCodec(ARN, LISTENER, chosen))
+    group = Forward(ARN, FUNCTION, AlbCodec(ARN, LISTENER, chosen))
     return Balancer(group, invoker, pages=Pages(chosen), clock=clock or FakeClock(NOW), draw=draw)
 
 
@@ -256,6 +257,7 @@ FAILURES: list[tuple[GatewayError, int, str]] = [
     (BadFunctionResponse("body", "null", "must be a string"), 502, "LambdaInvalidResponse"),
     (ResponseTooLarge("payload", "2 MB", "takes 1 MB"), 502, "LambdaResponseTooLarge"),
     (InvocationFailed("why"), 502, "LambdaServiceException"),
+    (FunctionNotFound("why"), 502, "LambdaResourceNotFound"),
     (FunctionUnhandled("why"), 502, "LambdaUnhandled"),
     (Throttled("why"), 502, "LambdaThrottling"),
     (ServiceRefused("why", "LambdaAccessDenied"), 502, "LambdaAccessDenied"),

@@ -2,7 +2,6 @@
 
 import base64
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,8 @@ import pytest
 
 from gateway.cli import group
 from gateway.cli.options import FUNCTION_OPTIONS
-from gateway.config.settings import Function
+from gateway.config.function import Function
+from gateway.core.arn import target_group_arn
 from tests.cli.commands import option_names, refusal, run
 
 SHOP = "http://shop.example.org"
@@ -156,9 +156,10 @@ def test_function_options_of_serve_name_the_same_target_group(tmp_path: Path) ->
     arn = "arn:aws:elasticloadbalancing:eu-north-1:210987654321:targetgroup/mine/0123456789abcdef"
     by_arn = event("GET", SHOP, "--target-group-arn", arn)
 
-    function = Function("app.handler", tmp_path, "", "eu-north-1", "210987654321")
-    assert group_of(by_code) == function.target_group()
-    assert group_of(by_name) == replace(function, name="shop").target_group()
+    place = ("eu-north-1", "210987654321")
+    name = Function("app.handler", tmp_path).completed_name()
+    assert group_of(by_code) == target_group_arn(*place, name)
+    assert group_of(by_name) == target_group_arn(*place, "shop")
     assert group_of(by_arn) == arn
 
 

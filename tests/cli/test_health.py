@@ -52,7 +52,9 @@ def test_without_options_the_gateways_of_this_user_are_tried(no_gateways: Path) 
     place = presence.directory(os.environ)
     with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))  # and does not listen
-        alive, dead = (presence.listener(one, url) for one, url in ((listening, "a"), (bound, "b")))
+        alive, dead = (
+            presence.reachable(one, url) for one, url in ((listening, "a"), (bound, "b"))
+        )
         with presence.announced(alive, place):
             one = run("health")
             with presence.announced(dead, place):
@@ -69,7 +71,7 @@ def test_without_options_the_gateways_of_this_user_are_tried(no_gateways: Path) 
 def test_options_win_over_what_is_found() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
-        other = presence.Listener("b", socket.AF_INET, ("127.0.0.1", 1))
+        other = presence.Presence("b", socket.AF_INET, ("127.0.0.1", 1))
         with presence.announced(other, presence.directory(os.environ)):
             result = run("health", "--port", str(port))
 

@@ -15,8 +15,8 @@ from gateway.cli.remote_options import (
     REFUSED_PARAMETERS,
     served_function_options,
 )
+from gateway.config.function import Function
 from gateway.config.remote import Address, Emulators, LambdaFunction, Remote
-from gateway.config.settings import Function
 from gateway.core.circuit import CircuitSettings
 from gateway.core.invoke_api import FunctionName
 
@@ -113,9 +113,8 @@ def test_events_name_a_function_by_its_arn() -> None:
     assert isinstance(remote.place, LambdaFunction)
     assert (remote.place.region, remote.place.name.qualifier) == ("eu-central-1", "prod")
     assert function.reference().arn == ARN.removesuffix(":prod")
-    assert function.target_group().startswith(
-        "arn:aws:elasticloadbalancing:eu-central-1:111122223333:targetgroup/my-fn/"
-    )
+    assert (function.region, function.account_id) == ("eu-central-1", "111122223333")
+    assert function.completed_name() == "my-fn"
 
 
 def test_every_setting_of_a_function_arrives() -> None:

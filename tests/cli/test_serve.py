@@ -178,7 +178,7 @@ def test_bad_setting_is_one_line_with_reload_too(code: Path) -> None:
 def test_line_to_try_can_be_tried(
     capsys: pytest.CaptureFixture[str], url: str, reachable: str
 ) -> None:
-    announce(url, "isolation: complete")
+    announce([url], "isolation: complete")
 
     first, second, third = capsys.readouterr().out.splitlines()
     assert (first, third) == (f"listening on {url}", "isolation: complete")
@@ -186,7 +186,7 @@ def test_line_to_try_can_be_tried(
 
 
 def test_line_to_try_a_unix_socket_is_fit_for_a_shell(capsys: pytest.CaptureFixture[str]) -> None:
-    announce("unix:/run/my gateway.sock", "isolation: complete")
+    announce(["unix:/run/my gateway.sock"], "isolation: complete")
 
     assert capsys.readouterr().out.splitlines()[:2] == [
         "listening on unix:/run/my gateway.sock",
@@ -198,7 +198,7 @@ def test_line_to_try_a_unix_socket_with_tls(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", "/state")
-    announce("unix:/run/a.sock", "isolation: complete", https=Https())
+    announce(["unix:/run/a.sock"], "isolation: complete", https=Https())
 
     trusted = "--cacert /state/albgate/ca.pem --unix-socket /run/a.sock"
     line = capsys.readouterr().out.splitlines()[1]

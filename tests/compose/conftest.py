@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.settings import Function
+from gateway.config.function import Function
 from tests.compose.shop import MODULE, NAME
 
 

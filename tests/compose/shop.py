@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gateway.config.settings import Function
+from gateway.config.function import Function
 from gateway.core.invocation import Invocation
 
 PATIENCE_SECONDS = 10.0

@@ -20,8 +20,10 @@ from gateway.compose.environments import (
     pool_settings,
     runtime_of,
 )
-from gateway.config.settings import Function, Serving
+from gateway.config.function import Execution, Function
+from gateway.config.process import Process
 from gateway.core.errors import InvalidSetting
+from gateway.core.interfaces import Sink
 from gateway.core.invocation import Invocation, request_id
 from gateway.core.notices import OperatorWarning
 from gateway.runtime.interpreter import Interpreter, own_runtime
@@ -177,15 +179,14 @@ def test_a_hidden_module_says_by_what(shop: Function) -> None:
 
 
 def test_pool_has_the_settings(shop: Function) -> None:
-    serving = Serving(
-        shop,
+    execution = Execution(
         concurrency=7,
         queue_timeout_seconds=2.0,
         min_environments=3,
         idle_environment_seconds=4.0,
     )
 
-    found = pool_settings(serving)
+    found = pool_settings(execution)
 
     assert (found.concurrency, found.min_environments) == (7, 3)
     assert (found.queue_timeout_seconds, found.idle_seconds) == (2.0, 4.0)
@@ -195,9 +196,13 @@ def test_pool_has_the_settings(shop: Function) -> None:
 
 
 @asynccontextmanager
-async def running(function: Function, **settings: Any) -> AsyncIterator[Running]:
-    serving = Serving(function, **settings)
-    async with environments.running(serving, FakeSink(), SystemClock(), HexDraws()) as found:
+async def running(
+    function: Function, sink: Sink | None = None, *, is_reloading: bool = False, **settings: Any
+) -> AsyncIterator[Running]:
+    described = replace(function, execution=Execution(**settings))
+    process = Process(is_reloading=is_reloading)
+    started = environments.running(described, process, sink, SystemClock(), HexDraws())
+    async with started as found:
         yield found
 
 
@@ -260,9 +265,8 @@ async def test_init_that_fails_at_the_start_is_run_again_by_an_invocation(
 ) -> None:
     (shop.code / "app.py").write_text(source)
     sink = FakeSink()
-    serving = Serving(shop)
 
-    async with environments.running(serving, sink, SystemClock(), HexDraws()) as found:
+    async with running(shop, sink) as found:
         (shop.code / "app.py").write_text(CODE)
         reply = await ask(found, shop)
 
@@ -277,7 +281,7 @@ async def test_warning_goes_to_stderr_where_nothing_listens(
 ) -> None:
     (shop.code / "app.py").write_text("raise ValueError('no database')\n")
 
-    async with environments.running(Serving(shop), None, SystemClock(), HexDraws()):
+    async with running(shop):
         pass
 
     assert capsys.readouterr().err.startswith("gateway: init failed: ValueError: no database; ")
@@ -324,10 +328,10 @@ async def test_code_that_cannot_be_read_is_refused(shop: Function, tmp_path: Pat
 async def test_new_code_replaces_the_old_and_broken_code_does_not(shop: Function) -> None:
     async with running(shop) as found:
         (shop.code / "app.py").write_text("raise ValueError('no')\n")
-        broken = await found.replace()
+        broken = await found.replace(shop)
         kept = await ask(found, shop)
         (shop.code / "app.py").write_text(CODE.replace("version 1", "version 2"))
-        fixed = await found.replace()
+        fixed = await found.replace(shop)
         moved = await ask(found, shop)
 
     assert (broken, kept[0]) == ("ValueError: no", "version 1")

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from gateway.compose import functions
+from gateway.config.command_line import document
+from gateway.config.function import Execution, Function
 from gateway.config.remote import Address, Emulators, Remote
-from gateway.config.settings import Function, Serving
 from gateway.core.errors import InvalidSetting, ServiceUnreachable
 from gateway.core.invocation import LogType
 from gateway.core.notices import (
@@ -32,23 +33,27 @@ from tests.compose.shop import (
 )
 
 
+def once(function: Function, *, is_in_process: bool = False) -> Function:
+    return replace(function, execution=Execution(concurrency=1, is_in_process=is_in_process))
+
+
 async def test_remote_function_is_invoked_where_it_is(shop: Function) -> None:
     place = Emulators((Address("http", "127.0.0.1", 1),))
-    serving = Serving(replace(shop, handler=""), remote=Remote(place))
-    async with functions.invokable(serving, None) as (invoker, where):
+    described = document(replace(shop, handler=""), remote=Remote(place))
+    async with functions.invokable(described, described.functions[0], None) as running:
         with pytest.raises(ServiceUnreachable):
-            await invoker.invoke(asked(shop))
+            await running.invoker.invoke(asked(shop))
 
-    assert where == "remote: 1 emulator"
+    assert running.said == "remote: 1 emulator"
 
 
 async def test_warnings_of_a_function_elsewhere_have_no_version(shop: Function) -> None:
     place = Emulators((Address("http", "127.0.0.1", 1),))
-    serving = Serving(replace(shop, handler=""), remote=Remote(place))
+    described = document(replace(shop, handler=""), remote=Remote(place))
     sink = FakeSink()
-    async with functions.invokable(serving, sink) as (invoker, _):
+    async with functions.invokable(described, described.functions[0], sink) as running:
         with pytest.raises(ServiceUnreachable):
-            await invoker.invoke(asked(shop))
+            await running.invoker.invoke(asked(shop))
 
     (warning,) = sink.notices
     assert isinstance(warning, OperatorWarning)
@@ -56,9 +61,9 @@ async def test_warnings_of_a_function_elsewhere_have_no_version(shop: Function) 
 
 
 async def test_function_runs_once(shop: Function) -> None:
-    serving = Serving(shop, concurrency=1, is_in_process=True)
+    function = once(shop, is_in_process=True)
 
-    result = await functions.invoke_once(serving, b'{"a": 1}')
+    result = await functions.invoke_once(function, b'{"a": 1}')
 
     printed, logged = result.log.splitlines()
     assert json.loads(result.payload) == [{"a": 1}, "shop", "test"]
@@ -68,9 +73,9 @@ async def test_function_runs_once(shop: Function) -> None:
 
 
 async def test_function_that_fails_once_is_a_result(shop: Function) -> None:
-    serving = Serving(replace(shop, handler=f"{NAME}.fails"), concurrency=1, is_in_process=True)
+    function = once(replace(shop, handler=f"{NAME}.fails"), is_in_process=True)
 
-    result = await functions.invoke_once(serving, b"{}")
+    result = await functions.invoke_once(function, b"{}")
 
     assert (result.function_error, json.loads(result.payload)["errorMessage"]) == (
         "Unhandled",
@@ -81,9 +86,9 @@ async def test_function_that_fails_once_is_a_result(shop: Function) -> None:
 @pytest.mark.slow
 async def test_function_runs_once_in_an_environment(shop: Function) -> None:
     sink = FakeSink()
-    serving = Serving(replace(shop, handler=f"{NAME}.fails"), concurrency=1)
+    function = once(replace(shop, handler=f"{NAME}.fails"))
 
-    result = await functions.invoke_once(serving, b"{}", sink, LogType.TAIL)
+    result = await functions.invoke_once(function, b"{}", sink, LogType.TAIL)
 
     assert (result.function_error, json.loads(result.payload)["errorMessage"]) == (
         "Unhandled",
@@ -101,9 +106,9 @@ async def test_function_runs_once_in_an_environment(shop: Function) -> None:
 async def test_single_invocation_answers_with_the_error_of_its_init(
     handler: str, message: str, shop: Function
 ) -> None:
-    serving = Serving(replace(shop, handler=handler), concurrency=1, is_in_process=True)
+    function = once(replace(shop, handler=handler), is_in_process=True)
 
-    result = await functions.invoke_once(serving, b"{}")
+    result = await functions.invoke_once(function, b"{}")
 
     error = json.loads(result.payload)
     assert f"{error['errorType']}: {error['errorMessage']}".startswith(message)
@@ -112,10 +117,10 @@ async def test_single_invocation_answers_with_the_error_of_its_init(
 
 async def test_single_invocation_of_what_is_not_callable_is_refused(shop: Function) -> None:
     handler, message = NO_FUNCTION
-    serving = Serving(replace(shop, handler=handler), concurrency=1, is_in_process=True)
+    function = once(replace(shop, handler=handler), is_in_process=True)
 
     with pytest.raises(InvalidSetting, match=message):
-        await functions.invoke_once(serving, b"{}")
+        await functions.invoke_once(function, b"{}")
 
 
 @pytest.mark.slow
@@ -123,13 +128,13 @@ async def test_single_invocation_of_what_is_not_callable_is_refused(shop: Functi
 async def test_function_is_invokable_in_both_ways(shop: Function, *, is_in_process: bool) -> None:
     shop = replace(shop, handler=f"{NAME}.where")
     await asyncio.to_thread(save, shop.code, WHERE)
-    serving = Serving(shop, is_in_process=is_in_process)
+    described = document(shop, is_in_process=is_in_process)
 
-    async with functions.invokable(serving, FakeSink()) as (invoker, isolation):
-        result = await invoker.invoke(asked(shop))
+    async with functions.invokable(described, described.functions[0], FakeSink()) as running:
+        result = await running.invoker.invoke(asked(shop))
 
     assert (json.loads(result.payload) == os.getpid()) == is_in_process
-    assert isolation.startswith("in-process: " if is_in_process else "isolation: ")
+    assert running.said.startswith("in-process: " if is_in_process else "isolation: ")
 
 
 @pytest.mark.slow
@@ -143,14 +148,15 @@ async def test_environments_serve_what_was_saved(shop: Function) -> None:
 
     shop = replace(shop, handler=f"{NAME}.where")
     await asyncio.to_thread(save, shop.code, WHERE.replace("os.getpid()", "'old'"))
-    serving = Serving(shop, is_reloading=True)
+    described = document(shop, is_reloading=True)
 
     async with asyncio.timeout(PATIENCE_SECONDS):
-        async with functions.invokable(serving, ReloadSink()) as (invoker, _):
-            before = await invoker.invoke(asked(shop))
+        started = functions.invokable(described, described.functions[0], ReloadSink())
+        async with started as running:
+            before = await running.invoker.invoke(asked(shop))
             await asyncio.to_thread(save, shop.code, WHERE.replace("os.getpid()", "'new'"))
             await saved
-            after = await invoker.invoke(asked(shop))
+            after = await running.invoker.invoke(asked(shop))
 
     reloaded = saved.result()
     assert (reloaded.function, reloaded.version) == ("shop", "$LATEST")

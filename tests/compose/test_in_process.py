@@ -5,13 +5,17 @@ import json
 import os
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
 
 from gateway.compose import in_process
-from gateway.config.settings import Function, Serving
+from gateway.config.command_line import document
+from gateway.config.function import Execution, Function
 from gateway.core.errors import InvalidSetting
+from gateway.core.interfaces import Invoker, Sink
 from gateway.core.notices import (
     FunctionReloaded,
     Notice,
@@ -64,10 +68,10 @@ def test_log_stream_is_of_today_and_another_one_each_time(shop: Function) -> Non
 async def test_handler_that_is_not_found_is_an_invalid_setting(
     handler: str, message: str, shop: Function
 ) -> None:
-    serving = Serving(replace(shop, handler=handler), concurrency=1, is_in_process=True)
+    shop = replace(shop, handler=handler)
 
     with pytest.raises(InvalidSetting) as raised:
-        async with in_process.running_function(serving, FakeSink()):
+        async with running(shop, FakeSink()):
             raise AssertionError("it runs")
 
     assert str(raised.value).startswith(message)
@@ -78,7 +82,7 @@ async def test_import_that_fails_at_the_start_is_repeated_by_an_invocation(shop:
     (shop.code / f"{NAME}.py").write_text("raise ValueError('no database')\n")
     sink = FakeSink()
 
-    async with in_process.running_function(Serving(shop, concurrency=1), sink) as invoker:
+    async with running(shop, sink) as invoker:
         failed = await invoker.invoke(asked(shop))
         (shop.code / f"{NAME}.py").write_text(module)
         served = await invoker.invoke(asked(shop))
@@ -92,7 +96,7 @@ async def test_import_that_fails_at_the_start_is_repeated_by_an_invocation(shop:
 async def test_running_function_answers(shop: Function) -> None:
     os.environ["AWS_LAMBDA_FUNCTION_NAME"] = "shop"
 
-    async with in_process.running_function(Serving(shop, concurrency=1), FakeSink()) as invoker:
+    async with running(shop, FakeSink()) as invoker:
         result = await invoker.invoke(asked(shop))
 
     assert json.loads(result.payload)[1] == "shop"
@@ -104,12 +108,22 @@ async def test_running_function_answers(shop: Function) -> None:
 async def test_threads_are_as_many_as_asked_for_up_to_the_concurrency(
     threads: int | None, concurrency: int, expected: int, shop: Function
 ) -> None:
-    serving = Serving(shop, threads=threads, concurrency=concurrency)
+    execution = Execution(is_in_process=True, threads=threads, concurrency=concurrency)
+    shop = replace(shop, execution=execution)
 
-    invoker = in_process.in_process(serving, HandlerCode(shop.handler, shop.code))
+    invoker = in_process.in_process(shop, HandlerCode(shop.handler, shop.code))
 
     assert invoker._settings.threads == expected
     assert invoker._settings.timeout_seconds == shop.timeout_seconds
+
+
+@asynccontextmanager
+async def running(
+    function: Function, sink: Sink, *, is_reloading: bool = False
+) -> AsyncIterator[Invoker]:
+    described = document(function, is_in_process=True, concurrency=1, is_reloading=is_reloading)
+    async with in_process.running(described, described.functions[0], sink) as found:
+        yield found.invoker
 
 
 class WaitingSink:
@@ -125,12 +139,12 @@ class WaitingSink:
 
 async def test_reloading_function_serves_what_was_saved(shop: Function) -> None:
     """It starts although there is no handler yet: the next save may bring it."""
-    serving = Serving(replace(shop, handler=f"{NAME}.later"), concurrency=1, is_reloading=True)
+    shop = replace(shop, handler=f"{NAME}.later")
     saved = MODULE + "\n\ndef later(event, context):\n    return 'saved'\n"
     sink = WaitingSink()
 
     async with asyncio.timeout(PATIENCE_SECONDS):
-        async with in_process.running_function(serving, sink) as invoker:
+        async with running(shop, sink, is_reloading=True) as invoker:
             before = await invoker.invoke(asked(shop))
             await asyncio.to_thread(save, shop.code, saved)
             notice = await sink.first

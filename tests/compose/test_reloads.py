@@ -7,14 +7,15 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from gateway.compose.reloads import InProcessReload, reported, set_variables, watched
-from gateway.config.settings import Function, Serving, environment
+from gateway.compose.reloads import InProcessSwap, Reload, set_variables, watched
+from gateway.config.command_line import document
+from gateway.config.environment import environment
+from gateway.config.function import Function
 from gateway.core.errors import Throttled
 from gateway.core.invocation import FunctionRef, Invocation
 from gateway.core.notices import FunctionReloaded, Notice
@@ -86,13 +87,13 @@ async def reloading(
     async with InProcess(
         settings, code.load(), function=FunctionSettings(), clock=SystemClock()
     ) as invoker:
-        reload = reported(
-            InProcessReload(code, invoker, function),
-            code.handler,
+        reload = Reload(
+            function,
+            InProcessSwap(code, invoker, function),
             sink,
             has_code=lambda: not isinstance(invoker.handler, InitError),
         )
-        async with watched(Serving(function, is_reloading=True), reload, sink):
+        async with watched(document(function, is_reloading=True), function, reload, sink):
             yield invoker
 
 
@@ -278,8 +279,9 @@ async def test_what_the_gateway_writes_into_the_code_does_not_count_as_a_save(
         return ""
 
     log = directory / "access.log"
-    serving = Serving(Function(f"{NAME}.handler", directory), is_reloading=True)
-    async with watched(replace(serving, access_log=str(log)), reload, sink):
+    function = Function(f"{NAME}.handler", directory)
+    described = document(function, is_reloading=True, access_log=str(log))
+    async with watched(described, function, reload, sink):
         log.write_text("one line\n")
         (directory / "data.bin").write_bytes(b"x")
         await sink.wait_notice()
@@ -294,14 +296,14 @@ async def test_reloads_come_one_after_the_other() -> None:
     running: list[int] = []
     most: list[int] = []
 
-    async def reload() -> str:
+    async def swap(_function: Function) -> str:
         running.append(1)
         most.append(len(running))
         await asyncio.to_thread(lambda: None)
         running.pop()
         return ""
 
-    told = reported(reload, "x", None, has_code=lambda: True)
+    told = Reload(Function("app.handler"), swap, None, has_code=lambda: True)
     async with asyncio.TaskGroup() as tasks:
         for _ in range(3):
             tasks.create_task(told())

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.settings import RESERVED, Function
+from gateway.config.environment import RESERVED
+from gateway.config.function import Function
 from gateway.config.variables import environment_variables, function_variables
 
 # As recorded in a real environment (lambda.md 1.7).

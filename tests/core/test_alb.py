@@ -24,7 +24,7 @@ from gateway.core.errors import (
     WebSocketNotSupported,
 )
 from gateway.core.http import Headers, HttpRequest, Tls
-from gateway.core.listener import Listener, listener_from_url
+from gateway.core.listener import ListenerAddress, listener_address
 from gateway.core.tracing import trace_header
 from tests.conftest import Golden
 from tests.golden import Case, cases
@@ -70,9 +70,9 @@ def request(case: Case) -> HttpRequest:
 
 def codec(case: Case) -> AlbCodec:
     scheme, port = case.option("listener", "http 80").split()
-    seen_as = Listener(scheme, int(port), DNS_NAME)
+    seen_as = ListenerAddress(scheme, int(port), DNS_NAME)
     if case.option("as"):
-        seen_as = listener_from_url(case.option("as"))
+        seen_as = listener_address(case.option("as"))
     return AlbCodec(ARN, seen_as, attributes(case))
 
 
@@ -110,7 +110,7 @@ def bridge(setting: str = "", *, port: int = 80, multi: bool = False) -> AlbCode
     chosen = Attributes(multi_value_headers=multi)
     if setting:
         chosen = with_attribute(chosen, setting)
-    return AlbCodec(ARN, Listener("http", port, DNS_NAME), chosen)
+    return AlbCodec(ARN, ListenerAddress("http", port, DNS_NAME), chosen)
 
 
 def headers_of(codec: AlbCodec, request: HttpRequest) -> dict[str, Any]:
@@ -224,7 +224,7 @@ def test_decode_follows_method_and_mode_of_its_target_group() -> None:
 
 def test_decode_reverses_headers_only_when_faithful() -> None:
     reply = b'{"statusCode":200,"headers":{"X-A":"1","X-B":"2"}}'
-    listener = Listener("http", 80, DNS_NAME)
+    listener = ListenerAddress("http", 80, DNS_NAME)
 
     plain = AlbCodec(ARN, listener).decode(reply, asked())
     faithful = AlbCodec(ARN, listener, faithful=True).decode(reply, asked())

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.errors import InvalidSetting
-from gateway.core.listener import Listener, listener_from_url, split_port
+from gateway.core.listener import ListenerAddress, listener_address, split_port
 
 DNS_NAME = "shop-1234567890.eu-west-1.elb.amazonaws.com"
 
@@ -29,7 +29,7 @@ DNS_NAME = "shop-1234567890.eu-west-1.elb.amazonaws.com"
     ],
 )
 def test_host_follows_the_port_of_the_listener(port: int, received: str, expected: str) -> None:
-    assert Listener("http", port, DNS_NAME).host(received) == expected
+    assert ListenerAddress("http", port, DNS_NAME).host(received) == expected
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_host_follows_the_port_of_the_listener(port: int, received: str, expecte
 def test_authority_of_an_absolute_target_gets_no_port_added(
     port: int, received: str, expected: str
 ) -> None:
-    assert Listener("http", port, DNS_NAME).host(received, is_absolute=True) == expected
+    assert ListenerAddress("http", port, DNS_NAME).host(received, is_absolute=True) == expected
 
 
 LOCAL = ["127.0.0.1", "127.0.0.1:9000", "localhost", "LocalHost:80", "[::1]:8080", "[fe80::1]"]
@@ -54,21 +54,21 @@ DOMAINS = ["127.0.0.1.nip.io", "localhost.example.org", "example.com", "1.2.3", 
 @pytest.mark.parametrize("received", LOCAL)
 def test_host_that_names_no_domain_becomes_that_of_the_listener(received: str) -> None:
     for port, expected in ((443, "shop.example.org"), (8443, "shop.example.org:8443")):
-        listener = Listener("https", port, "shop.example.org", replaces_local_host=True)
+        listener = ListenerAddress("https", port, "shop.example.org", replaces_local_host=True)
 
         assert listener.host(received) == expected
 
 
 @pytest.mark.parametrize("received", DOMAINS)
 def test_host_that_names_a_domain_is_kept(received: str) -> None:
-    listener = Listener("https", 443, "shop.example.org", replaces_local_host=True)
+    listener = ListenerAddress("https", 443, "shop.example.org", replaces_local_host=True)
 
     assert listener.host(received) == received
 
 
 @pytest.mark.parametrize("received", LOCAL)
 def test_local_host_is_kept_by_a_listener_of_its_own(received: str) -> None:
-    assert Listener("http", 80, DNS_NAME).host(received) == split_port(received.lower())[0]
+    assert ListenerAddress("http", 80, DNS_NAME).host(received) == split_port(received.lower())[0]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_port_is_split_from_the_last_colon(authority: str, expected: tuple[str, 
 
 @given(st.sampled_from(["example.com", "127.0.0.1", "[::1]"]), st.integers(1, 65535))
 def test_listener_named_by_a_url_puts_its_own_name_into_the_host(host: str, port: int) -> None:
-    listener = listener_from_url(f"http://{host}:{port}")
+    listener = listener_address(f"http://{host}:{port}")
 
     assert listener.host("localhost") == (host if port in {80, 443} else f"{host}:{port}")
 
@@ -107,7 +107,7 @@ def test_listener_named_by_a_url_puts_its_own_name_into_the_host(host: str, port
     ],
 )
 def test_url_names_a_listener(url: str, expected: tuple[str, int, str]) -> None:
-    assert listener_from_url(url) == Listener(*expected, replaces_local_host=True)
+    assert listener_address(url) == ListenerAddress(*expected, replaces_local_host=True)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_url_names_a_listener(url: str, expected: tuple[str, int, str]) -> None:
 )
 def test_url_that_names_no_listener_is_refused_with_an_example(url: str) -> None:
     with pytest.raises(InvalidSetting) as caught:
-        listener_from_url(url)
+        listener_address(url)
 
     assert str(caught.value) == (
         f"{url!r} is not a listener; write it like https://shop.example.org:443"
@@ -142,6 +142,6 @@ def test_url_that_names_no_listener_is_refused_with_an_example(url: str) -> None
 @pytest.mark.parametrize("port", [0, 65536, 99999])
 def test_port_that_tcp_does_not_have_is_refused(port: int) -> None:
     with pytest.raises(InvalidSetting) as caught:
-        listener_from_url(f"http://a:{port}")
+        listener_address(f"http://a:{port}")
 
     assert str(caught.value) == f"port {port} of 'http://a:{port}' is not between 1 and 65535"

@@ -5,10 +5,10 @@ from typing import get_args
 
 from gateway.core import notices
 from gateway.core.http import HttpRequest, HttpResponse
-from gateway.core.listener import Listener
+from gateway.core.listener import ListenerAddress
 from gateway.core.notices import FunctionReloaded, LogEntry, LogStream, Notice, RequestServed
 
-LISTENER = Listener("http", 80, "shop.example.org")
+LISTENER = ListenerAddress("http", 80, "shop.example.org")
 
 PARTS = {LogStream, LogEntry}
 """What notices consist of."""

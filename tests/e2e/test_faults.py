@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 from gateway.compose import environments
-from gateway.config.settings import Function, Serving
+from gateway.config import process as settings
+from gateway.config.function import Function
 from gateway.core.invocation import Invocation, request_id
 from gateway.telemetry.system import HexDraws, SystemClock
 from tests.cli.commands import process_refusal
@@ -171,7 +172,7 @@ async def payloads(function: Function, paths: list[str]) -> list[tuple[str, str]
     """Return type and message of the errors that invocations end with, good ones between them."""
     clock, draws = SystemClock(), HexDraws()
     found = []
-    async with environments.running(Serving(function), None, clock, draws) as running:
+    async with environments.running(function, settings.Process(), None, clock, draws) as running:
         for path in paths:
             for each in (path, "/good"):
                 event = json.dumps({"path": each}).encode()

@@ -16,7 +16,7 @@ from gateway.core.alb import AlbCodec, maybe_refusal
 from gateway.core.attributes import Attributes
 from gateway.core.errors import BadRequestContent
 from gateway.core.http import HttpRequest
-from gateway.core.listener import Listener
+from gateway.core.listener import ListenerAddress
 from gateway.core.tracing import trace_header
 from gateway.web.h1_request import path_of
 from tests.fuzz.harness import checked, fuzz, mutated, seeds
@@ -51,7 +51,7 @@ def codec_of(flags: int) -> tuple[AlbCodec, bool]:
         drop_invalid_headers=bool(flags & 32),
         tls_headers=bool(flags & 64),
     )
-    listener = Listener("http", 8080 if flags & 128 else 80, "shop-1.elb.amazonaws.com")
+    listener = ListenerAddress("http", 8080 if flags & 128 else 80, "shop-1.elb.amazonaws.com")
     return AlbCodec(ARN, listener, attributes), bool(flags & 1)
 
 

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from gateway.compose import listener
-from gateway.config.settings import Function, Serving
+from gateway.config.command_line import document
+from gateway.config.function import Function
 from gateway.core.http import HttpRequest, HttpResponse
 from gateway.core.invoke_api import function_name
-from gateway.core.listener import listener_from_url
+from gateway.core.listener import listener_address
 from gateway.core.sigv4 import Credentials
 from gateway.invokers.aws import AwsLambda, AwsSettings
 from gateway.invokers.rie import Emulator, RiePool, RieSettings
@@ -112,11 +113,9 @@ async def responded(script: Scripted, kind: str) -> HttpResponse:
             settings = RieSettings(TIMEOUT_SECONDS.get(script, 20.0))
             pool = RiePool([emulator], settings, clock=SystemClock(), sink=FakeSink())
             invoker = await stack.enter_async_context(pool)
-        balancer = listener.balancer(
-            Serving(Function("app.handler", name="shop")),
-            listener_from_url("http://127.0.0.1:80"),
-            invoker,
-        )
+        described = document(Function("app.handler", name="shop"))
+        seen_as = listener_address("http://127.0.0.1:80")
+        balancer = listener.responder(described, described.listeners[0], seen_as, invoker)
         return await balancer.respond(REQUEST)
 
 

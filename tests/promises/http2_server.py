@@ -14,7 +14,7 @@ import time
 from gateway.core.desync import Mode
 from gateway.core.http import HttpRequest, HttpResponse
 from gateway.core.limits import Limits
-from gateway.core.listener import Listener
+from gateway.core.listener import ListenerAddress
 from gateway.core.notices import OperatorWarning
 from gateway.core.pages import Pages
 from gateway.web.front import Front
@@ -52,7 +52,7 @@ class Sized:
 async def main() -> None:
     front = Front(
         Sized(),
-        listener=Listener("http", 80, "shop.example.org"),
+        listener=ListenerAddress("http", 80, "shop.example.org"),
         pages=Pages(),
         sink=Sink(),
         clock=Clock(),  # type: ignore[arg-type]

@@ -8,11 +8,11 @@ from typing import Any
 import h2.events
 import pytest
 
-from gateway.balancer.balancer import Balancer, TargetGroup
+from gateway.balancer.balancer import Balancer, Forward
 from gateway.core.alb import AlbCodec
 from gateway.core.attributes import Attributes
 from gateway.core.invocation import FunctionRef, InvocationResult
-from gateway.core.listener import Listener
+from gateway.core.listener import ListenerAddress
 from gateway.core.pages import Pages
 from gateway.testing import FakeClock, FakeInvoker
 from tests.promises.conftest import Report
@@ -23,7 +23,7 @@ from tests.soaking import IS_SOAK
 from tests.web.h2_peer import H2Client
 from tests.web.peer import ARN, DATE, World, balancer
 
-LISTENER = Listener("https", 443, "shop-1.eu-west-1.elb.amazonaws.com")
+LISTENER = ListenerAddress("https", 443, "shop-1.eu-west-1.elb.amazonaws.com")
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -60,7 +60,7 @@ def test_random_header_maps_over_http2(report: Report, *, is_multi: bool) -> Non
         replies = [json.dumps(mapped(pairs, "body", is_multi=is_multi)) for pairs in maps]
         invoker = FakeInvoker([InvocationResult(reply.encode()) for reply in replies])
         attributes = Attributes(multi_value_headers=is_multi)
-        group = TargetGroup(ARN, FunctionRef("f", "", ""), AlbCodec(ARN, LISTENER, attributes))
+        group = Forward(ARN, FunctionRef("f", "", ""), AlbCodec(ARN, LISTENER, attributes))
         responder = Balancer(
             group, invoker, pages=Pages(), clock=FakeClock(), draw="0123456789abcdef".__mul__
         )

@@ -18,7 +18,7 @@ NONE = Use("threads", 0, 4)
 
 
 def fitted(allowed: int, limits: Limits = LIMITS, *, one: bool = False) -> tuple[int, int, str]:
-    found, line = fit(limits, allowed, NONE, is_one_address=one)
+    found, line = fit(limits, allowed, [NONE], is_one_address=one)
     return found.connections, found.connections_per_address, line
 
 

@@ -14,83 +14,65 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.settings import Function, Serving
+from gateway.config.command_line import document
+from gateway.config.document import Document
+from gateway.config.function import Function
 from gateway.core.errors import InvalidSetting
 from gateway.core.limits import Limits
 from gateway.server.parent import (
     GRACE_SECONDS,
     Parent,
     division,
-    is_parent,
     leave_seconds,
 )
+from gateway.server.stage import Stage
 from gateway.server.systemd import notifier
-from gateway.server.worker import VARIABLE
 
 FUNCTION = Function("app.handler", Path())
 PATIENCE_SECONDS = 10.0
 
 
-def serving(workers: int = 2, **more: object) -> Serving:
-    return replace(Serving(FUNCTION, workers=workers), **more)  # type: ignore[arg-type]
+def served(workers: int = 2, function: Function = FUNCTION, **more: object) -> Document:
+    return document(function, workers=workers, **more)
 
 
 # --- what is divided ---
 
 
 @pytest.mark.parametrize(
-    ("settings", "line"),
+    ("described", "line"),
     [
-        (serving(2), "workers: 2; concurrency 50 = 2 x 25"),
-        (serving(3), "workers: 3; concurrency 50 = 2 x 17 + 1 x 16"),
-        (serving(2, concurrency=2), "workers: 2; concurrency 2 = 2 x 1"),
+        (served(2), "workers: 2; concurrency 50 = 2 x 25"),
+        (served(3), "workers: 3; concurrency 50 = 2 x 17 + 1 x 16"),
+        (served(2, concurrency=2), "workers: 2; concurrency 2 = 2 x 1"),
         (
-            serving(2, concurrency=7, min_environments=1),
+            served(2, concurrency=7, min_environments=1),
             "workers: 2; concurrency 7 = 1 x 4 + 1 x 3; min-environments 1 = 1 x 1 + 1 x 0",
         ),
         (
-            serving(2, is_in_process=True),
+            served(2, is_in_process=True),
             "workers: 2; concurrency 16 = 2 x 8; threads 16 = 2 x 8",
         ),
         (
-            serving(2, is_in_process=True, threads=5),
+            served(2, is_in_process=True, threads=5),
             "workers: 2; concurrency 16 = 2 x 8; threads 5 = 1 x 3 + 1 x 2",
         ),
-        (serving(2, is_in_process=True, threads=0), "workers: 2; concurrency 16 = 2 x 8"),
+        (served(2, is_in_process=True, threads=0), "workers: 2; concurrency 16 = 2 x 8"),
     ],
 )
-def test_division_is_said_in_a_line(settings: Serving, line: str) -> None:
-    assert division(settings) == line
+def test_division_is_said_in_a_line(described: Document, line: str) -> None:
+    assert division(described) == line
 
 
-@pytest.mark.parametrize("workers", [1, 2, 3, 7, 50])
-def test_shares_add_up_and_none_is_empty(workers: int) -> None:
-    whole = serving(workers, min_environments=10)
-    shares = [whole.share(number) for number in range(workers)]
+def test_division_of_several_functions_names_each() -> None:
+    whole = served(2)
+    more = (*whole.functions, replace(FUNCTION, name="cart"))
+    first = whole.functions[0].completed_name()
 
-    assert sum(share.most_concurrent() for share in shares) == 50
-    assert sum(share.min_environments for share in shares) == 10
-    assert min(share.most_concurrent() for share in shares) >= 1
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        serving(3, concurrency=2),
-        serving(51),
-        serving(17, is_in_process=True),
-        serving(3, is_in_process=True, threads=2),
-    ],
-)
-def test_less_than_one_invocation_for_each_is_refused(settings: Serving) -> None:
-    with pytest.raises(InvalidSetting, match="raise --concurrency, or take fewer --workers"):
-        settings.share(0)
-
-
-def test_one_process_keeps_what_it_was_given() -> None:
-    whole = serving(1, concurrency=1, threads=0, is_in_process=True)
-
-    assert whole.share(0) == whole
+    assert division(replace(whole, functions=more)).splitlines() == [
+        f"{first}: workers: 2; concurrency 50 = 2 x 25",
+        "cart: workers: 2; concurrency 50 = 2 x 25",
+    ]
 
 
 # --- deaths ---
@@ -100,20 +82,13 @@ def test_worker_may_take_as_long_as_its_drain() -> None:
     limits = Limits(drain_seconds=3)
     slow = replace(FUNCTION, timeout_seconds=60)
 
-    assert leave_seconds(serving(limits=limits)) == 3 + GRACE_SECONDS
-    assert leave_seconds(serving(function=slow, limits=limits)) == 3 + GRACE_SECONDS
-    uvicorn = serving(function=slow, limits=limits, server="uvicorn")
+    assert leave_seconds(served(limits=limits)) == 3 + GRACE_SECONDS
+    assert leave_seconds(served(function=slow, limits=limits)) == 3 + GRACE_SECONDS
+    uvicorn = served(function=slow, limits=limits, server="uvicorn")
     assert leave_seconds(uvicorn) == 60 + GRACE_SECONDS
 
 
 # --- a parent whose processes are made up ---
-
-
-def test_only_a_process_without_a_place_is_a_parent(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert is_parent(serving(2))
-    assert not is_parent(serving(1))
-    monkeypatch.setenv(VARIABLE, "0 3 4")
-    assert not is_parent(serving(2))
 
 
 class FakeProcess:
@@ -124,12 +99,12 @@ class FakeProcess:
     failures: list[bool | None]
     """Of each start: whether it fails, None for one that is never ready."""
 
-    def __init__(self, *_command: object, pass_fds: tuple[int, int], **_options: object) -> None:
+    def __init__(self, *_command: object, pass_fds: tuple[int, ...], **_options: object) -> None:
         failure = self.failures.pop(0) if self.failures else False
         if failure:
             raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
         self.status: int | None = None
-        with socket.socket(fileno=os.dup(pass_fds[1])) as channel:
+        with socket.socket(fileno=os.dup(pass_fds[0])) as channel:
             if failure is not None:
                 channel.sendall(b"isolation: none\n")
         self.made.append(self)
@@ -151,9 +126,9 @@ class FakeProcess:
 @contextmanager
 def parent(
     monkeypatch: pytest.MonkeyPatch, *failures: bool | None
-) -> Iterator[tuple[Parent, list[FakeProcess], "asyncio.Queue[str]"]]:
-    """A parent of two, its processes as they are made, and what it says; `failures` says which of
-    the starts fail."""
+) -> Iterator[tuple[Parent, list[FakeProcess], "asyncio.Queue[str]", asyncio.Event]]:
+    """A parent of two, its processes as they are made, what it says, and whether all serve;
+    `failures` says which of the starts fail."""
     fake = type("Fake", (FakeProcess,), {"made": [], "failures": [*failures]})
     monkeypatch.setattr(subprocess, "Popen", fake)
     for module in ("gateway.server.parent", "gateway.core.delays"):
@@ -161,12 +136,14 @@ def parent(
     said: asyncio.Queue[str] = asyncio.Queue()
     with socket.create_server(("127.0.0.1", 0)) as listening:
         silent = notifier({}, lambda: 0.0)
-        yield Parent(serving(2), listening, silent, said.put_nowait), fake.made, said
+        ready = asyncio.Event()
+        stage = Stage(served(2), None, (listening,), silent, lambda _: ready.set())
+        yield Parent(stage, said.put_nowait), fake.made, said, ready
 
 
 async def test_parent_that_can_start_no_worker_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    with parent(monkeypatch, True) as (tested, made, _), pytest.raises(InvalidSetting) as caught:
-        await tested.run(lambda _: None)
+    with parent(monkeypatch, True) as (tested, made, _, _), pytest.raises(InvalidSetting) as caught:
+        await tested.run()
 
     assert str(caught.value) == "workers cannot be started: Resource temporarily unavailable"
     assert made == []
@@ -175,20 +152,23 @@ async def test_parent_that_can_start_no_worker_says_so(monkeypatch: pytest.Monke
 async def test_second_worker_that_cannot_start_ends_the_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with parent(monkeypatch, False, True) as (tested, made, _), pytest.raises(InvalidSetting):
-        await tested.run(lambda _: None)
+    with parent(monkeypatch, False, True) as (tested, made, _, _), pytest.raises(InvalidSetting):
+        await tested.run()
 
     assert [process.status for process in made] == [-signal.SIGTERM]
 
 
 async def run_until_said(
-    tested: Parent, said: "asyncio.Queue[str]", act: Callable[[], None], count: int
+    tested: Parent,
+    said: "asyncio.Queue[str]",
+    ready: asyncio.Event,
+    act: Callable[[], None],
+    count: int,
 ) -> list[str]:
     """Act when all serve, and stop after this many lines."""
     async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as tasks:
-        is_ready = asyncio.Event()
-        running = tasks.create_task(tested.run(lambda _: is_ready.set()))
-        await is_ready.wait()
+        running = tasks.create_task(tested.run())
+        await ready.wait()
         act()
         lines = [await said.get() for _ in range(count)]
         os.kill(os.getpid(), signal.SIGTERM)
@@ -199,8 +179,8 @@ async def run_until_said(
 async def test_dead_worker_is_tried_again_until_there_can_be_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with parent(monkeypatch, False, False, True, True, False) as (tested, made, said):
-        lines = await run_until_said(tested, said, lambda: made[1].end(1), 3)
+    with parent(monkeypatch, False, False, True, True, False) as (tested, made, said, ready):
+        lines = await run_until_said(tested, said, ready, lambda: made[1].end(1), 3)
 
     assert lines == [
         "worker 2 (process 4711) ended with status 1; another one starts now",
@@ -209,9 +189,9 @@ async def test_dead_worker_is_tried_again_until_there_can_be_one(
 
 
 async def test_roll_without_a_process_leaves_the_old_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    with parent(monkeypatch, False, False, True) as (tested, made, said):
+    with parent(monkeypatch, False, False, True) as (tested, made, said, ready):
         hang_up = partial(os.kill, os.getpid(), signal.SIGHUP)
-        [line] = await run_until_said(tested, said, hang_up, 1)
+        [line] = await run_until_said(tested, said, ready, hang_up, 1)
 
     assert line == "worker 1 is not replaced: Resource temporarily unavailable"
     assert len(made) == 2
@@ -219,9 +199,9 @@ async def test_roll_without_a_process_leaves_the_old_ones(monkeypatch: pytest.Mo
 
 async def test_roll_waits_for_a_limited_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.server.parent.READY_SECONDS", 0.01)
-    with parent(monkeypatch, False, False, None) as (tested, made, said):
+    with parent(monkeypatch, False, False, None) as (tested, made, said, ready):
         hang_up = partial(os.kill, os.getpid(), signal.SIGHUP)
-        [line] = await run_until_said(tested, said, hang_up, 1)
+        [line] = await run_until_said(tested, said, ready, hang_up, 1)
 
     assert line == "worker 1 is not replaced: its successor was not ready after 0.01 s"
     assert [process.status for process in made] == [-signal.SIGTERM] * 3
@@ -231,8 +211,8 @@ async def test_worker_that_hangs_at_its_start_is_killed_and_tried_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("gateway.server.parent.READY_SECONDS", 0.01)
-    with parent(monkeypatch, False, False, None) as (tested, made, said):
-        lines = await run_until_said(tested, said, lambda: made[1].end(1), 2)
+    with parent(monkeypatch, False, False, None) as (tested, made, said, ready):
+        lines = await run_until_said(tested, said, ready, lambda: made[1].end(1), 2)
 
     assert lines == [
         "worker 2 (process 4711) ended with status 1; another one starts now",
@@ -243,12 +223,12 @@ async def test_worker_that_hangs_at_its_start_is_killed_and_tried_again(
 
 async def test_worker_that_is_ready_in_time_is_not_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.server.parent.READY_SECONDS", 0.05)
-    with parent(monkeypatch) as (tested, made, said):
+    with parent(monkeypatch) as (tested, made, said, ready):
 
         def act() -> None:
             made[1].end(1)
             asyncio.get_running_loop().call_later(0.2, lambda: made[2].end(3))
 
-        lines = await run_until_said(tested, said, act, 2)
+        lines = await run_until_said(tested, said, ready, act, 2)
 
     assert "(process 4711) ended with status 3" in lines[1]

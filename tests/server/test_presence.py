@@ -6,21 +6,21 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from gateway.server import presence
-from gateway.server.presence import Listener, announced, directory, listener, listeners
+from gateway.server.presence import Presence, announced, directory, listeners, reachable
 
-ONE = Listener("http://127.0.0.1:1", socket.AF_INET, ("127.0.0.1", 1))
-TWO = Listener("unix:/run/two", socket.AF_UNIX, "/run/two")
+ONE = Presence("http://127.0.0.1:1", socket.AF_INET, ("127.0.0.1", 1))
+TWO = Presence("unix:/run/two", socket.AF_UNIX, "/run/two")
 
 HOLD = """
 import signal, sys
 from pathlib import Path
-from gateway.server.presence import Listener, announced
-with announced(Listener("http://gone", 2, ("127.0.0.1", 1)), Path(sys.argv[1])):
+from gateway.server.presence import Presence, announced
+with announced(Presence("http://gone", 2, ("127.0.0.1", 1)), Path(sys.argv[1])):
     print("ready", flush=True)
     signal.pause()
 """
@@ -111,7 +111,7 @@ def test_file_that_cannot_be_understood_is_passed_over(tmp_path: Path, text: str
 def test_socket_is_reached_where_it_listens(host: str, expected: str) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, 0), family=family) as listening:
-        found = listener(listening, "http://x")
+        found = reachable(listening, "http://x")
         found.connect(5)
         listening.accept()[0].close()
 
@@ -125,14 +125,14 @@ def test_path_of_a_unix_socket_is_absolute(tmp_path: Path, monkeypatch: pytest.M
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind("here")
         listening.listen()
-        found = listener(listening, "unix:here")
+        found = reachable(listening, "unix:here")
     assert found.address == str(tmp_path / "here")
 
 
 def test_directory_is_that_of_the_session_else_the_temporary_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(presence.tempfile, "gettempdir", lambda: "/t")
+    monkeypatch.setattr(tempfile, "tempdir", "/t")
 
     assert directory({"XDG_RUNTIME_DIR": "/run/user/1"}) == Path(
         f"/run/user/1/gateway-{os.geteuid()}"

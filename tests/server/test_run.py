@@ -17,13 +17,15 @@ from tests.e2e.serving import APPS, Gate, Process, Server, connect, gateway_comm
 PROGRAM = """
 import os, sys
 from pathlib import Path
-from gateway.compose import listener
 from gateway.server import run as server
-from gateway.config.settings import Function, Serving
+from gateway.config.command_line import document
+from gateway.config.function import Function
 from gateway.telemetry.fanout import Fanout
 
 function = Function(sys.argv[1], Path(sys.argv[2]))
-serving = Serving(function, port=0, is_in_process={in_process}, server="{server}", uds="{uds}")
+described = document(
+    function, port=0, is_in_process={in_process}, server="{server}", uds="{uds}"
+)
 
 def stop(*_):
     for _ in range(2):
@@ -31,11 +33,12 @@ def stop(*_):
 
 when = stop
 if {is_early}:
-    composed = listener.listener
-    listener.listener = lambda *given: [stop(), composed(*given)][1]
+    for name in ("listener_front", "portable_front"):
+        composed = getattr(server, name)
+        setattr(server, name, lambda *given, composed=composed: [stop(), composed(*given)][1])
     when = lambda *_: None
 try:
-    server.run(serving, Fanout([]), when)
+    server.run(described, Fanout([]), when)
 except Exception as error:
     sys.exit(f"{{type(error).__name__}}: {{error}}")
 print("done")

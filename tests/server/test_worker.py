@@ -1,13 +1,17 @@
 """What a worker and its parent tell each other; whole workers are in tests/e2e/test_workers.py."""
 
-import os
+import io
+import marshal
+import pickle
 import socket
+import sys
 import threading
 
 import pytest
 
-from gateway.core.errors import InvalidSetting
-from gateway.server.worker import REPLACED, VARIABLE, Place, ending, taken_place
+from gateway.config.command_line import document
+from gateway.config.function import Function
+from gateway.server.worker import LENGTH_BYTES, REPLACED, Assignment, WorkerSlot, ending, message
 
 
 @pytest.mark.parametrize(
@@ -23,45 +27,33 @@ def test_ending_is_said_in_words(status: int, words: str) -> None:
     assert ending(status) == words
 
 
-def test_place_is_taken_out_of_the_variables() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        ours, theirs = socket.socketpair()
-        given = (os.dup(listening.fileno()), theirs.detach())
-        environ = {VARIABLE: "3 {} {}".format(*given), "HOME": "/"}
-        with ours, taken_place(environ) as place:
-            assert place
-            place.say_ready("isolation: some")
-
-            assert environ == {"HOME": "/"}
-            assert place.number == 3
-            assert place.listening.getsockname() == listening.getsockname()
-            assert not any(map(os.get_inheritable, given))
-            assert ours.recv(100) == b"isolation: some\n"
-
-
-@pytest.mark.parametrize("given", ["x", "0", "0 999998 999999"])
-def test_place_that_no_parent_gave_is_refused(given: str) -> None:
-    environ = {VARIABLE: given}
-
-    with pytest.raises(InvalidSetting, match=r"is set by the parent of workers; unset it$"):
-        taken_place(environ).__enter__()
-    assert environ == {}
-
-
-def test_process_without_a_parent_has_no_place() -> None:
-    with taken_place({"HOME": "/"}) as place:
-        assert place is None
-
-
-def test_ready_worker_of_a_dead_parent_reports_to_no_process() -> None:
+def test_ready_worker_tells_its_parent_in_a_line() -> None:
     ours, theirs = socket.socketpair()
-    listening = socket.create_server(("127.0.0.1", 0))
-    environ = {VARIABLE: f"0 {listening.detach()} {theirs.detach()}"}
+    with ours, theirs:
+        WorkerSlot(3, theirs).say_ready("isolation: some")
+
+        assert ours.recv(100) == b"isolation: some\n"
+
+
+def test_ready_worker_of_a_dead_parent_goes_on() -> None:
+    ours, theirs = socket.socketpair()
     ours.close()
-    with taken_place(environ) as place:
-        assert place
-        place.say_ready("isolation: some")
-        assert place.channel.fileno() >= 0
+    with theirs:
+        WorkerSlot(0, theirs).say_ready("isolation: some")
+
+        assert theirs.fileno() >= 0
+
+
+def test_message_has_its_length_then_the_search_path_then_the_assignment() -> None:
+    described = document(Function("app.handler", name="shop"), port=0)
+    assignment = Assignment(described, (7, 8), is_successor=True)
+
+    sent = message(assignment)
+    content = io.BytesIO(sent[LENGTH_BYTES:])
+
+    assert int.from_bytes(sent[:LENGTH_BYTES]) == len(sent) - LENGTH_BYTES
+    assert marshal.load(content) == sys.path
+    assert pickle.load(content) == assignment
 
 
 def test_replaced_worker_hears_of_it_and_of_its_parents_death(
@@ -70,10 +62,10 @@ def test_replaced_worker_hears_of_it_and_of_its_parents_death(
     told, stopped = threading.Event(), threading.Event()
     monkeypatch.setattr("gateway.server.worker.stop_this_process", stopped.set)
     ours, theirs = socket.socketpair()
-    with ours, theirs, socket.socket() as listening:
-        place = Place(0, listening, theirs)
-        place.on_replaced = told.set
-        place.watch_parent()
+    with ours, theirs:
+        slot = WorkerSlot(0, theirs)
+        slot.on_replaced = told.set
+        slot.watch_parent()
         ours.sendall(REPLACED)
         assert told.wait(10)
         assert not stopped.is_set()

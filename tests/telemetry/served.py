@@ -5,12 +5,12 @@ from typing import Any
 
 from gateway.core.http import Forwarding, HttpRequest, HttpResponse
 from gateway.core.invocation import FunctionRef
-from gateway.core.listener import Listener
+from gateway.core.listener import ListenerAddress
 from gateway.core.notices import RequestServed
 
 ARN = "arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/shop/0a1b2c3d4e5f6071"
 
-LISTENER = Listener("http", 80, "shop.example.org")
+LISTENER = ListenerAddress("http", 80, "shop.example.org")
 
 ARRIVED_AT = 1767607872.324  # 2026-01-05T10:11:12.324Z
 

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 from email.utils import formatdate
 from typing import Any
 
-from gateway.balancer.balancer import Balancer, TargetGroup
+from gateway.balancer.balancer import Balancer, Forward
 from gateway.core.alb import REQUEST_BODY_LIMIT, AlbCodec
 from gateway.core.attributes import Attributes
 from gateway.core.http import HttpRequest, HttpResponse
 from gateway.core.interfaces import Responder
 from gateway.core.invocation import FunctionRef, InvocationResult
-from gateway.core.listener import Listener
+from gateway.core.listener import ListenerAddress
 from gateway.core.notices import RequestServed
 from gateway.core.pages import Pages
 from gateway.testing import FakeClock, FakeInvoker, FakeSink
@@ -25,7 +25,7 @@ NOW = 1_700_000_000.0
 DATE = formatdate(NOW, usegmt=True).encode()
 ARN = "arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/shop/0a1b2c3d4e5f6071"
 
-LISTENER = Listener("http", 80, "shop-1234567890.eu-west-1.elb.amazonaws.com")
+LISTENER = ListenerAddress("http", 80, "shop-1234567890.eu-west-1.elb.amazonaws.com")
 
 DISCONNECT: Message = {"type": "http.disconnect"}
 CHUNK = b"x" * 64 * 1024
@@ -138,7 +138,7 @@ class World:
 
 def shop(*replies: dict[str, Any]) -> Balancer:
     """A real balancer in front of a function that gives these replies."""
-    group = TargetGroup(ARN, FunctionRef("shop", "", ""), AlbCodec(ARN, LISTENER, Attributes()))
+    group = Forward(ARN, FunctionRef("shop", "", ""), AlbCodec(ARN, LISTENER, Attributes()))
     answers = [InvocationResult(json.dumps(reply).encode()) for reply in replies]
     return Balancer(
         group,

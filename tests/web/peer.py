@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, cast
 
-from gateway.balancer.balancer import Balancer, TargetGroup
+from gateway.balancer.balancer import Balancer, Forward
 from gateway.core.alb import AlbCodec
 from gateway.core.attributes import Attributes
 from gateway.core.desync import Mode
@@ -21,7 +21,7 @@ from gateway.core.http import HttpRequest, HttpResponse
 from gateway.core.interfaces import Responder
 from gateway.core.invocation import FunctionRef, InvocationResult
 from gateway.core.limits import Limits, Phase
-from gateway.core.listener import Listener
+from gateway.core.listener import ListenerAddress
 from gateway.core.notices import OperatorWarning, RequestServed
 from gateway.core.pages import Pages
 from gateway.testing import FakeClock, FakeInvoker, FakeSink
@@ -38,7 +38,7 @@ REPLY = b'{"statusCode": 200}'
 
 CLIENT = ("198.51.100.7", 40111)
 SERVER = ("192.0.2.1", 80)
-LISTENER = Listener("http", 80, "shop.example.org")
+LISTENER = ListenerAddress("http", 80, "shop.example.org")
 
 GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
 CANARY = b"GET /canary HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -453,8 +453,8 @@ def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n") -> bytes:
 
 def balancer(*replies: bytes, port: int = 80) -> tuple[Balancer, FakeInvoker]:
     """A real balancer, and the invoker that gives these replies and shows what it was asked."""
-    listener = Listener("http", port, "shop-1.eu-west-1.elb.amazonaws.com")
-    group = TargetGroup(ARN, FunctionRef("shop", "", ""), AlbCodec(ARN, listener, Attributes()))
+    listener = ListenerAddress("http", port, "shop-1.eu-west-1.elb.amazonaws.com")
+    group = Forward(ARN, FunctionRef("shop", "", ""), AlbCodec(ARN, listener, Attributes()))
     invoker = FakeInvoker([InvocationResult(reply) for reply in replies or 8 * [REPLY]])
     draw = "0123456789abcdef".__mul__
     return Balancer(group, invoker, pages=Pages(), clock=FakeClock(), draw=draw), invoker

@@ -4,7 +4,7 @@ import pytest
 
 from gateway.core.errors import IncompleteRequest, Throttled
 from gateway.core.http import HttpRequest
-from gateway.core.listener import Listener
+from gateway.core.listener import ListenerAddress
 from gateway.core.notices import OperatorWarning, RequestServed, TlsNegotiationFailed
 from gateway.core.pages import Pages
 from gateway.testing import FakeClock, FakeSink
@@ -12,7 +12,7 @@ from gateway.web import exchanges
 from gateway.web.exchanges import Exchanges
 
 NOW = 1_700_000_000.0
-LISTENER = Listener("https", 8443, "shop.example.org")
+LISTENER = ListenerAddress("https", 8443, "shop.example.org")
 REQUEST = HttpRequest("GET", b"/", b"/", b"", [])
 
 

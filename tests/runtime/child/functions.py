@@ -4,13 +4,15 @@ import json
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.compose import environments
-from gateway.config.settings import Function, Serving
+from gateway.config.function import Execution, Function
+from gateway.config.process import Process
 from gateway.core.invocation import Invocation, request_id
 from gateway.core.notices import OperatorWarning
 from gateway.telemetry.system import HexDraws, SystemClock
@@ -43,9 +45,10 @@ async def replies(
 ) -> list[Any]:
     """Return what the handler's JSON says, time after time in one environment."""
     shop = function(directory, way, **files)
-    serving = Serving(shop, concurrency=1, queue_timeout_seconds=20.0)
+    shop = replace(shop, execution=Execution(concurrency=1, queue_timeout_seconds=20.0))
     found = []
-    async with environments.running(serving, sink or FakeSink(), SystemClock(), HexDraws()) as it:
+    started = environments.running(shop, Process(), sink or FakeSink(), SystemClock(), HexDraws())
+    async with started as it:
         for number in range(times):
             payload = json.dumps(number).encode()
             invocation = Invocation(request_id(HexDraws()(32)), shop.reference(), payload)
