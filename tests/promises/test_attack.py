@@ -52,11 +52,9 @@ Figures = dict[str, Any]
 def run(*arguments: str) -> tuple[str, str]:
     """Run the attack to its end and return what it printed; nothing of it is left in any case."""
     command = [sys.executable, str(ROOT / "benchmarks" / "attack.py"), *arguments]
-    variables = environment({})
-    measured = {key: value for key, value in variables.items() if not key.startswith("COVERAGE_")}
     child = subprocess.Popen(
         command,
-        env=measured,  # without what makes coverage look on: this is about time and memory
+        env=environment({}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
