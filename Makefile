@@ -6,7 +6,7 @@ SOAK_SECONDS = 60
 SOAKS = tests/fuzz tests/promises/test_attack.py tests/promises/test_http2_attack.py tests/process
 
 # Most tests wait for a process: see `pytest_xdist_auto_num_workers` in tests/conftest.py.
-AT_ONCE = -q -n auto --dist worksteal
+AT_ONCE = -q -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: help serve test soak unit check fmt bench instructions docs golden-update image image-check tools clean
 

@@ -5,12 +5,32 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.e2e.serving import FRONTS, IN_PROCESS, Gate, Server, serving
+from tests.e2e.serving import FRONTS, HTTPS, IN_PROCESS, PLAIN, Gate, Server, serving
 
 Serve = Callable[..., Server]
 
 
-@pytest.fixture(scope="session", params=FRONTS, ids=lambda front: " ".join(front) or "default")
+def named(front: list[str]) -> str:
+    """Return the name of a front in the names of tests."""
+    return " ".join(front) or "default"
+
+
+def on(*fronts: list[str]) -> pytest.MarkDecorator:
+    """Run a test on some fronts only: each test runs on those between which it can differ."""
+    return pytest.mark.parametrize("front", fronts, ids=named, indirect=True, scope="session")
+
+
+# The portable front with a process of ours runs no line that the listener's own with environments
+# runs, so that these two differ most.
+ON_TWO = on([], IN_PROCESS[1])
+ON_THE_OTHERS = on(IN_PROCESS[0], *HTTPS)
+BOTH_WAYS = on([], IN_PROCESS[0])
+IN_THIS_PROCESS = on(*IN_PROCESS)
+WITHOUT_TLS = on(*PLAIN)
+WITH_AND_WITHOUT_TLS = on([], IN_PROCESS[1], HTTPS[0])
+
+
+@pytest.fixture(scope="session", params=FRONTS, ids=named)
 def front(request: pytest.FixtureRequest) -> list[str]:
     """Return the arguments of one front."""
     arguments: list[str] = request.param

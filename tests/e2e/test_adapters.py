@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.e2e.conftest import Serve
+from tests.e2e.conftest import ON_THE_OTHERS, ON_TWO, Serve
 from tests.e2e.serving import APPS, Server, connect
 
 pytestmark = pytest.mark.slow
@@ -248,6 +248,7 @@ def named(mode: list[str]) -> str:
     return "multi" if mode else "single"
 
 
+@ON_TWO
 @pytest.mark.parametrize("mode", modes())
 @pytest.mark.parametrize("case", FASTAPI_CASES, ids=lambda case: case.name)
 def test_fastapi_behind_mangum(
@@ -258,6 +259,7 @@ def test_fastapi_behind_mangum(
     check(straight_fastapi, through, case, known_difference("mangum", named(mode), case.name))
 
 
+@ON_TWO
 @pytest.mark.parametrize("mode", modes())
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_flask_behind_apig_wsgi(
@@ -266,6 +268,22 @@ def test_flask_behind_apig_wsgi(
     through = shared("flask_app.handler", *LISTENER, *mode)
 
     check(straight_flask, through, case, known_difference("apig-wsgi", named(mode), case.name))
+
+
+@ON_THE_OTHERS
+@pytest.mark.parametrize("mode", modes())
+def test_fastapi_behind_mangum_takes_an_upload(
+    shared: Serve, straight_fastapi: Server, mode: list[str]
+) -> None:
+    check(straight_fastapi, shared("fastapi_app.handler", *LISTENER, *mode), upload(), None)
+
+
+@ON_THE_OTHERS
+@pytest.mark.parametrize("mode", modes())
+def test_flask_behind_apig_wsgi_takes_an_upload(
+    shared: Serve, straight_flask: Server, mode: list[str]
+) -> None:
+    check(straight_flask, shared("flask_app.handler", *LISTENER, *mode), upload(), None)
 
 
 def test_every_known_difference_is_about_a_case() -> None:
@@ -282,6 +300,7 @@ def powertools(shared: Serve, request: pytest.FixtureRequest) -> Server:
     return shared("powertools_app.handler", *LISTENER, *request.param)
 
 
+@ON_TWO
 def test_powertools_resolves_a_route_to_json(powertools: Server) -> None:
     came = ask(powertools, Case("route", "/items/7"))
 
@@ -289,6 +308,7 @@ def test_powertools_resolves_a_route_to_json(powertools: Server) -> None:
     assert came.headers["content-type"] == ["application/json"]
 
 
+@ON_TWO
 def test_powertools_reads_json_and_chooses_the_status(powertools: Server) -> None:
     kind = [("Content-Type", "application/json")]
 
@@ -297,12 +317,14 @@ def test_powertools_reads_json_and_chooses_the_status(powertools: Server) -> Non
     assert (came.status, json.loads(came.body)) == (201, {"created": "Zoë"})
 
 
+@ON_TWO
 def test_powertools_decodes_the_query(powertools: Server) -> None:
     came = ask(powertools, Case("query", "/query?b=x%20y&c=%C3%A9"))
 
     assert json.loads(came.body) == {"b": ["x y"], "c": ["é"]}
 
 
+@ON_TWO
 def test_powertools_sees_every_value_in_multi_value_mode(shared: Serve) -> None:
     both = [
         ask(shared("powertools_app.handler", *LISTENER, *mode), Case("", "/query?a=1&a=2"))
@@ -312,6 +334,7 @@ def test_powertools_sees_every_value_in_multi_value_mode(shared: Serve) -> None:
     assert [json.loads(came.body) for came in both] == [{"a": ["2"]}, {"a": ["1", "2"]}]
 
 
+@ON_TWO
 def test_powertools_finds_a_header(powertools: Server) -> None:
     came = ask(powertools, Case("header", "/header", headers=[("X-One", "1")]))
 
@@ -325,6 +348,7 @@ def test_powertools_returns_bytes(powertools: Server) -> None:
     assert came.headers["content-type"] == ["image/png"]
 
 
+@ON_TWO
 def test_powertools_sets_both_cookies_in_multi_value_mode_only(shared: Serve) -> None:
     both = [
         ask(shared("powertools_app.handler", *LISTENER, *mode), Case("", "/cookies"))
@@ -335,6 +359,7 @@ def test_powertools_sets_both_cookies_in_multi_value_mode_only(shared: Serve) ->
     assert cookies == [["b=2"], ["a=1", "b=2"]]
 
 
+@ON_TWO
 @pytest.mark.parametrize(
     ("path", "status", "body"),
     [
@@ -351,11 +376,13 @@ def test_powertools_turns_exceptions_into_replies(
     assert (came.status, came.body) == (status, body)
 
 
+@ON_TWO
 def test_unhandled_powertools_exception_is_a_502(powertools: Server) -> None:
     assert ask(powertools, Case("crash", "/crash")).status == 502
     powertools.output.wait_for("502 LambdaUnhandled: RuntimeError: out of tea")
 
 
+@ON_TWO
 def test_powertools_logger_finds_the_context(powertools: Server) -> None:
     before = len(powertools.output())
     ask(powertools, Case("log", "/items/8"))

@@ -1,85 +1,21 @@
 """What people do first: curl against the listener, byte for byte where the bytes are promised."""
 
 import base64
-import json
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Serve
-from tests.e2e.serving import DEADLINE_SECONDS, ROOT, Server, connect, serving
+from tests.e2e.conftest import WITH_AND_WITHOUT_TLS, Serve
+from tests.e2e.curl import CHROME, ECHO, MEGABYTE, PADDING, PNG, curl, page, run_curl
+from tests.e2e.serving import ROOT, Server, connect, serving
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not shutil.which("curl"), reason="curl is missing: make tools installs it"),
 ]
-
-ECHO = "echo.handler"
-CHROME = "Mozilla/5.0 (X11) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0 Safari/537.36"
-PADDING = b"<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n" * 6
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
-MEGABYTE = 1024 * 1024
-
-
-@dataclass
-class Reply:
-    """One response as curl saw it, its header names in lower case."""
-
-    status: int
-    headers: list[tuple[str, str]]
-    body: bytes
-    said: str
-    """What curl wrote to stderr."""
-    version: str
-
-    def written(self, *connection: str) -> list[str]:
-        """Return what is in the responses of HTTP/1 alone, nothing for HTTP/2 (alb.md 2.3)."""
-        return [] if self.version == "HTTP/2" else list(connection)
-
-    def all(self, name: str) -> list[str]:
-        return [value for key, value in self.headers if key == name]
-
-    def names(self) -> list[str]:
-        return [name for name, _ in self.headers]
-
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-def run_curl(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    limits = ("--silent", "--show-error", "--insecure", "--max-time", str(DEADLINE_SECONDS))
-    command = ["curl", "--disable", "--noproxy", "*", *limits, *arguments]
-    return subprocess.run(command, input=stdin, capture_output=True, check=False)
-
-
-def curl(*arguments: str, stdin: bytes = b"") -> Reply:
-    """Return the last response; interim ones (100 Continue) come before it."""
-    done = run_curl("--include", "--globoff", *arguments, stdin=stdin)
-    assert done.returncode == 0, done.stderr.decode()
-    rest = done.stdout
-    status = 100
-    lines: list[str] = []
-    while status < 200:
-        head, _, rest = rest.partition(b"\r\n\r\n")
-        first, *lines = head.decode("latin-1").split("\r\n")
-        status = int(first.split(" ")[1])
-    pairs = [line.partition(":") for line in lines]
-    headers = [(name.lower(), value.strip()) for name, _, value in pairs]
-    return Reply(status, headers, rest, done.stderr.decode(), first.partition(" ")[0])
-
-
-def page(title: str) -> bytes:
-    """Return ALB's page as alb.md 5.2 has it."""
-    return (
-        f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n"
-        f"<center><h1>{title}</h1></center>\r\n</body>\r\n</html>\r\n"
-    ).encode()
 
 
 @pytest.fixture(scope="module")
@@ -252,6 +188,7 @@ def test_204_has_neither_body_nor_length(echo: Server) -> None:
     assert not {"content-length", "content-type", "transfer-encoding"} & set(reply.names())
 
 
+@WITH_AND_WITHOUT_TLS
 def test_cookies_leave_in_the_order_given(multi: Server) -> None:
     reply = curl(f"{multi.url}/cookies")
 
@@ -259,6 +196,7 @@ def test_cookies_leave_in_the_order_given(multi: Server) -> None:
     assert reply.names()[-4:] == ["set-cookie", "set-cookie", "set-cookie", "x-last"]
 
 
+@WITH_AND_WITHOUT_TLS
 def test_faithful_reverses_them(faithful: Server) -> None:
     reply = curl(f"{faithful.url}/cookies")
 
@@ -266,6 +204,7 @@ def test_faithful_reverses_them(faithful: Server) -> None:
     assert reply.names()[-4:] == ["x-last", "set-cookie", "set-cookie", "set-cookie"]
 
 
+@WITH_AND_WITHOUT_TLS
 def test_cookie_that_is_set_twice_brings_one_hint(multi: Server) -> None:
     before = len(multi.output())
     curl(f"{multi.url}/cookies", f"{multi.url}/cookies")
@@ -282,6 +221,7 @@ def test_single_value_mode_sends_every_spelling(echo: Server) -> None:
     assert reply.all("set-cookie") == ["a=1", "b=2"]
 
 
+@WITH_AND_WITHOUT_TLS
 def test_curl_keeps_and_returns_cookies(multi: Server, tmp_path: Path) -> None:
     jar = ("--cookie-jar", str(tmp_path / "jar"), "--cookie", str(tmp_path / "jar"))
     curl(*jar, f"{multi.url}/cookies")
@@ -377,146 +317,3 @@ def test_close_is_honoured(echo: Server) -> None:
 
     assert reply.all("connection") == reply.written("close")
     assert reply.json()["headers"].get("connection") == next(iter(reply.written("close")), None)
-
-
-# --- the event ---
-
-
-def test_event_has_the_keys_of_alb_and_no_others(echo: Server) -> None:
-    event = curl("-A", "curl", f"{echo.url}/any/path?x=1&x=2").json()
-
-    trace_id = event["headers"].pop("x-amzn-trace-id")
-    assert trace_id.startswith("Root=1-")
-    assert event == {
-        "requestContext": {
-            "elb": {
-                "targetGroupArn": "arn:aws:elasticloadbalancing:us-east-1:123456789012"
-                ":targetgroup/apps/d56f6359d240f69e"
-            }
-        },
-        "httpMethod": "GET",
-        "path": "/any/path",
-        "queryStringParameters": {"x": "2"},
-        "headers": {
-            "accept": "*/*",
-            "host": f"127.0.0.1:{echo.port}",
-            "user-agent": "curl",
-            "x-forwarded-for": "127.0.0.1",
-            "x-forwarded-port": str(echo.port),
-            "x-forwarded-proto": echo.url.partition(":")[0],
-        },
-        "body": "",
-        "isBase64Encoded": False,
-    }
-
-
-def test_multi_value_mode_keeps_every_query_value_and_header_line(multi: Server) -> None:
-    event = curl("-H", "X-Seen: one", "-H", "X-Seen: two, three", f"{multi.url}/?x=1&x=2&y").json()
-
-    assert event["multiValueQueryStringParameters"] == {"x": ["1", "2"], "y": [""]}
-    assert event["multiValueHeaders"]["x-seen"] == ["one", "two, three"]
-    assert not {"headers", "queryStringParameters"} & set(event)
-
-
-def test_single_value_mode_keeps_the_last(echo: Server) -> None:
-    event = curl("-H", "X-Seen: one", "-H", "X-Seen: two", f"{echo.url}/?x=1&x=2").json()
-
-    assert event["queryStringParameters"] == {"x": "2"}
-    assert event["headers"]["x-seen"] == "two"
-
-
-def test_path_and_query_are_not_touched(echo: Server) -> None:
-    event = curl("--path-as-is", f"{echo.url}/a%2Fb/../c//d;e?x[]=%20+y&&a=b=c&%2f=%ZZ").json()
-
-    assert event["path"] == "/a%2Fb/../c//d;e"
-    assert event["queryStringParameters"] == {"x[]": "%20+y", "a": "b=c", "%2f": "%ZZ"}
-
-
-def test_trace_id_is_continued(echo: Server) -> None:
-    given = "Root=1-67891233-abcdef012345678912345678;CalledFrom=app"
-
-    event = curl("-H", f"X-Amzn-Trace-Id: {given}", echo.url).json()
-
-    self_field, _, rest = event["headers"]["x-amzn-trace-id"].partition(";")
-    assert self_field.startswith("Self=1-")
-    assert rest == given
-
-
-def test_event_looks_as_if_it_came_through_another_listener(shared: Serve) -> None:
-    server = shared(ECHO, "--as", "https://shop.example.org:443")
-
-    headers = curl(f"{server.url}/cart").json()["headers"]
-
-    assert headers["host"] == "shop.example.org"
-    assert headers["x-forwarded-proto"] == "https"
-    assert headers["x-forwarded-port"] == "443"
-
-
-def test_host_that_names_a_domain_is_kept(shared: Serve) -> None:
-    server = shared(ECHO, "--as", "https://shop.example.org:443")
-
-    headers = curl("-H", "Host: Other.Example.org:8080", f"{server.url}/cart").json()["headers"]
-
-    assert headers["host"] == "other.example.org"
-
-
-FORWARDED = ("-H", "X-Forwarded-For: 127.0.0.4, 127.0.0.8")
-
-
-@pytest.mark.parametrize(
-    ("mode", "options", "expected"),
-    [
-        ("append", (), "127.0.0.1"),
-        ("append", FORWARDED, "127.0.0.4, 127.0.0.8, 127.0.0.1"),
-        ("preserve", (), None),
-        ("preserve", FORWARDED, "127.0.0.4, 127.0.0.8"),
-        ("remove", (), None),
-        ("remove", FORWARDED, None),
-    ],
-)
-def test_forwarded_for_follows_its_mode(
-    shared: Serve, mode: str, options: tuple[str, ...], expected: str | None
-) -> None:
-    server = shared(ECHO, "--attribute", f"routing.http.xff_header_processing.mode={mode}")
-
-    headers = curl(*options, server.url).json()["headers"]
-
-    assert headers.get("x-forwarded-for") == expected
-
-
-def test_client_port_is_added(shared: Serve) -> None:
-    server = shared(ECHO, "--attribute", "routing.http.xff_client_port.enabled=true")
-
-    reply = curl("--write-out", "\n%{local_port}", server.url)
-
-    event, _, port = reply.body.partition(b"\n")
-    assert json.loads(event)["headers"]["x-forwarded-for"] == f"127.0.0.1:{port.decode()}"
-
-
-def test_host_is_preserved(shared: Serve) -> None:
-    server = shared(ECHO, "--attribute", "routing.http.preserve_host_header.enabled=true")
-
-    headers = curl("-H", "Host: Shop.Example.org", server.url).json()["headers"]
-
-    assert headers["host"] == "Shop.Example.org"
-
-
-def test_host_is_lower_case_with_the_listeners_port_otherwise(echo: Server) -> None:
-    headers = curl("-H", "Host: Shop.Example.org", echo.url).json()["headers"]
-
-    assert headers["host"] == f"shop.example.org:{echo.port}"
-
-
-def test_server_header_can_be_switched_off_and_others_on(shared: Serve) -> None:
-    server = shared(
-        ECHO,
-        "--attribute",
-        "routing.http.response.server.enabled=false",
-        "--attribute",
-        "routing.http.response.x_frame_options.header_value=DENY",
-    )
-
-    for path in ("/", "/raise"):
-        reply = curl(server.url + path)
-        assert reply.all("server") == []
-        assert reply.all("x-frame-options") == ["DENY"]

@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.e2e.curl import page
 from tests.e2e.serving import APPS, DEADLINE_SECONDS, Process, Server
-from tests.e2e.test_curl import page
 
 pytestmark = pytest.mark.slow
 

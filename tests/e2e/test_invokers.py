@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.curl import curl, page
 from tests.e2e.serving import ROOT, Process, Server, gateway_command, get
-from tests.e2e.test_curl import curl, page
 from tests.invokers.signature import ACCESS_KEY, SECRET_KEY, TOKEN, check_signed
 from tests.runtime.rie import Emulator, emulating
 

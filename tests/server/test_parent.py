@@ -1,4 +1,4 @@
-"""What a parent and its workers agree on; processes are in tests/e2e/test_workers.py."""
+"""What a parent and its workers agree on; processes are in tests/e2e/test_rolling.py."""
 
 import asyncio
 import errno

@@ -1,4 +1,4 @@
-"""What a worker and its parent tell each other; whole workers are in tests/e2e/test_workers.py."""
+"""What a worker and its parent tell each other; whole workers are in tests/e2e/test_rolling.py."""
 
 import io
 import marshal

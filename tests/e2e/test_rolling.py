@@ -1,0 +1,124 @@
+"""Several processes behind one port: nothing is lost when they change."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.leftovers import children, wait_until
+from tests.e2e.serving import (
+    Gate,
+    get,
+    serving,
+)
+from tests.e2e.workers import (
+    CODE,
+    CONNECTIONS,
+    PATIENT,
+    RATE,
+    TWO,
+    WAYS,
+    check_nothing_lost,
+    save,
+    serving_with_errors,
+    traffic,
+    wait_for_requests,
+    waiting,
+)
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    (tmp_path / "app.py").write_text(CODE)
+    return tmp_path
+
+
+# --- promise 6: a reload loses nothing ---
+
+
+@WAYS
+def test_rolling_all_workers_under_load_loses_no_request(
+    code: Path, tmp_path: Path, way: tuple[str, ...]
+) -> None:
+    log = tmp_path / "access.log"
+    options = (*way, *PATIENT, "--limit", "drain_seconds=5", "--access-log", str(log), "--quiet")
+
+    with serving("app.handler", *TWO, *options, code=code) as server, traffic(server) as found:
+        wait_for_requests(log, RATE)
+        first = children(server.pid)
+        for version in (2, 3):
+            before = len(server.output())
+            save(code, version)
+            server.signal(signal.SIGHUP)
+            server.output.wait_for("^replaced 2 workers$", after=before)
+            wait_for_requests(log, RATE)
+        wait_until(lambda: len(children(server.pid)) == 2, server.output.text)
+        last = children(server.pid)
+
+    assert not first & last
+    check_nothing_lost(found, {"version 1", "version no. 2", "version no. 3"}, 3 * RATE)
+    assert found.connections > CONNECTIONS, "those of a worker that leaves are opened again"
+
+
+@WAYS
+def test_code_reload_under_load_loses_neither_request_nor_connection(
+    code: Path, tmp_path: Path, way: tuple[str, ...]
+) -> None:
+    log = tmp_path / "access.log"
+
+    with (
+        serving("app.handler", *way, *PATIENT, "--access-log", str(log), code=code) as server,
+        traffic(server) as found,
+    ):
+        wait_for_requests(log, RATE)
+        for version in range(2, 6):
+            before = len(server.output())
+            save(code, version)
+            server.signal(signal.SIGHUP)
+            server.output.wait_for("^reloaded app.handler$", after=before)
+            wait_for_requests(log, RATE // 2)
+
+    versions = {"version 1", *(f"version no. {version}" for version in range(2, 6))}
+    check_nothing_lost(found, versions, 3 * RATE)
+    assert found.connections == CONNECTIONS
+
+
+# --- what a roll does ---
+
+
+def test_rolled_worker_lets_its_request_finish(gate: Gate) -> None:
+    with (
+        serving("echo.handler", *TWO, "--timeout", "60") as server,
+        waiting(server, gate) as answer,
+    ):
+        server.signal(signal.SIGHUP)
+        server.output.wait_for("^replaced 2 workers$")
+        assert get(server, "/meanwhile")[0] == 200
+        gate.open()
+
+        assert answer() == 200
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        ("def handler(\n", "^gateway: .*[Ss]yntax ?[Ee]rror"),
+        ("raise ValueError('no database')\n", "^gateway: ValueError: no database"),
+    ],
+)
+def test_successor_that_cannot_start_leaves_the_old_ones(
+    code: Path, source: str, line: str
+) -> None:
+    with serving_with_errors("app.handler", *TWO, code=code) as server:
+        before = children(server.pid)
+        (code / "app.py").write_text(source)
+        server.signal(signal.SIGHUP)
+
+        assert server.output.wait_for(
+            "^worker 1 is not replaced: its successor ended with status 2 at its start$"
+        )
+        assert server.errors.wait_for(line)
+        assert children(server.pid) == before
+        assert get(server, "/") == (200, b"version 1")
