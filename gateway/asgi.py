@@ -31,7 +31,8 @@ from gateway.core.attributes import Attributes, with_attribute
 from gateway.core.errors import InvalidSetting
 from gateway.core.interfaces import Sink
 from gateway.core.listener import DEFAULT_PORTS, listener_address
-from gateway.web.asgi import AsgiFront, Receive, Scope, Send, plain_scheme
+from gateway.web.asgi import AsgiFront, Scope, Send, plain_scheme
+from gateway.web.asgi_body import Receive
 from gateway.web.server_headers import ServerHeaders
 
 

@@ -15,7 +15,6 @@ from gateway.core.http import http_date
 from gateway.core.interfaces import Clock, Responder, Sink
 from gateway.core.limits import (
     FIELDS_STEP,
-    SWEEP_SECONDS,
     Limits,
     Progress,
     broken_size,
@@ -27,16 +26,9 @@ from gateway.core.pages import Pages
 from gateway.telemetry.system import turns_of_the_loop
 from gateway.web.exchanges import Exchanges
 from gateway.web.h1_connection import Connection
-from gateway.web.members import Member, Members
+from gateway.web.members import Members
 from gateway.web.read_rate import ReadRate
-
-SLICE_SECONDS = 0.001
-"""How long a sweep may hold up clients: to look at 5,000 connections takes 5 ms, and to
-answer 4,500 that are late together takes 90."""
-
-SWEEP_STEPS = 25
-STEP_CONNECTIONS = 50
-"""A round takes one step for every 50 connections, at most SWEEP_STEPS."""
+from gateway.web.sweep import Sweep
 
 ACCEPT_TURNS = 3
 """Turns of the event loop after which connections accepted before are made: asyncio takes two."""
@@ -92,10 +84,7 @@ class Front:
         self.replace = self.members.replace
         self.linger = self.members.linger
         self.forget = self.members.forget
-        self._timer: asyncio.Handle
-        self._unchecked: list[Member] = []
-        self._steps = self._later = 0
-        self._period = SWEEP_SECONDS
+        self._sweep = Sweep(self._connections, clock.monotonic, self._begin_round)
         self._is_draining = False
         self._second = -1
 
@@ -108,10 +97,10 @@ class Front:
     def start_sweep(self) -> None:
         """Begin to look at deadlines; needs a running event loop."""
         self._loop = asyncio.get_running_loop()
-        self._sweep()
+        self._sweep.start(self._loop)
 
-    def _sweep(self) -> None:
-        """Refresh the Date header and begin a round over all deadlines, four times a second."""
+    def _begin_round(self) -> None:
+        """Refresh the Date header, and do what else is due; called four times a second."""
         second = int(self.now())
         if second != self._second:
             self._second = second
@@ -120,30 +109,6 @@ class Front:
             self.members.forget_floods()
         if self.members.is_ending:
             self._close_those_idle()
-        self._unchecked = list(self._connections)
-        self._steps = 1 + min(len(self._unchecked) // STEP_CONNECTIONS, SWEEP_STEPS - 1)
-        self._period = SWEEP_SECONDS / self._steps
-        self._step()
-
-    def _step(self) -> None:
-        """Begin with the next share of a round: what is late is cut all through it, not at once."""
-        self._steps -= 1
-        self._later = len(self._unchecked) * self._steps // (self._steps + 1)
-        self._check_some()
-
-    def _check_some(self) -> None:
-        """Look at deadlines for a while, then give clients a turn; a defect does not end the
-        sweep."""
-        now = self.monotonic()
-        try:
-            while len(self._unchecked) > self._later and self.monotonic() - now < SLICE_SECONDS:
-                self._unchecked.pop().check_deadlines(now)
-        finally:
-            if len(self._unchecked) > self._later:
-                self._timer = self._loop.call_soon(self._check_some)
-            else:
-                following = self._step if self._steps else self._sweep
-                self._timer = self._loop.call_later(self._period, following)
 
     async def drain(self) -> None:
         """Answer what comes with `Connection: close` until no connection is left, within the limit.
@@ -183,7 +148,7 @@ class Front:
 
     def stop(self) -> None:
         """End the sweep."""
-        self._timer.cancel()
+        self._sweep.stop()
         self._warn_of_limits()
 
     def _warn_of_limits(self) -> None:
