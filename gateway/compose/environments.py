@@ -13,11 +13,12 @@ from gateway.config.function import Execution, Function
 from gateway.config.process import Process
 from gateway.config.variables import environment_variables
 from gateway.core.errors import InvalidSetting
-from gateway.core.interfaces import Clock, Sink
+from gateway.core.interfaces import Clock, Invoker, Sink
 from gateway.core.invocation import LATEST
 from gateway.core.log_names import group_name, stream_name
 from gateway.core.notices import LogStream, OperatorWarning
 from gateway.invokers.code import readable
+from gateway.invokers.wrappers import ConcurrencyCap
 from gateway.runtime import child
 from gateway.runtime.blueprint import TASK_ROOT, Blueprint
 from gateway.runtime.child.packages import SHIPPED, STRICT
@@ -27,10 +28,10 @@ from gateway.runtime.environment import Environment
 from gateway.runtime.fork_client import ForkServer, can_fork
 from gateway.runtime.interpreter import Interpreter, check_version, chosen, own
 from gateway.runtime.launch import Launcher, Plan
-from gateway.runtime.leases import PoolSettings
+from gateway.runtime.leases import LeaseLimits, LeaseQueue, Leases
 from gateway.runtime.leftovers import sweep
 from gateway.runtime.links import find_links
-from gateway.runtime.pool import Pool
+from gateway.runtime.pool import Pool, PoolSettings
 from gateway.runtime.process import ProcessLauncher
 from gateway.runtime.slots import InitFailed
 from gateway.runtime.visible import HiddenPathHints, bound, needed
@@ -154,7 +155,9 @@ class Maker:
 class Running:
     """A function that can be invoked, and replaced."""
 
+    invoker: Invoker
     pool: Pool
+    """What is behind the invoker; an invocation of its own would have no lease."""
     remake: Callable[[Function], Awaitable["Maker"]]
     """Reads what the function is made of: variables, runtime, links; raises InvalidSetting."""
     isolation: str
@@ -253,15 +256,28 @@ async def prepared(
             return await made(fresh, await asyncio.to_thread(runtime_of, fresh))
 
         make = await made(function, runtime)
-        pool = Pool(make, pool_settings(function.execution), clock=clock, sink=sink or Fanout([]))
+        told, version = sink or Fanout([]), function.completed_name()
+        leases = Leases(
+            {version: LeaseQueue(lease_limits(function.execution), told, busy(function.execution))}
+        )
+        pool = Pool(
+            make,
+            pool_settings(function.execution),
+            version=version,
+            leases=leases,
+            clock=clock,
+            sink=told,
+        )
         said = [str(abilities)]
         if runtime.interpreter is not None and runtime.interpreter.source:
             said.append(str(runtime.interpreter))
         if runtime.interpreter is not None and runtime.interpreter.note and sink is not None:
             sink.emit(OperatorWarning(runtime.interpreter.note))
         await stack.enter_async_context(pool)
+        stack.callback(leases.end)
         explain = partial(explained, function=function, interpreter=runtime.interpreter)
-        yield Running(pool, remade, "\n".join(said), explain=explain)
+        invoker = ConcurrencyCap(pool, leases, version)
+        yield Running(invoker, pool, remade, "\n".join(said), explain=explain)
 
 
 def judge(
@@ -283,11 +299,23 @@ def warn_of_init(failure: str, sink: Sink | None) -> None:
         sink.emit(OperatorWarning(text))
 
 
+def lease_limits(execution: Execution) -> LeaseLimits:
+    """Return how many invocations may run at once, and how long others wait."""
+    return LeaseLimits(execution.most_concurrent(), execution.queue_timeout_seconds)
+
+
+def busy(execution: Execution) -> str:
+    """Return what a refusal says when all leases are taken."""
+    return (
+        f"all {execution.most_concurrent()} execution environments are busy; raise --concurrency, "
+        "or let invocations wait with --queue-timeout"
+    )
+
+
 def pool_settings(execution: Execution) -> PoolSettings:
     """Return how many environments there may be."""
     return PoolSettings(
         execution.most_concurrent(),
-        execution.queue_timeout_seconds,
         execution.idle_environment_seconds,
         execution.min_environments,
     )

@@ -32,7 +32,7 @@ async def invokable(
         # A local handler needs no client, which takes long to import.
         from gateway.compose import remote  # noqa: PLC0415
 
-        limits, told = environments.pool_settings(execution), sink or Fanout([])
+        limits, told = environments.lease_limits(execution), sink or Fanout([])
         async with remote.running(execution.remote, limits, clock=CLOCK, sink=told) as invoker:
             yield RunningFunction(invoker, str(execution.remote))
         return
@@ -44,7 +44,7 @@ async def invokable(
         has_code = partial(getattr, found, "has_code")
         reload = Reload(function, found.replace, sink, has_code=has_code)
         async with watched(document, function, reload, sink):
-            yield RunningFunction(found.pool, found.isolation, reload)
+            yield RunningFunction(found.invoker, found.isolation, reload)
 
 
 def of_function(function: Function, sink: Sink) -> Sink:
@@ -67,7 +67,7 @@ async def invoke_once(
     invocation.log_type = log_type
     if not function.execution.is_in_process:
         async with environments.prepared(function, Process(), sink, CLOCK, HexDraws()) as found:
-            result = await found.pool.invoke(invocation)
+            result = await found.invoker.invoke(invocation)
             explain(lasting_failure(result.payload), found.explain, sink)
             return result
     with in_process.function_process(function):

@@ -18,13 +18,13 @@ from gateway.invokers.aws import AwsLambda, AwsSettings
 from gateway.invokers.credentials import CredentialsProvider, RenewedCredentials, botocore_source
 from gateway.invokers.rie import Emulator, RiePool, RieSettings
 from gateway.invokers.wrappers import CircuitBreaker, ConcurrencyCap
-from gateway.runtime.leases import PoolSettings
+from gateway.runtime.leases import LeaseLimits, LeaseQueue, Leases
 from gateway.wire.client import Peer, PeerSettings, environment_proxy
 
 
 @asynccontextmanager
 async def running(
-    remote: Remote, limits: PoolSettings, *, clock: Clock, sink: Sink
+    remote: Remote, limits: LeaseLimits, *, clock: Clock, sink: Sink
 ) -> AsyncIterator[Invoker]:
     """Be ready to invoke a remote function: yields the Invoker, and ends its connections.
 
@@ -43,7 +43,7 @@ async def running(
 async def _emulators(  # noqa: PLR0913, PLR0917 - what is brought together here
     place: Emulators,
     remote: Remote,
-    limits: PoolSettings,
+    limits: LeaseLimits,
     clock: Clock,
     sink: Sink,
     stack: AsyncExitStack,
@@ -61,7 +61,7 @@ async def _emulators(  # noqa: PLR0913, PLR0917 - what is brought together here
 async def _function(  # noqa: PLR0913, PLR0917 - what is brought together here
     place: LambdaFunction,
     remote: Remote,
-    limits: PoolSettings,
+    limits: LeaseLimits,
     clock: Clock,
     sink: Sink,
     stack: AsyncExitStack,
@@ -76,7 +76,13 @@ async def _function(  # noqa: PLR0913, PLR0917 - what is brought together here
     )
     invoker = AwsLambda(settings, peer, credentials, clock=clock, jitter=random.random)
     breaker = CircuitBreaker(invoker, str(place), place.circuit, clock=clock, sink=sink)
-    return await stack.enter_async_context(ConcurrencyCap(breaker, limits, sink=sink))
+    reason = (
+        f"the function is busy with {limits.concurrency} invocations; raise --concurrency, "
+        "or let others wait with --queue-timeout"
+    )
+    leases = Leases({place.name: LeaseQueue(limits, sink, reason)})
+    stack.callback(leases.end)
+    return ConcurrencyCap(breaker, leases, place.name)
 
 
 def lambda_address(region: str) -> Address:

@@ -3,8 +3,8 @@
 An emulator crashes when two invocations overlap (lambda.md 1.11), so an address has at most one at
 a time, and it stays busy until the emulator has answered, whatever became of the caller. Of the
 free ones the least recently failed is taken. One that cannot be reached, or breaks off, is out of
-use until it can be connected to again; it keeps its lease meanwhile, so that leases are free
-addresses. What was never sent goes to another address; what may have started does not.
+use until it can be connected to again. A lease of this pool is the right to an address, which holds
+it until it is free. What was never sent goes to another address; what may have started does not.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from typing import Self
 import orjson
 
 from gateway.core import function_errors
+from gateway.core.concurrency import Lease
 from gateway.core.errors import (
     ServiceFailed,
     ServiceInterrupted,
@@ -29,7 +30,7 @@ from gateway.core.invocation import Invocation, InvocationResult
 from gateway.core.invoke_api import invoke_headers
 from gateway.core.notices import OperatorWarning
 from gateway.invokers.remote import Origin, posted, seconds_left
-from gateway.runtime.leases import STOPPING, Leases, PoolSettings
+from gateway.runtime.leases import STOPPING_REASON, LeaseLimits, LeaseQueue
 from gateway.wire.client import Reply, Unreachable
 
 INVOCATION_PATH = b"/2015-03-31/functions/function/invocations"
@@ -83,6 +84,8 @@ class EmulatorState:
     """In seconds of the event loop's clock."""
     is_out_of_use: bool = False
     is_probed: bool = False
+    lease: Lease | None = None
+    """Held until the address is free."""
 
     def __str__(self) -> str:
         return f"the emulator at {self.emulator.host}:{self.emulator.port}"
@@ -100,12 +103,12 @@ class RiePool:
         self._settings = settings
         self._clock = clock
         self._sink = sink
-        limits = PoolSettings(len(emulators), settings.queue_timeout_seconds)
+        limits = LeaseLimits(len(emulators), settings.queue_timeout_seconds)
         reason = (
             f"all {len(emulators)} emulators are busy; give another --rie, or let invocations wait "
             "with --queue-timeout"
         )
-        self._leases = Leases(limits, sink, reason)
+        self._leases = LeaseQueue(limits, sink, reason)
         self._running: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -141,19 +144,16 @@ class RiePool:
         """Return a free address; raises Throttled or ServiceUnreachable."""
         if all(state.is_out_of_use for state in self._states):
             raise self._none_left()
-        leases = self._leases
-        if leases.running < leases.limit:
-            leases.running += 1
-        else:
-            await self._waited()
+        lease = self._leases.take() or await self._waited()
         state = min(self._idle, key=lambda state: (state.failed_at, state.number))
         self._idle.remove(state)
+        state.lease = lease
         return state
 
-    async def _waited(self) -> None:
-        """Wait for a lease; raises Throttled, or ServiceUnreachable when no emulator came back."""
+    async def _waited(self) -> Lease:
+        """Wait for a lease; raises Throttled, or ServiceUnreachable when no address is in use."""
         try:
-            await self._leases.wait()
+            return await self._leases.wait()
         except Throttled:
             if all(state.is_out_of_use for state in self._states):
                 raise self._none_left() from None
@@ -170,7 +170,7 @@ class RiePool:
         answer: asyncio.Future[InvocationResult] = self._loop.create_future()
         task = self._start(self._exchange(state, invocation, answer, deadline))
         # A task that is cancelled before its first step does not even see it.
-        task.add_done_callback(lambda _: settle(answer, ServiceInterrupted(STOPPING)))
+        task.add_done_callback(lambda _: settle(answer, ServiceInterrupted(STOPPING_REASON)))
         try:
             async with asyncio.timeout_at(deadline):
                 return await answer
@@ -216,7 +216,8 @@ class RiePool:
 
     def _free(self, state: EmulatorState) -> None:
         self._idle.append(state)
-        self._leases.pass_on()
+        if state.lease is not None:
+            state.lease.release()
 
     def _fail(self, state: EmulatorState, failure: ServiceFailed) -> None:
         """Remember a failure; an address without a connection is out of use, and keeps its
@@ -227,9 +228,8 @@ class RiePool:
             self._sink.emit(OperatorWarning(f"{state} is out of use: {failure}"))
 
     def _sweep(self) -> None:
-        """Look once a second after what is out of use, and report the throttled."""
+        """Look once a second after what is out of use."""
         self._timer = self._loop.call_later(PROBE_SECONDS, self._sweep)
-        self._leases.report()
         for state in self._states:
             if state.is_out_of_use and not state.is_probed:
                 state.is_probed = True

@@ -4,8 +4,7 @@ The cap belongs outside the breaker: `ConcurrencyCap(CircuitBreaker(invoker))`. 
 turn there has not been admitted yet.
 """
 
-import asyncio
-from typing import Self
+from collections.abc import Hashable
 
 from gateway.core.circuit import (
     Abandoned,
@@ -22,11 +21,9 @@ from gateway.core.circuit import (
     Succeeded,
 )
 from gateway.core.errors import CircuitOpen, GatewayError, RequestRefused, ServiceFailed
-from gateway.core.interfaces import Clock, Invoker, Sink
+from gateway.core.interfaces import Clock, Invoker, Leases, Sink
 from gateway.core.invocation import Invocation, InvocationResult
 from gateway.core.notices import OperatorWarning
-from gateway.runtime.leases import Leases, PoolSettings
-from gateway.runtime.pool import SWEEP_SECONDS
 
 
 class CircuitBreaker:
@@ -94,44 +91,15 @@ class CircuitBreaker:
 
 
 class ConcurrencyCap:
-    """An Invoker that lets a limited number of invocations run at once; others wait, first come,
-    first served, and are throttled when their time is over. An async context manager."""
+    """An Invoker that takes a lease of its version for each invocation."""
 
-    def __init__(self, inner: Invoker, settings: PoolSettings, *, sink: Sink) -> None:
-        """Take the invoker inside, and how many may run and how long the others wait."""
+    def __init__(self, inner: Invoker, leases: Leases, version: Hashable) -> None:
+        """Take the invoker inside, and what grants it the right to run."""
         self._inner = inner
-        reason = (
-            f"the function is busy with {settings.concurrency} invocations; raise --concurrency, "
-            "or let others wait with --queue-timeout"
-        )
-        self._leases = Leases(settings, sink, reason)
-
-    async def __aenter__(self) -> Self:
-        self._plan()
-        return self
-
-    async def __aexit__(self, *_exception: object) -> None:
-        """Throttle waiting and later invocations; running ones are not stopped."""
-        self._timer.cancel()
-        self._leases.end()
+        self._leases = leases
+        self._version = version
 
     async def invoke(self, invocation: Invocation, /) -> InvocationResult:
-        """Invoke when it is this one's turn; raises Throttled, or what the invoker inside
-        raises."""
-        leases = self._leases
-        if leases.running < leases.limit:
-            leases.running += 1
-        else:
-            await leases.wait()
-        try:
+        """Invoke with a lease; raises Throttled, or what the invoker inside raises."""
+        with self._leases.take(self._version) or await self._leases.wait(self._version):
             return await self._inner.invoke(invocation)
-        finally:
-            leases.pass_on()
-
-    def _plan(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._report)
-
-    def _report(self) -> None:
-        """Say once a second how many were throttled."""
-        self._leases.report()
-        self._plan()

@@ -1,34 +1,37 @@
 """The execution environments of one function: assign, keep warm, retire, replace.
 
-Strategy: an invocation with a lease (leases.py) takes the most recently used environment whose
+Strategy: an invocation comes with a lease and takes the most recently used environment whose
 runtime waits for an event; else one that is being started ahead of time, whose init it then shares;
 else one that lost its process to a crash or a timeout and has to do its init inside the invocation;
 else a new one. So a broken environment is never preferred to a warm one. An environment whose init
-failed inside an invocation, or whose process ended while it was idle, is closed. A lease lasts
-until the environment says that it is free, which is later than the response (lambda.md 1.10).
+failed inside an invocation, or whose process ended while it was idle, is closed. An environment is
+free later than its response (lambda.md 1.10), and runs on when its caller leaves: the pool holds a
+lease of its own from the end of the call until then. So an invocation with a lease always finds an
+environment or the room for a new one.
 
 An environment may die with an event on its way. When it is certain that no process has read the
 event, the invocation goes to another environment, and at last to a new one; else it is not
 repeated.
 
 Environments of replaced code finish what they run and count until then. So there are never more
-than `concurrency` environments, and beside them those that a replace prepares: as many as have
+than `environments` of them, and beside them those that a replace prepares: as many as have
 worked lately, so that a reload under load makes no invocation wait for a cold start. One timer a
-second retires idle ones, reports the throttled, and starts what is missing of the minimum.
+second retires idle ones and starts what is missing of the minimum.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Self
 
 from gateway.core.delays import Pauses
 from gateway.core.errors import Throttled
-from gateway.core.interfaces import Clock, Sink
+from gateway.core.interfaces import Clock, Leases, Sink
 from gateway.core.invocation import Invocation, InvocationResult
 from gateway.core.notices import OperatorWarning
-from gateway.runtime.leases import STOPPING, Leases, PoolSettings
+from gateway.runtime.leases import STOPPING_REASON
 from gateway.runtime.slots import (
     Environment,
     InitFailed,
@@ -44,7 +47,7 @@ DELIVERIES = 3
 at this moment, so may have others, but not the last one, which is new."""
 
 SWEEP_SECONDS = 1.0
-"""How often idle environments are looked at and throttled invocations reported."""
+"""How often idle environments are looked at."""
 
 LATELY_SECONDS = 10.0
 """An environment that ran something in this time is replaced before traffic moves."""
@@ -53,16 +56,41 @@ STEADY_SECONDS = 10.0
 """An environment that was warm for this long has not failed at its start."""
 
 
-class Pool:
-    """An Invoker over environments that it makes, and an async context manager that owns them."""
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    """How many environments there may be, and for how long."""
 
-    def __init__(self, make: Make, settings: PoolSettings, *, clock: Clock, sink: Sink) -> None:
+    environments: int = 50
+    """As many as there are leases."""
+    idle_seconds: float = 600.0
+    """AWS says no figure; 10 minutes were measured (mikhail.io, August 2019)."""
+    min_environments: int = 0
+    """Started ahead and kept however idle, up to the number of environments."""
+
+
+class Pool:
+    """An Invoker over environments that it makes, and an async context manager that owns them.
+
+    Each invocation comes with a lease of the version, held by its caller.
+    """
+
+    def __init__(  # noqa: PLR0913 - one collaborator each
+        self,
+        make: Make,
+        settings: PoolSettings,
+        *,
+        version: Hashable,
+        leases: Leases,
+        clock: Clock,
+        sink: Sink,
+    ) -> None:
         self._make = make
         self._settings = settings
+        self._version = version
+        self._leases = leases
         self._clock = clock
         self._sink = sink
-        self._min_environments = min(settings.min_environments, settings.concurrency)
-        self._leases = Leases(settings, sink)
+        self._min_environments = min(settings.min_environments, settings.environments)
         self._resting = Resting()
         self._slots: set[Slot] = set()
         """Everything that is not closed, or being closed."""
@@ -78,10 +106,10 @@ class Pool:
     async def __aexit__(self, *_exception: object) -> None:
         """Close everything, whatever it runs; later invocations are throttled."""
         self._is_over = True
-        self._leases.end()
         self._timer.cancel()
         for slot in [*self._slots]:
             slot.invocation = None
+            slot.end_lease()
             self._close(slot)
         await self._tasks.__aexit__(None, None, None)
 
@@ -97,35 +125,30 @@ class Pool:
         return failures[0] if failures else None
 
     async def invoke(self, invocation: Invocation, /) -> InvocationResult:
-        """Run in an environment; raises Throttled when none is free in time, and what the
-        environment raises."""
-        leases = self._leases
-        if leases.running < leases.limit:
-            leases.running += 1
-        else:
-            await leases.wait()
+        """Run in an environment; raises Throttled once the pool is over, and what the environment
+        raises."""
         for _ in range(DELIVERIES - 1):  # nothing has been executed
             with suppress(Undelivered):
-                return await self._run(invocation, self._resting.pop() or self._fresh())
+                return await self._run(invocation, self._resting.pop() or self._made_in_place())
         try:
-            return await self._run(invocation, self._fresh())
+            return await self._run(invocation, self._made_in_place())
         except Undelivered as failure:
-            leases.pass_on()
             return failure.result
 
     async def _run(self, invocation: Invocation, slot: Slot) -> InvocationResult:
-        """Run in one environment; the lease is over afterwards, unless this raises Undelivered."""
+        """Run in one environment, and hold a lease for it if it is not free afterwards."""
         slot.invocation = invocation
         answer = None
         try:
             answer = slot.environment.invoke(invocation)
             return await answer
-        except BaseException as error:
+        except BaseException:
             if slot.invocation is invocation and (answer is None or has_failed(answer)):
                 self._abandon(slot)
-                if not isinstance(error, Undelivered):
-                    self._leases.pass_on()
             raise
+        finally:
+            if slot.invocation is invocation:
+                slot.lease = self._leases.hold(self._version)
 
     def _abandon(self, slot: Slot) -> None:
         """Close an environment that will not say that it is free."""
@@ -153,11 +176,11 @@ class Pool:
             self._move(make, slots)
 
     def _used_lately(self) -> int:
-        """Return how many environments run something or did a moment ago, up to the concurrency:
-        what an earlier replace has prepared counts as well."""
+        """Return how many environments run something or did a moment ago, up to the limit; those
+        that an earlier replace has prepared count as well."""
         since = self._clock.monotonic() - LATELY_SECONDS
         used = sum(slot.invocation is not None or slot.idle_since > since for slot in self._slots)
-        return min(used, self._settings.concurrency)
+        return min(used, self._settings.environments)
 
     def _move(self, make: Make, slots: list[Slot]) -> None:
         """Make these the current generation; what runs in the former one is closed when free."""
@@ -228,7 +251,7 @@ class Pool:
 
     def _made(self, make: Make, generation: int) -> Slot:
         if self._is_over:
-            raise Throttled(STOPPING)
+            raise Throttled(STOPPING_REASON)
         now = self._clock.monotonic()
         slot = Slot(generation, made_at=now, idle_since=now)
         slot.environment = make(partial(self._changed, slot))
@@ -237,17 +260,10 @@ class Pool:
 
     def _made_in_place(self) -> Slot:
         """Make an environment; when there are as many as may be, in the place of one that rests."""
-        if len(self._slots) >= self._settings.concurrency:
+        if len(self._slots) >= self._settings.environments:
             resting = self._resting
             self._close(*[*resting.lost, *resting.cold, *resting.ready][:1])
         return self._made(self._make, self._generation)
-
-    def _fresh(self) -> Slot:
-        try:
-            return self._made_in_place()
-        except BaseException:
-            self._leases.pass_on()
-            raise
 
     def _changed(self, slot: Slot, _environment: Environment) -> None:
         """Take an environment back, or put an idle one where it belongs now; said once more, or
@@ -258,7 +274,7 @@ class Pool:
                 slot.warm_at = None
                 self._pauses.succeed()
             self._rest(slot)
-            self._leases.pass_on()
+            slot.end_lease()
         elif slot not in self._resting.warming and self._resting.remove(slot):
             self._rest(slot)
 
@@ -275,7 +291,6 @@ class Pool:
 
     def _sweep(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
-        self._leases.report()
         self._retire()
         self._refill()
 

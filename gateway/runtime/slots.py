@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol
 
+from gateway.core.concurrency import Lease
 from gateway.core.function_errors import LASTING
 from gateway.core.invocation import Invocation, InvocationResult
 
@@ -85,8 +86,16 @@ class Slot:
     environment: Environment = field(init=False)
     invocation: Invocation | None = None
     """What it runs; None while it is prepared, idle or closed."""
+    lease: Lease | None = None
+    """Held for a run that goes on after its call."""
     warm_at: float | None = None
     """When its start ahead of time ended well; None once it has served."""
+
+    def end_lease(self) -> None:
+        """Give back the lease of a run that went on after its call."""
+        lease, self.lease = self.lease, None
+        if lease is not None:
+            lease.release()
 
     def is_due(self, now: float, idle_seconds: float) -> bool:
         """Say whether it has been idle for too long, or is too old."""

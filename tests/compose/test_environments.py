@@ -15,18 +15,22 @@ from gateway.compose import environments
 from gateway.compose.environments import (
     Running,
     bootstrap_executable,
+    busy,
     explained,
     is_forked,
+    lease_limits,
     pool_settings,
     runtime_of,
 )
 from gateway.config.function import Execution, Function
 from gateway.config.process import Process
-from gateway.core.errors import InvalidSetting
+from gateway.core.errors import InvalidSetting, Throttled
 from gateway.core.interfaces import Sink
 from gateway.core.invocation import Invocation, request_id
 from gateway.core.notices import OperatorWarning
 from gateway.runtime.interpreter import Interpreter, own_runtime
+from gateway.runtime.leases import STOPPING_REASON, LeaseLimits
+from gateway.runtime.pool import PoolSettings
 from gateway.telemetry.system import HexDraws, SystemClock
 from gateway.testing import FakeSink
 from tests.runtime.environments import descriptor_count
@@ -186,10 +190,11 @@ def test_pool_has_the_settings(shop: Function) -> None:
         idle_environment_seconds=4.0,
     )
 
-    found = pool_settings(execution)
-
-    assert (found.concurrency, found.min_environments) == (7, 3)
-    assert (found.queue_timeout_seconds, found.idle_seconds) == (2.0, 4.0)
+    assert pool_settings(execution) == PoolSettings(7, idle_seconds=4.0, min_environments=3)
+    assert lease_limits(execution) == LeaseLimits(7, queue_timeout_seconds=2.0)
+    assert all(
+        option in busy(execution) for option in ("all 7", "--concurrency", "--queue-timeout")
+    )
 
 
 # --- running ---
@@ -208,7 +213,7 @@ async def running(
 
 async def ask(found: Running, function: Function) -> Any:
     invocation = Invocation(request_id(HexDraws()(32)), function.reference(), b'{"a": 1}')
-    result = await found.pool.invoke(invocation)
+    result = await found.invoker.invoke(invocation)
     return json.loads(result.payload)
 
 
@@ -228,6 +233,15 @@ async def test_aws_client_answers_the_same(shop: Function) -> None:
     shop = replace(shop, runtime_client="awslambdaric")
     async with running(shop) as found:
         assert (await ask(found, shop))[0] == "version 1"
+
+
+@pytest.mark.slow
+async def test_invocation_after_the_end_is_throttled(shop: Function) -> None:
+    async with running(shop) as found:
+        pass
+
+    with pytest.raises(Throttled, match=STOPPING_REASON):
+        await ask(found, shop)
 
 
 FAILING_INITS = [

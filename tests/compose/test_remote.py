@@ -26,7 +26,7 @@ from gateway.core.function_errors import MAX_RESPONSE_BYTES
 from gateway.core.interfaces import Invoker
 from gateway.core.invocation import InvocationResult
 from gateway.core.invoke_api import function_name
-from gateway.runtime.leases import PoolSettings
+from gateway.runtime.leases import LeaseLimits
 from gateway.telemetry.system import SystemClock
 from gateway.testing import FakeSink
 from tests.invokers.gate import invocation
@@ -86,7 +86,7 @@ def started(
     remote: Remote, sink: FakeSink | None = None, **limits: Any
 ) -> AbstractAsyncContextManager[Invoker]:
     clock = SystemClock()
-    return running(remote, PoolSettings(**limits), clock=clock, sink=sink or FakeSink())
+    return running(remote, LeaseLimits(**limits), clock=clock, sink=sink or FakeSink())
 
 
 @asynccontextmanager

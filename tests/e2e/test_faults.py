@@ -177,7 +177,7 @@ async def payloads(function: Function, paths: list[str]) -> list[tuple[str, str]
             for each in (path, "/good"):
                 event = json.dumps({"path": each}).encode()
                 invocation = Invocation(request_id(draws(32)), function.reference(), event)
-                result = await running.pool.invoke(invocation)
+                result = await running.invoker.invoke(invocation)
                 if each == "/good":
                     assert not result.function_error, (path, result.payload)
                     continue

@@ -19,9 +19,9 @@ from gateway.core.invocation import Invocation, InvocationResult
 from gateway.core.notices import OperatorWarning
 from gateway.core.outcomes import outcome
 from gateway.invokers.wrappers import CircuitBreaker, ConcurrencyCap
-from gateway.runtime.leases import PoolSettings
+from gateway.runtime.leases import LeaseLimits, LeaseQueue, Leases
 from gateway.testing import FakeClock, FakeInvoker, FakeSink
-from tests.invokers.gate import PATIENCE_SECONDS, invocation
+from tests.invokers.gate import invocation
 from tests.wire.origin import until
 
 WORKS = InvocationResult(b"1")
@@ -134,71 +134,24 @@ async def test_one_tries_and_a_caller_that_leaves_lets_the_next_one() -> None:
     assert second.result() is WORKS
 
 
-def cap(inner: Any, concurrency: int, seconds: float, sink: FakeSink) -> ConcurrencyCap:
-    return ConcurrencyCap(inner, PoolSettings(concurrency, seconds), sink=sink)
-
-
-async def test_no_more_run_than_may() -> None:
+async def test_cap_holds_a_lease_for_the_length_of_an_invocation() -> None:
     inner = Holding()
-    async with cap(inner, 2, 0.0, FakeSink()) as capped, asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(capped.invoke(invocation())) for _ in range(2)]
-        await inner.wait_for(2)
-        with pytest.raises(Throttled):
-            await capped.invoke(invocation())
-        inner.waiting[0].set_result(WORKS)
-        await asyncio.wait([running[0]])
-        third = tasks.create_task(capped.invoke(invocation()))
-        await inner.wait_for(3)
-        for each in inner.waiting[1:]:
-            each.set_result(WORKS)
-
-    assert third.result() is WORKS
-
-
-async def test_others_wait_their_turn_and_failures_give_it_back() -> None:
-    inner = Holding()
-    async with cap(inner, 1, PATIENCE_SECONDS, FakeSink()) as capped:
-        tasks = [asyncio.ensure_future(capped.invoke(invocation())) for _ in range(3)]  # noqa: TID251
-        await inner.wait_for(1)
-        inner.waiting[0].set_exception(ServiceFailed("x"))
-        await inner.wait_for(2)
-        tasks[1].cancel()
-        await inner.wait_for(3)
-        inner.waiting[2].set_result(WORKS)
-        found = await asyncio.gather(*tasks, return_exceptions=True)
-
-    assert [type(each) for each in found] == [
-        *(ServiceFailed, asyncio.CancelledError, InvocationResult),
-    ]
-    assert len(inner.waiting) == 3
-
-
-async def test_waiting_too_long_and_stopping_throttle() -> None:
-    inner = Holding()
-    sink = FakeSink()
+    queue = LeaseQueue(LeaseLimits(1), FakeSink(), "busy")
+    capped = ConcurrencyCap(inner, Leases({"shop": queue}), "shop")
     async with asyncio.TaskGroup() as tasks:
-        async with cap(inner, 1, 0.01, sink) as capped:
-            running = tasks.create_task(capped.invoke(invocation()))
-            await inner.wait_for(1)
-            with pytest.raises(Throttled, match="busy with 1 invocations; raise --concurrency"):
-                await capped.invoke(invocation())
-        with pytest.raises(Throttled, match="stopping"):
+        first = tasks.create_task(capped.invoke(invocation()))
+        await inner.wait_for(1)
+        with pytest.raises(Throttled, match="busy"):
             await capped.invoke(invocation())
         inner.waiting[0].set_result(WORKS)
+    second = asyncio.get_running_loop().create_task(capped.invoke(invocation()))
+    await inner.wait_for(2)
+    inner.waiting[1].set_exception(ServiceFailed("x"))
 
-    assert running.result() is WORKS
-    assert [type(each) for each in sink.notices] == [OperatorWarning]
-
-
-async def test_throttles_are_reported_while_it_runs() -> None:
-    sink = FakeSink()
-    async with cap(Holding(), 0, 0.0, sink) as capped:
-        with pytest.raises(Throttled):
-            await capped.invoke(invocation())
-        capped._timer.cancel()
-        capped._report()  # what the timer calls once a second
-
-    assert "invocations throttled: 1" in str(sink.notices[0])
+    assert first.result() is WORKS
+    with pytest.raises(ServiceFailed):
+        await second
+    assert queue.running == 0
 
 
 async def test_request_that_is_refused_before_it_is_sent_says_nothing_about_the_platform() -> None:

@@ -9,11 +9,16 @@ from anyio.lowlevel import checkpoint
 from gateway.core.errors import Throttled
 from gateway.core.invocation import FunctionRef, Invocation, InvocationResult
 from gateway.core.notices import OperatorWarning
-from gateway.runtime.leases import PoolSettings
-from gateway.runtime.pool import Pool
+from gateway.runtime.leases import LeaseLimits, LeaseQueue, Leases
+from gateway.runtime.pool import Pool, PoolSettings
 from gateway.runtime.slots import Environment, InitFailed, Readiness, Undelivered
 from gateway.testing import FakeSink
 from tests.runtime.fake_time import LoopClock, pending_timers, settle
+
+WAITS = ("queue_timeout_seconds", "waiting_limit")
+"""The settings that are the leases'."""
+
+BUSY = "all are busy"
 
 FUNCTION = FunctionRef("shop", "", "arn:aws:lambda:eu-west-1:111122223333:function:shop")
 
@@ -108,8 +113,17 @@ class Rig:
         self.is_slow = False
         self.is_started_ahead = bool(settings.get("min_environments"))
         self.failure: InitFailed | None = None
-        self.pool = Pool(self.make, PoolSettings(**settings), clock=LoopClock(), sink=self.sink)
+        self.pool, self.leases = self.leased(**settings)
         self.tasks: list[asyncio.Task[Any]] = []
+
+    def leased(self, concurrency: int = 50, **settings: Any) -> tuple[Pool, Leases]:
+        """Return a pool, and as many leases as it has environments."""
+        waits = {name: settings.pop(name) for name in WAITS if name in settings}
+        queue = LeaseQueue(LeaseLimits(concurrency, **waits), self.sink, BUSY)
+        leases = Leases({FUNCTION.name: queue})
+        limits = PoolSettings(concurrency, **settings)
+        parts = {"clock": LoopClock(), "sink": self.sink, "leases": leases}
+        return Pool(self.make, limits, version=FUNCTION.name, **parts), leases
 
     def make(self, on_change: Callable[[Environment], None]) -> FakeEnvironment:
         if self.make_failure:
@@ -130,6 +144,7 @@ class Rig:
         return self
 
     async def __aexit__(self, *_exception: object) -> None:
+        self.leases.end()
         await self.pool.__aexit__()
         for task in self.tasks:
             task.cancel()
@@ -146,7 +161,11 @@ class Rig:
     def call(self) -> asyncio.Task[InvocationResult]:
         """Invoke in a task of its own; the request id is its number."""
         invocation = Invocation(str(len(self.tasks)), FUNCTION, b"{}")
-        return self.spawn(self.pool.invoke(invocation))
+        return self.spawn(self.invoke_with_lease(invocation))
+
+    async def invoke_with_lease(self, invocation: Invocation) -> InvocationResult:
+        with self.leases.take(FUNCTION.name) or await self.leases.wait(FUNCTION.name):
+            return await self.pool.invoke(invocation)
 
     async def calls(self, count: int) -> list[asyncio.Task[InvocationResult]]:
         tasks = [self.call() for _ in range(count)]

@@ -115,15 +115,6 @@ async def test_newcomer_does_not_overtake_a_waiter() -> None:
         assert rig.made[0].requests == ["0", "1"]
 
 
-@pytest.mark.parametrize(("seconds", "is_over"), [(4.99, False), (5.0, True), (5.01, True)])
-async def test_waiter_is_throttled_at_the_queue_timeout(seconds: float, is_over: bool) -> None:
-    async with Rig(concurrency=1, queue_timeout_seconds=5.0) as rig:
-        _, waiting = await rig.calls(2)
-        await advance(seconds)
-
-        assert is_throttled(waiting) == is_over
-
-
 async def test_timed_out_waiter_loses_nothing() -> None:
     async with Rig(concurrency=1, queue_timeout_seconds=5.0) as rig:
         await rig.calls(2)
@@ -133,26 +124,6 @@ async def test_timed_out_waiter_loses_nothing() -> None:
         await settle()
 
         assert rig.made[0].requests == ["0", "2"]
-
-
-async def test_one_over_the_waiting_limit_is_throttled_at_once() -> None:
-    async with Rig(concurrency=1, queue_timeout_seconds=5.0, waiting_limit=2) as rig:
-        _, second, third, fourth = await rig.calls(4)
-        second.cancel()
-        [fifth] = await rig.calls(1)  # the cancelled one gave its place back
-        [sixth] = await rig.calls(1)
-
-        assert [is_throttled(task) for task in (fourth, fifth, sixth)] == [True, False, True]
-        assert not third.done()
-
-
-async def test_timed_out_waiter_gives_its_place_back() -> None:
-    async with Rig(concurrency=1, queue_timeout_seconds=5.0, waiting_limit=1) as rig:
-        await rig.calls(2)
-        await advance(5.0)
-        [third] = await rig.calls(1)
-
-        assert not third.done()
 
 
 async def test_cancelled_waiter_is_passed_over() -> None:
@@ -254,23 +225,6 @@ async def test_raised_before_free_is_said_leaves_the_count_right() -> None:
 
         assert is_throttled(over)
         assert len(rig.made) == 2
-
-
-async def test_throttled_are_reported_once_a_second_with_the_flags() -> None:
-    async with Rig(concurrency=1) as rig:
-        await rig.calls(4)
-        silence = rig.warnings
-        await advance(SWEEP_SECONDS)
-        await advance(SWEEP_SECONDS)
-        await rig.calls(1)
-
-        assert silence == []
-        assert len(rig.warnings) == 1
-    assert [text.split(";")[0] for text in rig.warnings] == [
-        "invocations throttled: 3",
-        "invocations throttled: 1",
-    ]
-    assert all("--concurrency" in text and "--queue-timeout" in text for text in rig.warnings)
 
 
 @pytest.mark.parametrize(("seconds", "left"), [(9.0, 2), (10.0, 0), (11.0, 0)])
