@@ -13,7 +13,6 @@ from gateway.core.tls_policies import security_policy
 from gateway.web.front import Front
 from gateway.web.h1_connection import Connection
 from gateway.web.h2_connection import Http2Connection
-from gateway.web.h2_turns import SharedRoom
 from gateway.web.handshake import HTTP_1, Handshakes
 from gateway.wire.key_pair import CertificateFiles
 from gateway.wire.local_certificate import local_certificate, state_directory
@@ -49,12 +48,9 @@ def certificates(
         yield read([made.files]), made.hint
 
 
-def handshakes(front: Front, found: Certificates, *, at_once: int) -> Handshakes:
-    """Return what makes a connection's protocol: HTTP/2 or HTTP/1.1 behind a TLS handshake.
-
-    `at_once` is how many invocations HTTP/2 may run at once.
-    """
-    http2 = partial(Http2Connection, front, SharedRoom(at_once, front))
+def handshakes(front: Front, found: Certificates) -> Handshakes:
+    """Return what makes a connection's protocol: HTTP/2 or HTTP/1.1 behind a TLS handshake."""
+    http2 = partial(Http2Connection, front, front.shared_room)
     return Handshakes(front, found, make={"h2": http2, "http/1.1": partial(Connection, front)})
 
 

@@ -73,9 +73,17 @@ def responder(
 
 
 def listener_front(
-    listener: Listener, seen_as: ListenerAddress, responder: Responder, sink: Sink | None
+    listener: Listener,
+    seen_as: ListenerAddress,
+    responder: Responder,
+    sink: Sink | None,
+    *,
+    at_once: int,
 ) -> Front:
-    """Return the listener's own front; its idle and keep-alive times are ALB's attributes."""
+    """Return the listener's own front; its idle and keep-alive times are ALB's attributes.
+
+    `at_once` is how many invocations HTTP/2 may run at once.
+    """
     attributes = listener.attributes
     limits = replace(
         listener.limits,
@@ -91,6 +99,7 @@ def listener_front(
         draw=HexDraws(),
         limits=limits,
         mode=attributes.desync_mode,
+        at_once=at_once,
     )
 
 

@@ -9,6 +9,7 @@ from enum import Enum, IntEnum, auto
 from typing import Literal
 
 from gateway.core.errors import InvalidSetting
+from gateway.core.room import ROOM_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,11 @@ class Limits:
     """Connections in all; more are closed at once. Ours."""
     connections_per_address: int = 1_000
     """Connections of one client address. Ours."""
+    room_bytes: int = ROOM_BYTES
+    """What the requests of all clients that are incomplete, and the responses that they do not
+    take, may hold in memory. Ours."""
+    room_seconds: float = 30.0
+    """How long a body waits for room: 503. Ours."""
     calmed_connections: int = 10
     """Connections of one client address that end with ENHANCE_YOUR_CALM. Ours."""
     calmed_seconds: float = 10.0

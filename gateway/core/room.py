@@ -1,30 +1,35 @@
-"""Which HTTP/2 stream may run, which waits, and which connection is closed for what it holds.
+"""Which request may go on, which waits, and which connection is closed for what it holds.
 
-Memory is counted when it is promised and not when it is written: a stream reserves room for its
-reply before it is run, as much as replies have needed lately, and waits where there is not enough.
-Connections have shares, so that those that take nothing leave room for the others; a connection
-with nothing under way always gets one stream. Turns go round the connections. Replies that are
-larger than what was reserved close the connection that holds most.
+Memory is counted when it is promised and not when it is written. A large body gets room for all of
+it before the rest of it is read. An HTTP/2 stream reserves room for its reply before it is run, as
+much as replies have needed lately; over HTTP/1 a reply counts when its client does not take it.
+Addresses and connections have shares, so that those that take nothing leave room for the others: an
+HTTP/2 connection with nothing under way always gets one stream. More than there is room for closes
+the connection that holds most of the address that holds most.
 """
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
+
+from gateway.core.turns import Claim, Share, Turns
 
 MEGABYTE = 1024 * 1024
 
 ROOM_BYTES = 32 * MEGABYTE
-"""What all HTTP/2 connections together may hold or have reserved. Ours, as all of these."""
+"""What all connections of a front together may hold or have reserved, unless `room_bytes` says
+otherwise. Ours, as all of these."""
 
-CONNECTION_BYTES = ROOM_BYTES // 8
-ADDRESS_BYTES = ROOM_BYTES // 4
-"""The shares of one connection and of one client address."""
+CONNECTION_PART = 8
+ADDRESS_PART = 4
+"""The shares of one connection and of one client address: such a part of the room."""
 
 UPLOAD_PART = 2
 """Request bodies get one half of each share, so that slow uploads do not stop other requests."""
 
-OVERFLOW_BYTES = 48 * MEGABYTE
-"""With more than this the largest holder is closed: replies may be larger than what was reserved,
-and bodies come before they are granted room."""
+OVERFLOW_FACTOR = 1.5
+"""With more than 1.5 times the room the largest holder is closed, and with more than the room one
+whose address holds more than 1.5 times its share: replies may be larger than what was
+reserved, and bodies come before they are granted room."""
 
 FIRST_NEED_BYTES = MEGABYTE
 """What a reply needs before any has come: the largest (alb.md 1.10)."""
@@ -45,134 +50,65 @@ TURN_SECONDS = 1.0
 that is at its concurrency throttles it, as Lambda does."""
 
 
-class Share:
-    """What one connection holds."""
-
-    __slots__ = ("active", "address", "evict", "loose", "need", "reserved", "waiting")
-
-    def __init__(self, address: str, evict: Callable[[], None]) -> None:
-        self.address = address
-        self.evict = evict
-        """Close the connection and forget its claims."""
-        self.reserved = self.loose = 0
-        """Bytes of claims with room; bytes of request bodies without, and of all heads."""
-        self.active = self.waiting = 0
-        """Claims that have room, and claims that wait for it."""
-        self.need = 0
-        """What a reply needs, from the connection's own; 0 before the first."""
-
-    @property
-    def held_bytes(self) -> int:
-        """Return what is held, or reserved, for the connection."""
-        return self.reserved + self.loose
-
-
-class Claim:
-    """What one stream asks for: room for its body, a turn to run, room for its reply."""
-
-    __slots__ = (
-        "asked_at",
-        "go_on",
-        "has_room",
-        "heads",
-        "is_running",
-        "loose",
-        "queue",
-        "reserved",
-        "share",
-        "size",
-    )
-
-    def __init__(self, share: Share) -> None:
-        self.share = share
-        self.go_on: Callable[[], None] = do_nothing
-        """What to do when its turn has come."""
-        self.reserved = self.loose = self.heads = self.size = 0
-        self.has_room = self.is_running = False
-        self.asked_at = 0.0
-        self.queue: Turns | None = None
-
-    def take_go_on(self) -> Callable[[], None]:
-        """Return what to do and keep no reference: it would be a cycle, and hold what the stream
-        holds until the collector looks."""
-        go_on, self.go_on = self.go_on, do_nothing
-        return go_on
-
-
-def do_nothing() -> None:
-    """Do nothing."""
-
-
-class Turns:
-    """Claims that wait: connections take turns, and the claims of a connection keep their order."""
-
-    __slots__ = ("_waiting",)
-
-    def __init__(self) -> None:
-        self._waiting: dict[Share, deque[Claim]] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._waiting)
-
-    def add(self, claim: Claim) -> None:
-        """Let a claim wait."""
-        claim.queue = self
-        claim.share.waiting += 1
-        self._waiting.setdefault(claim.share, deque()).append(claim)
-
-    def remove(self, claim: Claim) -> None:
-        """Let a claim wait no longer."""
-        waiting = self._waiting[claim.share]
-        waiting.remove(claim)
-        self._end(claim)
-        if not waiting:
-            del self._waiting[claim.share]
-
-    def take(self, may: Callable[[Claim], bool]) -> Claim | None:
-        """Return the next claim that may go on; its connection is then the last in the round."""
-        for share, waiting in self._waiting.items():
-            if may(waiting[0]):
-                claim = waiting.popleft()
-                self._end(claim)
-                del self._waiting[share]
-                if waiting:
-                    self._waiting[share] = waiting
-                return claim
-        return None
-
-    def _end(self, claim: Claim) -> None:
-        claim.queue = None
-        claim.share.waiting -= 1
-
-
 class Room:
     """Counts what is held and reserved, and decides."""
 
     __slots__ = (
         "_addresses",
         "_at_once",
-        "_largest",
+        "_held",
         "_largest_before",
+        "_largest_lately",
         "_largest_since",
+        "_loose",
         "_runs",
+        "_shares",
         "_uploads",
+        "address_bytes",
+        "connection_bytes",
         "lost",
+        "overflow_bytes",
+        "room_bytes",
         "running",
-        "shares",
         "total",
     )
 
-    def __init__(self, at_once: int) -> None:
+    def __init__(self, at_once: int, room_bytes: int = ROOM_BYTES) -> None:
         """Take how many invocations may run at once, the function's concurrency."""
         self._at_once = max(1, at_once)
-        self._runs, self._uploads = Turns(), Turns()
+        self.room_bytes = room_bytes
+        self.connection_bytes = room_bytes // CONNECTION_PART
+        self.address_bytes = room_bytes // ADDRESS_PART
+        self.overflow_bytes = int(room_bytes * OVERFLOW_FACTOR)
+        self._runs, self._uploads = Turns(is_strict=False), Turns(is_strict=True)
         self._addresses: Counter[str] = Counter()
-        self.shares: set[Share] = set()
+        """Bytes reserved by address, those of streams that were reset while they ran among them."""
+        self._held: Counter[str] = Counter()
+        """Bytes held or reserved by the connections of an address that are left."""
+        self._loose: Counter[str] = Counter()
+        """Those of them that have no room."""
+        self._shares: dict[str, set[Share]] = {}
         self.total = self.lost = self.running = 0
         """Bytes held or reserved, those of streams that were reset while they ran among them; and
         how many streams run."""
-        self._largest_before, self._largest = FIRST_NEED_BYTES, 0
+        self._largest_before, self._largest_lately = FIRST_NEED_BYTES, 0
         self._largest_since = 0.0
+
+    @property
+    def shares(self) -> set[Share]:
+        """Return what connections hold, those that hold nothing among them."""
+        return {share for shares in self._shares.values() for share in shares}
+
+    def enter(self, share: Share) -> None:
+        """Take in a connection."""
+        self._shares.setdefault(share.address, set()).add(share)
+
+    def leave(self, share: Share) -> None:
+        """Forget a connection; its claims are forgotten one by one."""
+        shares = self._shares.get(share.address, set())
+        shares.discard(share)
+        if not shares:
+            self._shares.pop(share.address, None)
 
     @property
     def is_waited_for(self) -> bool:
@@ -183,11 +119,11 @@ class Room:
         """Say whether a connection holds much while others wait and most of the room is used."""
         return (
             self.is_waited_for
-            and self.total > ROOM_BYTES // 2
-            and share.held_bytes > CONNECTION_BYTES // 2
+            and self.total > self.room_bytes // 2
+            and share.held_bytes > self.connection_bytes // 2
         )
 
-    # What a stream asks for.
+    # What a request asks for.
 
     def ask(self, claim: Claim, go_on: Callable[[], None], now: float) -> None:
         """Let a stream wait for its turn to run."""
@@ -196,14 +132,15 @@ class Room:
         claim.asked_at = now
         self._runs.add(claim)
 
-    def ask_upload(self, claim: Claim, go_on: Callable[[], None], size: int) -> None:
-        """Let a stream wait for room for a body of this size."""
+    def ask_upload(self, claim: Claim, go_on: Callable[[], None], size: int, now: float) -> None:
+        """Let a request wait for room for a body of this size."""
         claim.go_on = go_on
+        claim.asked_at = now
         claim.size = max(size, self.need(claim.share))
         self._uploads.add(claim)
 
     def next_upload(self) -> Claim | None:
-        """Return the next stream whose body has room now."""
+        """Return the next request whose body has room now."""
         claim = self._uploads.take(self._may_upload)
         if claim is not None:
             self._grant(claim, claim.size)
@@ -219,27 +156,33 @@ class Room:
         return claim
 
     def _may_upload(self, claim: Claim) -> bool:
-        return self._has_room(claim, claim.size, UPLOAD_PART)
+        """Say whether a body fits. The first of an address does wherever nothing is closed for it,
+        the first of a connection in its address's share."""
+        size, address = claim.size, claim.share.address
+        if not self._addresses[address]:
+            return not self._addresses or self.total + size <= self.overflow_bytes
+        if not claim.share.active:
+            return self._fits(claim, size, 1)
+        return self._fits(claim, size, UPLOAD_PART)
 
     def _may_run(self, claim: Claim, now: float) -> bool:
         if self.running >= self._at_once and now - claim.asked_at < TURN_SECONDS:
             return False
+        if claim.share.active == claim.has_room:  # the one that a connection always gets
+            return True
         missing = self._missing(claim)
-        return not missing or self._has_room(claim, missing, 1)
+        return not missing or self._fits(claim, missing, 1)
 
     def _missing(self, claim: Claim) -> int:
         return max(0, max(self.need(claim.share), claim.loose) - claim.reserved)
 
-    def _has_room(self, claim: Claim, size: int, part: int) -> bool:
-        """Say whether this much more fits in one part of each share. One stream of a connection
-        always does, and one body as long as nothing is closed for it."""
+    def _fits(self, claim: Claim, size: int, part: int) -> bool:
+        """Say whether this much more fits in one part of each share."""
         share = claim.share
-        if share.active == claim.has_room:
-            return part == 1 or self.total + size <= OVERFLOW_BYTES
         return (
-            share.reserved + size <= CONNECTION_BYTES // part
-            and self._addresses[share.address] + size <= ADDRESS_BYTES // part
-            and self.total + size <= ROOM_BYTES // part
+            share.reserved + size <= self.connection_bytes // part
+            and self._addresses[share.address] + size <= self.address_bytes // part
+            and self.total + size <= self.room_bytes // part
         )
 
     def _grant(self, claim: Claim, size: int) -> None:
@@ -254,16 +197,15 @@ class Room:
 
     def _reserve(self, claim: Claim, size: int) -> None:
         """Reserve this much more, or less."""
+        share = claim.share
         claim.reserved += size
-        claim.share.reserved += size
-        self._count(claim.share.address, size)
+        share.reserved += size
+        add(self._held, share.address, size)
+        self._count(share.address, size)
 
     def _count(self, address: str, size: int) -> None:
         self.total += size
-        addresses = self._addresses
-        addresses[address] += size
-        if not addresses[address]:
-            del addresses[address]
+        add(self._addresses, address, size)
 
     # What becomes of it.
 
@@ -279,7 +221,10 @@ class Room:
         self._count_loose(claim, size)
 
     def _count_loose(self, claim: Claim, size: int) -> None:
-        claim.share.loose += size
+        share = claim.share
+        share.loose += size
+        add(self._held, share.address, size)
+        add(self._loose, share.address, size)
         self.total += size
 
     def reply(self, claim: Claim, size: int) -> None:
@@ -290,7 +235,7 @@ class Room:
 
     def need(self, share: Share) -> int:
         """Return what a connection's next reply is expected to need."""
-        return share.need or max(self._largest_before, self._largest)
+        return share.need or max(self._largest_before, self._largest_lately)
 
     def learn(self, share: Share, size: int, now: float) -> None:
         """Remember what a function's reply needed."""
@@ -298,9 +243,9 @@ class Room:
         share.need = size if size > need else need - (need - size) // NEED_FALLS_BY
         age = now - self._largest_since
         if age >= NEED_SECONDS:
-            self._largest_before = self._largest if age < 2 * NEED_SECONDS else 0
-            self._largest, self._largest_since = 0, now
-        self._largest = max(self._largest, size)
+            self._largest_before = self._largest_lately if age < 2 * NEED_SECONDS else 0
+            self._largest_lately, self._largest_since = 0, now
+        self._largest_lately = max(self._largest_lately, size)
 
     def send(self, claim: Claim, size: int) -> None:
         """Count out bytes that were written and are held no longer."""
@@ -316,6 +261,7 @@ class Room:
         claim.has_room = False
         if claim.is_running:
             share.reserved -= claim.reserved
+            add(self._held, share.address, -claim.reserved)
             self.lost += claim.reserved
         else:
             self._reserve(claim, -claim.reserved)
@@ -337,15 +283,36 @@ class Room:
         claim.is_running = False
 
     def largest_holder(self) -> Share | None:
-        """Return the connection to close because more is held than may be, or None: the one that
-        holds most of the address that holds most."""
-        if self.total - self.lost <= OVERFLOW_BYTES:
+        """Return the connection to close because more is held than may be, or None."""
+        held = self.total - self.lost
+        if held <= self.room_bytes:
             return None
-        addresses: Counter[str] = Counter()
-        for share in self.shares:
-            addresses[share.address] += share.held_bytes
-        return max(
-            self.shares,
-            key=lambda share: (addresses[share.address], share.held_bytes),
-            default=None,
-        )
+        if held > self.overflow_bytes:
+            return self._largest(self._held)
+        share = self._largest(self._loose)
+        most = self.address_bytes * OVERFLOW_FACTOR
+        return share if share is not None and self._loose[share.address] > most else None
+
+    def in_the_way_of(self, claim: Claim) -> Share | None:
+        """Return the connection to close so that a body gets room whose address has none, or None:
+        one of an address that holds more than twice as much."""
+        address, size = claim.share.address, claim.size
+        if claim.has_room or self._addresses[address]:
+            return None
+        share = self._largest(self._held)
+        is_larger = share is not None and self._held[share.address] > 2 * size
+        return share if is_larger and self.total + size > self.overflow_bytes else None
+
+    def _largest(self, by_address: Counter[str]) -> Share | None:
+        """Return the connection that holds most, of the address that has most here."""
+        address = max(self._shares, key=by_address.__getitem__, default=None)
+        if address is None:
+            return None
+        return max(self._shares[address], key=lambda share: share.held_bytes)
+
+
+def add(counter: Counter[str], key: str, size: int) -> None:
+    """Add to a count, which is not kept at 0."""
+    counter[key] += size
+    if not counter[key]:
+        del counter[key]

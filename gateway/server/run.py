@@ -192,7 +192,8 @@ async def _serve_listeners(
     served = list[ServedFront]()
     for listener, listening, tls in zip(listeners, stage.sockets, read, strict=True):
         seen_as, responder = running.addresses[listener], running.responders[listener]
-        front = listener_front(listener, seen_as, responder, stage.sink)
+        at_once = stage.document.served_by(listener).execution.most_started()
+        front = listener_front(listener, seen_as, responder, stage.sink, at_once=at_once)
         protocols = tls.protocols(front) if tls else front
         served.append(ServedFront(front, protocols, listening))
     await serve_fronts(served, stage, on_ready)

@@ -112,13 +112,11 @@ def descriptor_use(execution: Execution) -> descriptors.Use:
 def secured(document: Document) -> Iterator[tuple[Secured | None, ...]]:
     """Read or make the certificates of each HTTPS listener; None for plain HTTP."""
     with ExitStack() as stack:
-        yield tuple(
-            stack.enter_context(_secured(document, listener)) for listener in document.listeners
-        )
+        yield tuple(stack.enter_context(_secured(listener)) for listener in document.listeners)
 
 
 @contextmanager
-def _secured(document: Document, listener: Listener) -> Iterator[Secured | None]:
+def _secured(listener: Listener) -> Iterator[Secured | None]:
     if listener.https is None:
         yield None
         return
@@ -126,7 +124,6 @@ def _secured(document: Document, listener: Listener) -> Iterator[Secured | None]
     from gateway.compose import https  # noqa: PLC0415
     from gateway.wire.tls import undecodable_names_unreported  # noqa: PLC0415
 
-    at_once = document.served_by(listener).execution.most_started()
     asked = https.certificates(
         listener.https, listener.host, CLOCK, http2=listener.attributes.http2
     )
@@ -135,5 +132,5 @@ def _secured(document: Document, listener: Listener) -> Iterator[Secured | None]
             hint,
             lambda loop, say: https.watch(loop, found, say),
             found.reload,
-            lambda front: https.handshakes(front, found, at_once=at_once),
+            lambda front: https.handshakes(front, found),
         )

@@ -28,6 +28,7 @@ from gateway.web.exchanges import Exchanges
 from gateway.web.h1_connection import Connection
 from gateway.web.members import Members
 from gateway.web.read_rate import ReadRate
+from gateway.web.shared_room import SharedRoom
 from gateway.web.sweep import Sweep
 
 ACCEPT_TURNS = 3
@@ -58,7 +59,9 @@ class Front:
         draw: Callable[[int], str],
         limits: Limits,
         mode: Mode,
+        at_once: int,
     ) -> None:
+        """`at_once` is how many invocations HTTP/2 may run at once."""
         self.responder = responder
         self.limits = limits
         self.mode = mode
@@ -77,6 +80,7 @@ class Front:
         self.note = exchanges.note
         self.note_handshake = exchanges.note_handshake
         self.read_rate = ReadRate(self.monotonic, self._call_later)
+        self.shared_room = SharedRoom(at_once, self)
         self.members = Members(limits, clock.monotonic)
         self._connections = self.members.connections
         self.admit = self.members.admit

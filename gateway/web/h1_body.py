@@ -19,11 +19,18 @@ class Body:
 
     def __init__(self, parser: RequestParser, length: int, progress: Progress) -> None:
         """`length` may be CHUNKED; raises RequestTooLarge."""
+        progress.began_at = progress.active_at
+        progress.body_bytes = 0
         if length > REQUEST_BODY_LIMIT:
             raise too_large(length)
         self._parser = parser
         self._length = length
         self._progress = progress
+
+    @property
+    def most_bytes(self) -> int:
+        """Return how large the body is, or may be at most."""
+        return REQUEST_BODY_LIMIT if self._length == CHUNKED else self._length
 
     def read(self, data: bytes) -> bytes:
         """Return what follows the end of the body; raises RequestTooLarge and Unparsable."""

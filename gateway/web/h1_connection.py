@@ -1,9 +1,8 @@
 """One client connection of the listener's own front.
 
 Bytes are collected until a head is complete, the head is judged, the body is read to its end, and
-only then does the Responder get the request: one at a time, answers in order, further bytes held
-back. Whatever is refused is answered with the load balancer's page; then the connection lingers
-(lingering.py). Which phase may follow which is a table (core/http1_states.py).
+only then the Responder gets the request: one at a time, answers in order. A refusal is the load
+balancer's page, and the connection then lingers. Its phases are a table (core/http1_states.py).
 """
 
 import asyncio
@@ -24,13 +23,15 @@ from gateway.core.http1_states import MOVES, Step
 from gateway.core.limits import Overdue, Phase, Progress, overdue, pauses
 from gateway.core.outcomes import CLIENT_LEFT
 from gateway.web.client_address import address, is_unknown
+from gateway.web.h1_account import Account
 from gateway.web.h1_body import Body
 from gateway.web.h1_head import without_empty_lines
 from gateway.web.h1_request import Origin, declared_length, expects_continue
 from gateway.web.lingering import Lingering
 from gateway.web.shared import Shared
+from gateway.web.shared_room import NO_ROOM
 from gateway.web.stall import Stall
-from gateway.wire.h1 import HEAD_END, RequestParser, Unparsable, response_head
+from gateway.wire.h1 import HEAD_END, RequestParser, Unparsable, joined, response_head
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 TLS_HANDSHAKE = b"\x16"
@@ -42,6 +43,7 @@ class Connection(asyncio.Protocol):
     """Reads requests, asks the Responder and writes responses, within the front's limits."""
 
     __slots__ = (
+        "_account",
         "_body",
         "_buffer",
         "_classification",
@@ -52,7 +54,6 @@ class Connection(asyncio.Protocol):
         "_keeps_alive",
         "_origin",
         "_parser",
-        "_reading_paused",
         "_request",
         "_scanned",
         "_stall",
@@ -68,6 +69,7 @@ class Connection(asyncio.Protocol):
     _stall: Stall
     _request: HttpRequest
     _body: Body
+    _account: Account
     client: tuple[str, int]
 
     def __init__(self, front: Shared, tls: Tls | None = None) -> None:
@@ -81,7 +83,6 @@ class Connection(asyncio.Protocol):
         self._keeps_alive = True
         self._has_left = False
         self._is_lost = False
-        self._reading_paused = False
         self._task: asyncio.Task[None] | None = None
         self.progress = Progress()
 
@@ -95,17 +96,21 @@ class Connection(asyncio.Protocol):
         self._origin = Origin(self.client, server, self._tls, self._front.draw(32))
         self.progress.opened_at = self.progress.active_at = self._front.monotonic()
         self._stall = Stall(self._transport, self.progress)
+        self._account = Account(
+            self._front, self.client[0], self._transport, self.progress, self._evict
+        )
         if is_unknown(transport) or not self._front.admit(self):
             self._is_lost = True
             self._transport.abort()
 
     def connection_lost(self, _error: Exception | None) -> None:
-        """Forget the connection, or count it until its invocation is over, so that clients that
-        leave cannot start more of them than clients that stay; its result is dropped."""
+        """Forget the connection, or count it until the invocation under way is over."""
         self._is_lost = True
+        self._buffer = b""
+        self._account.release()
         self._parser.release()
         phase = self.progress.phase
-        if phase is Phase.RUNNING:
+        if phase is Phase.RUNNING:  # or a client that leaves could start more than one that stays
             return
         if phase is Phase.BODY:
             self._front.unanswered(self._request, IncompleteRequest(INCOMPLETE))
@@ -131,11 +136,14 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Note that the client takes less than is written."""
         self._stall.begin(self._front.monotonic())
+        if self.progress.phase is Phase.WRITING:
+            self._account.count_waiting(len(self._buffer))
 
     def resume_writing(self) -> None:
         """Go on with the next request."""
         self._stall.end(self._front.monotonic())
         if self.progress.phase is Phase.WRITING:
+            self._account.close()
             self._next()
 
     def data_received(self, data: bytes) -> None:
@@ -144,38 +152,19 @@ class Connection(asyncio.Protocol):
         progress.active_at = self._front.monotonic()
         phase = progress.phase
         if phase is Phase.IDLE or phase is Phase.HEAD:
-            self._collect(data)
+            self._buffer = joined(self._buffer, data)
             self._read_head()
         elif phase is Phase.BODY:
             self._read_body(data)
         else:
-            self._hold(data)
+            self._buffer = joined(self._buffer, data)
+            self._account.hold(len(self._buffer))
 
     def _move(self, step: Step) -> None:
         """Go on to the phase that the table has for this step."""
         self.progress.phase = MOVES[self.progress.phase, step]
 
     # Reading.
-
-    def _collect(self, data: bytes) -> None:
-        if not self._buffer:
-            self._buffer = data
-            return
-        if not isinstance(self._buffer, bytearray):
-            self._buffer = bytearray(self._buffer)
-        self._buffer += data
-
-    def _hold(self, data: bytes) -> None:
-        """Keep what comes while a request is worked on."""
-        self._collect(data)
-        self._pause_if_full()
-
-    def _pause_if_full(self) -> None:
-        """Pause reading while more is kept than the limit."""
-        is_full = len(self._buffer) > self._front.limits.pipelined_bytes
-        if is_full and not self._reading_paused:
-            self._reading_paused = True
-            self._transport.pause_reading()
 
     def _read_head(self) -> None:
         """Start on the first complete head of the buffer, if there is one."""
@@ -196,6 +185,8 @@ class Connection(asyncio.Protocol):
         head = bytes(buffer[:end])
         self._buffer = bytes(buffer[end:])
         self._scanned = 0
+        if self._account.is_open:
+            self._account.close()
         status = self._front.oversized(head)
         if status:
             self._refuse(status, f"head with a line or a size over the limit: {len(head)} bytes")
@@ -203,7 +194,7 @@ class Connection(asyncio.Protocol):
             self._judge(head)
 
     def _without_empty_lines(self, buffer: bytes | bytearray) -> bytes | bytearray:
-        """Return the buffer without empty lines but one, or nothing where no head has begun."""
+        """Return the buffer with one empty line at most, or nothing where no head has begun."""
         kept, rest = without_empty_lines(buffer)
         if rest.startswith(TLS_HANDSHAKE):
             self._refuse(400, "a TLS handshake on a plain HTTP port: use http:// in the URL")
@@ -211,6 +202,7 @@ class Connection(asyncio.Protocol):
         if len(kept) + len(rest) < len(buffer):
             self._buffer = kept + bytes(rest)
             self._scanned = 0
+            self._account.close()
         if not rest.removeprefix(b"\r"):
             self._move(Step.LINES_EMPTY)
             return b""
@@ -222,6 +214,8 @@ class Connection(asyncio.Protocol):
         self._scanned = max(0, len(buffer) - 2)
         if status:
             self._refuse(status, f"head without an end after {len(buffer)} bytes")
+            return
+        self._account.count(len(buffer))
 
     def _judge(self, head: bytes) -> None:
         """Have the head framed, and refused where the desync mode says so."""
@@ -277,12 +271,9 @@ class Connection(asyncio.Protocol):
     def _expect_body(self, request: HttpRequest) -> None:
         """Get ready for the body, or refuse one that says that it is too large."""
         self._request = request
-        progress = self.progress
         self._move(Step.HEAD_READ)
-        progress.began_at = progress.active_at
-        progress.body_bytes = 0
         try:
-            self._body = Body(self._parser, declared_length(request.headers), progress)
+            self._body = Body(self._parser, declared_length(request.headers), self.progress)
         except RequestTooLarge as error:
             self._refuse_error(error)
             return
@@ -300,12 +291,15 @@ class Connection(asyncio.Protocol):
         except Unparsable as error:
             self._refuse(400, f"body that cannot be framed: {error}")
             return
-        if self._parser.is_complete:
-            request = self._request
-            del self._request  # or an idle connection keeps its last body
-            request.body = self._parser.take_body()
-            request.received_bytes += self.progress.body_bytes
-            self._run(request)
+        if not self._parser.is_complete:
+            self._account.await_body(self._parser.body_bytes, self._body.most_bytes)
+            return
+        self._account.close()
+        request = self._request
+        del self._request  # or an idle connection keeps its last body
+        request.body = self._parser.take_body()
+        request.received_bytes += self.progress.body_bytes
+        self._run(request)
 
     # Answering.
 
@@ -313,7 +307,7 @@ class Connection(asyncio.Protocol):
         self._move(Step.REQUEST_READ)
         self._task = self._front.start(self._respond(request))
         if self._buffer:
-            self._pause_if_full()
+            self._account.hold(len(self._buffer))
 
     async def _respond(self, request: HttpRequest) -> None:
         """Ask the Responder and write what it says."""
@@ -359,13 +353,8 @@ class Connection(asyncio.Protocol):
             self._read_head()
             if self._has_left:
                 self._end_input()
-        if self._reading_paused and self.progress.phase is not Phase.RUNNING:
-            self._read_on()
-
-    def _read_on(self) -> None:
-        if self._reading_paused:
-            self._reading_paused = False
-            self._transport.resume_reading()
+        if self._account.is_paused and self.progress.phase is not Phase.RUNNING:
+            self._account.read_on()
 
     # Ending.
 
@@ -403,6 +392,7 @@ class Connection(asyncio.Protocol):
         """Leave the connection to a protocol that drops what still comes, if it can."""
         self._move(step)
         self._buffer = b""
+        self._account.release()
         self._parser.release()
         if self._has_left:
             self._transport.close()
@@ -410,7 +400,15 @@ class Connection(asyncio.Protocol):
         self._is_lost = True
         lingering = Lingering(self._front, self._transport, self.client, self.progress, self._stall)
         lingering.begin(self, is_brief=step is Step.ENDED)
-        self._read_on()
+        self._account.read_on()
+
+    def _evict(self) -> None:
+        """End a connection because more is held for clients than there is room for."""
+        self._account.close()
+        if self.progress.phase in {Phase.HEAD, Phase.BODY}:
+            self._refuse(503, "more requests wait for their end than there is room for")
+        else:
+            self._stall.abort()
 
     # What the front asks for.
 
@@ -419,6 +417,9 @@ class Connection(asyncio.Protocol):
         if self._is_lost:
             return
         self._stall.look(now)
+        if self._account.look(now, len(self._buffer)):
+            self._refuse(503, NO_ROOM)
+            return
         match overdue(self.progress, self._front.limits, now):
             case Overdue.CLOSE:
                 self._transport.close()
@@ -428,8 +429,7 @@ class Connection(asyncio.Protocol):
                 self._refuse(408, f"the client was too slow: {self.progress.phase.name.lower()}")
 
     def close_if_idle(self) -> None:
-        """Close a connection between requests, and refuse a head that is not complete or a body
-        that pauses."""
+        """Close between requests, and refuse an incomplete head or a body that pauses."""
         phase = self.progress.phase
         if phase is Phase.IDLE:
             self._transport.close()

@@ -14,13 +14,13 @@ from gateway.core.floods import CALM_SECONDS, HEADERS, Floods, Frame
 from gateway.core.goaway import ANY_STREAM, CLOSE_SECONDS, Ending, Stage
 from gateway.core.http import HttpRequest, Tls
 from gateway.core.limits import Phase, Progress
-from gateway.core.room import Share
+from gateway.core.turns import Share
 from gateway.web.client_address import address
 from gateway.web.h2_request import request_of
 from gateway.web.h2_streams import Streams
-from gateway.web.h2_turns import SharedRoom
 from gateway.web.h2_writer import Writer, cut_off
 from gateway.web.shared import Shared
+from gateway.web.shared_room import SharedRoom
 from gateway.wire.h2 import (
     ENHANCE_YOUR_CALM,
     NO_ERROR,
@@ -104,7 +104,7 @@ class Http2Connection(asyncio.Protocol):
         self._writer.begin(self._transport)
         self._share = Share(self.client[0], self._calm)
         self._streams.begin_share(self._share)
-        self._shared.room.shares.add(self._share)
+        self._shared.room.enter(self._share)
         if self._front.admit(self):
             self._transport.write(self._session.preface())
         else:
@@ -114,7 +114,7 @@ class Http2Connection(asyncio.Protocol):
         """Forget the connection, or count it until the invocations under way are over."""
         self._is_lost = True
         self._streams.drop_all()
-        self._shared.room.shares.discard(self._share)
+        self._shared.room.leave(self._share)
         self._shared.wake()
         self.maybe_forget()
 

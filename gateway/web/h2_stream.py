@@ -6,7 +6,7 @@ from enum import Enum, auto
 from gateway.core.alb import REQUEST_BODY_LIMIT
 from gateway.core.http import Headers, HttpRequest, HttpResponse, header, wire_headers
 from gateway.core.limits import Phase, Progress
-from gateway.core.room import Claim
+from gateway.core.turns import Claim
 
 CONNECTION_SPECIFIC = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade"}

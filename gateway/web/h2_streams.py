@@ -14,14 +14,14 @@ from gateway.core.floods import CONCURRENT_STREAMS
 from gateway.core.http import HttpRequest, HttpResponse
 from gateway.core.limits import UPLOAD_BYTES, UPLOAD_SECONDS, Overdue, overdue, pauses
 from gateway.core.outcomes import CLIENT_LEFT
-from gateway.core.room import Claim, Share
+from gateway.core.turns import Claim, Share
 from gateway.web.h1_body import too_large
 from gateway.web.h1_connection import INCOMPLETE
 from gateway.web.h2_request import fault, oversized
 from gateway.web.h2_stream import Step, Stream, held_bytes
-from gateway.web.h2_turns import SharedRoom
 from gateway.web.h2_writer import Writer
 from gateway.web.shared import Shared
+from gateway.web.shared_room import NO_ROOM, SharedRoom
 from gateway.wire.h2 import (
     FLOW_CONTROL_ERROR,
     INTERNAL_ERROR,
@@ -196,7 +196,7 @@ class Streams:
         length = stream.declared() or REQUEST_BODY_LIMIT
         if length > WINDOW_BYTES:
             self._session.withhold(stream.stream_id)
-            self._shared.room.ask_upload(stream.claim, partial(self._grant, stream), length)
+            self._shared.ask_upload(stream.claim, partial(self._grant, stream), length)
 
     def _grant(self, stream: Stream) -> None:
         """Let the rest of a body come."""
@@ -361,6 +361,9 @@ class Streams:
         if stream.step is Step.BODY:
             if stream.claim.queue is not None:
                 stream.wait_for_room(now)
+                if now - stream.claim.asked_at >= limits.room_seconds:
+                    response = self._front.page(503, stream.request, NO_ROOM)
+                    self.answer_early(stream, response, now)
             elif overdue(stream.progress, limits, now) is Overdue.TIME_OUT:
                 response = self._front.page(408, stream.request, "the client was too slow: body")
                 self.answer_early(stream, response, now)

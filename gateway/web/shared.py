@@ -10,6 +10,7 @@ from gateway.core.http import HttpRequest, HttpResponse
 from gateway.core.interfaces import Responder
 from gateway.core.limits import Limits, Progress
 from gateway.web.read_rate import ReadRate
+from gateway.web.shared_room import SharedRoom
 
 
 class Shared(Protocol):
@@ -19,6 +20,7 @@ class Shared(Protocol):
     limits: Limits
     mode: Mode
     read_rate: ReadRate
+    shared_room: SharedRoom
     date: bytes
     """The Date header's value, no older than a sweep."""
 

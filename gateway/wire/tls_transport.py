@@ -2,7 +2,8 @@
 
 The event loop's TLS layer hides a client that takes nothing: what it has given to the socket's
 transport counts as written. So the layer's own flow control is switched off, and the connection
-hears of the socket's directly. And the layer logs a warning for a protocol that stays after the
+hears of the socket's directly. A pause in reading is the socket's too: the layer would go on and
+keep half a megabyte. And the layer logs a warning for a protocol that stays after the
 client has sent close_notify, which any client could cause.
 
 Nor does the layer half-close: what a client sends after our close_notify is an error to it, and it
@@ -14,6 +15,9 @@ does the same when it lingers).
 import asyncio
 from collections.abc import Callable
 from typing import cast
+
+READ_BYTES = 64 * 1024
+"""What is read at once; the layer would read, and keep for each connection, four times as much."""
 
 NEVER = 2**30
 """More than ever waits: the layer itself does not ask the connection to pause."""
@@ -47,6 +51,8 @@ class TlsTransport:
         self._pass_to(tls)
         self.get_extra_info = tls.get_extra_info
         self.write = tls.write
+        self.pause_reading = raw.pause_reading
+        self.resume_reading = raw.resume_reading
         tls.set_write_buffer_limits(high=NEVER)
         raw.set_write_buffer_limits(0)  # one unsent byte is a client that may stall
         self._above = _Above(protocol)
@@ -58,8 +64,6 @@ class TlsTransport:
         self.abort = transport.abort
         self.close = transport.close
         self.is_closing = transport.is_closing
-        self.pause_reading = transport.pause_reading
-        self.resume_reading = transport.resume_reading
 
     def get_protocol(self) -> asyncio.Protocol:
         """Return the protocol that gets data and pauses now."""
@@ -125,7 +129,7 @@ class _Above(asyncio.Protocol):
 class _Below(asyncio.BufferedProtocol):
     """What the socket's transport knows as its protocol: the layer, and the connection for pauses.
 
-    The layer's methods are taken as they are, so that a read costs nothing more.
+    The layer's methods are taken as they are, so that a read costs little more.
     """
 
     def __init__(self, raw: asyncio.Transport, protocol: asyncio.Protocol) -> None:
@@ -136,10 +140,14 @@ class _Below(asyncio.BufferedProtocol):
         self.protocol = protocol
         self._is_full = False
         self._then: Callable[[], None] | None = None
-        self.get_buffer = layer.get_buffer  # type: ignore[method-assign,attr-defined]
+        self._buffer_of: Callable[[int], memoryview] = layer.get_buffer  # type: ignore[attr-defined]
         self.buffer_updated = layer.buffer_updated  # type: ignore[method-assign,attr-defined]
         self.eof_received = layer.eof_received  # type: ignore[method-assign,attr-defined]
         self.connection_lost = layer.connection_lost  # type: ignore[method-assign]
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return the first part of the layer's buffer: a connection keeps what was once used."""
+        return memoryview(self._buffer_of(sizehint))[:READ_BYTES]
 
     def use(self, protocol: asyncio.Protocol) -> None:
         """Tell this protocol of pauses."""

@@ -1,56 +1,31 @@
 """Which streams run, wait or are closed: each share just below, at and just above its bytes."""
 
+from collections import Counter
 from collections.abc import Callable
 from random import Random
 
 import pytest
 
 from gateway.core.room import (
-    ADDRESS_BYTES,
-    CONNECTION_BYTES,
     FIRST_NEED_BYTES,
     LEAST_NEED_BYTES,
     MEGABYTE,
     NEED_FALLS_BY,
-    OVERFLOW_BYTES,
     ROOM_BYTES,
     TURN_SECONDS,
-    UPLOAD_PART,
-    Claim,
     Room,
-    Share,
-    do_nothing,
 )
-
-MANY = 10_000
-AROUND = pytest.mark.parametrize("over", [-1, 0, 1])
-
-
-def share(room: Room, address: str = "a") -> Share:
-    made = Share(address, do_nothing)
-    room.shares.add(made)
-    return made
-
-
-def holding(room: Room, size: int, address: str = "a", *, of: Share | None = None) -> Claim:
-    """A claim of a reply of this size, on a connection of its own unless one is given."""
-    claim = Claim(of or share(room, address))
-    room.reply(claim, size)
-    return claim
-
-
-def asking(room: Room, of: Share, now: float = 0.0) -> Claim:
-    claim = Claim(of)
-    room.ask(claim, do_nothing, now)
-    return claim
-
-
-def run_all(room: Room, now: float = 0.0) -> list[Claim]:
-    found = []
-    while (claim := room.next_run(now)) is not None:
-        found.append(claim)
-    return found
-
+from gateway.core.turns import Claim, do_nothing
+from tests.core.rooms import (
+    ADDRESS_BYTES,
+    AROUND,
+    CONNECTION_BYTES,
+    MANY,
+    asking,
+    holding,
+    run_all,
+    share,
+)
 
 # Room
 
@@ -222,79 +197,6 @@ def test_reply_smaller_than_what_was_reserved_leaves_room() -> None:
     assert (claim.share.held_bytes, room.total) == (100, 100)
 
 
-# Uploads
-
-
-@AROUND
-def test_body_without_room_waits_for_a_part_of_the_share(over: int) -> None:
-    room = Room(MANY)
-    one = share(room)
-    half = CONNECTION_BYTES // UPLOAD_PART
-    holding(room, half - MEGABYTE + over, of=one)
-    claim = Claim(one)
-    room.receive(claim, 20_000)
-    room.ask_upload(claim, do_nothing, MEGABYTE)
-
-    assert room.next_upload() is (claim if over <= 0 else None)
-    assert claim.reserved == (MEGABYTE if over <= 0 else 0)
-    assert claim.loose == (0 if over <= 0 else 20_000)
-
-
-@AROUND
-def test_first_body_of_a_connection_waits_only_where_others_would_be_closed_for_it(
-    over: int,
-) -> None:
-    room = Room(MANY)
-    holding(room, OVERFLOW_BYTES - MEGABYTE + over, "b")
-    claim = Claim(share(room))
-    room.ask_upload(claim, do_nothing, MEGABYTE)
-
-    assert room.next_upload() is (claim if over <= 0 else None)
-
-
-def test_body_with_room_runs_without_more_of_it() -> None:
-    room = Room(MANY)
-    one = share(room)
-    claim = Claim(one)
-    room.ask_upload(claim, do_nothing, 10)
-    assert room.next_upload() is claim
-    room.receive(claim, 10)
-    holding(room, CONNECTION_BYTES, of=one)
-
-    room.ask(claim, do_nothing, 0)
-
-    assert run_all(room) == [claim]
-    assert claim.reserved == MEGABYTE
-
-
-def test_body_that_ends_while_it_waits_for_room_waits_for_its_turn_alone() -> None:
-    room = Room(MANY)
-    claim = Claim(share(room))
-    room.receive(claim, 5)
-    room.ask_upload(claim, do_nothing, 10)
-
-    room.ask(claim, do_nothing, 0)
-
-    assert room.next_upload() is None
-    assert run_all(room) == [claim]
-    assert (claim.share.waiting, claim.share.held_bytes) == (0, MEGABYTE)
-
-
-def test_uploads_that_wait_do_not_hold_up_requests() -> None:
-    room = Room(MANY)
-    one = share(room)
-    uploads = [Claim(one) for _ in range(8)]
-    for claim in uploads:
-        room.ask_upload(claim, do_nothing, MEGABYTE)
-    while room.next_upload() is not None:
-        pass
-    assert sum(claim.has_room for claim in uploads) == 2
-
-    request = asking(room, one)
-
-    assert run_all(room) == [request]
-
-
 # Ends
 
 
@@ -305,7 +207,7 @@ def test_stream_that_is_over_holds_nothing(state: str) -> None:
     claim = Claim(one)
     states: dict[str, Callable[[], object]] = {
         "waiting": lambda: room.ask(claim, do_nothing, 0),
-        "uploading": lambda: room.ask_upload(claim, do_nothing, 10),
+        "uploading": lambda: room.ask_upload(claim, do_nothing, 10, 0),
         "head": lambda: room.hold(claim, 10),
         "body": lambda: room.receive(claim, 10),
         "running": lambda: (room.ask(claim, do_nothing, 0), run_all(room)),
@@ -336,62 +238,6 @@ def test_invocation_of_a_reset_stream_counts_against_its_address() -> None:
     assert len(run_all(room)) == 1
 
 
-# What is closed
-
-
-@AROUND
-def test_largest_holder_is_closed_over_the_most(over: int) -> None:
-    room = Room(MANY)
-    holding(room, OVERFLOW_BYTES // 3)
-    largest = holding(room, OVERFLOW_BYTES // 3 * 2 + over)
-
-    assert room.largest_holder() is (largest.share if over > 0 else None)
-
-
-def test_largest_holder_is_of_the_address_that_holds_most() -> None:
-    room = Room(MANY)
-    holding(room, OVERFLOW_BYTES // 2 - 1, "honest")
-    small, large = (holding(room, OVERFLOW_BYTES // 4 + more, "flood") for more in (5, 6))
-
-    assert room.largest_holder() is large.share
-    room.shares -= {large.share, small.share}
-    assert room.largest_holder() is not None
-
-
-def test_nothing_is_closed_for_what_reset_streams_have_reserved() -> None:
-    room = Room(MANY)
-    claim = asking(room, share(room))
-    claim.share.need = 2 * OVERFLOW_BYTES
-    run_all(room)
-    assert room.largest_holder() is claim.share
-
-    room.forget(claim)
-
-    assert room.largest_holder() is None
-
-
-def test_nothing_is_closed_where_no_connection_is_left() -> None:
-    room = Room(MANY)
-    claim = holding(room, 2 * OVERFLOW_BYTES)
-    room.shares.discard(claim.share)
-
-    assert room.largest_holder() is None
-
-
-@pytest.mark.parametrize("more", [0, 1])
-@pytest.mark.parametrize("what", ["share", "room"])
-def test_room_is_scarce_for_others_when_they_wait_and_most_is_used(what: str, more: int) -> None:
-    room = Room(MANY)
-    own = CONNECTION_BYTES // 2 + (more if what == "share" else 1)
-    stalled = holding(room, own)
-    holding(room, ROOM_BYTES // 2 - own + (more if what == "room" else 1), "b")
-    assert not room.is_scarce_for_others(stalled.share)
-
-    asking(room, share(room))
-
-    assert room.is_scarce_for_others(stalled.share) is (more == 1)
-
-
 class Chance:
     """Streams of five connections that ask, run and end in a random order."""
 
@@ -412,7 +258,7 @@ class Chance:
                 self.claims.append(Claim(random.choice(self.shares)))
                 room.hold(self.claims[-1], random.randrange(1, 70_000))
                 room.receive(self.claims[-1], random.randrange(1, 60_000))
-                room.ask_upload(self.claims[-1], do_nothing, random.randrange(1, MEGABYTE))
+                room.ask_upload(self.claims[-1], do_nothing, random.randrange(1, MEGABYTE), 0)
             case 2:
                 room.next_run(now)
                 room.next_upload()
@@ -433,6 +279,14 @@ class Chance:
             self.room.forget(claim)
 
 
+def sums(claims: list[Claim], size: Callable[[Claim], int]) -> dict[str, int]:
+    """What the claims of each address come to, where that is something."""
+    found: Counter[str] = Counter()
+    for claim in claims:
+        found[claim.share.address] += size(claim)
+    return +found
+
+
 def held(claim: Claim) -> int:
     return claim.reserved + claim.loose + claim.heads
 
@@ -448,6 +302,8 @@ def test_counts_are_right_whatever_happens(seed: int) -> None:
         assert room.total == sum(map(held, every))
         assert room.lost == sum(claim.reserved for claim in chance.lost)
         assert room.running == sum(claim.is_running for claim in every)
+        assert room._held == sums(chance.claims, held)
+        assert room._loose == sums(chance.claims, lambda claim: claim.loose + claim.heads)
         for one in chance.shares:
             own = [claim for claim in chance.claims if claim.share is one]
             assert one.held_bytes == sum(map(held, own))

@@ -101,9 +101,9 @@ class Bystander(threading.Thread):
     A latency runs from the moment at which the request was due.
     """
 
-    def __init__(self, server: Server, path: str, rate: float) -> None:
+    def __init__(self, server: Server, path: str, rate: float, body: bytes | None) -> None:
         super().__init__(daemon=True)
-        self._server, self._path, self._pause = server, path, 1 / rate
+        self._server, self._path, self._pause, self._body = server, path, 1 / rate, body
         self._over = threading.Event()
         self.latencies: list[float] = []
         """In seconds, one for each answer, whatever its status."""
@@ -124,7 +124,7 @@ class Bystander(threading.Thread):
         connection.close()
 
     def _ask(self, connection: http.client.HTTPConnection) -> str:
-        connection.request("GET", self._path)
+        connection.request("POST" if self._body else "GET", self._path, self._body)
         with closing(connection.getresponse()) as response:
             response.read()
             return str(response.status)
@@ -140,9 +140,29 @@ class Bystander(threading.Thread):
 
 
 @contextmanager
-def bystander(server: Server, path: str = "/", *, rate: float = 100.0) -> Iterator[Bystander]:
-    """Have a bystander ask as long as the block lasts."""
-    client = Bystander(server, path, rate)
+def watching(server: Server) -> Iterator[list[float]]:
+    """Look at the private memory of a server's process, in MB, as long as the block lasts."""
+    found, over = [look(server.pid).memory_mb], threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.05):
+            found.append(look(server.pid).memory_mb)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        watcher.join()
+
+
+@contextmanager
+def bystander(
+    server: Server, path: str = "/", *, rate: float = 100.0, body: bytes | None = None
+) -> Iterator[Bystander]:
+    """Have a bystander ask, or send this body, as long as the block lasts."""
+    client = Bystander(server, path, rate, body)
     client.start()
     try:
         yield client

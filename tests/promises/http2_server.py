@@ -19,7 +19,7 @@ from gateway.core.notices import OperatorWarning
 from gateway.core.pages import Pages
 from gateway.web.front import Front
 from gateway.web.h2_connection import Http2Connection
-from gateway.web.h2_turns import SharedRoom
+from gateway.web.shared_room import SharedRoom
 
 
 class Clock:
@@ -59,6 +59,7 @@ async def main() -> None:
         draw=lambda count: secrets.token_hex(count)[:count],
         limits=Limits(),
         mode=Mode.DEFENSIVE,
+        at_once=1000,
     )
     front.start_sweep()
     shared = SharedRoom(50, front)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core.floods import CONCURRENT_STREAMS
-from gateway.core.room import CONNECTION_BYTES, ROOM_BYTES
+from gateway.core.room import CONNECTION_PART, ROOM_BYTES
 from tests.e2e.serving import DEADLINE_SECONDS, Server
 from tests.promises.conftest import Report
 from tests.promises.h2_wire import (
@@ -145,9 +145,9 @@ def test_flood_is_ended_in_time_and_in_little_memory(
 def test_connections_that_hold_all_that_may_be_stop_no_honest_client(
     h2_server: Server, report: Report
 ) -> None:
-    each, held = CONNECTION_BYTES // MEGABYTE, 0
+    each, held = ROOM_BYTES // CONNECTION_PART // MEGABYTE, 0
     with ExitStack() as stack:
-        for number in range(ROOM_BYTES // CONNECTION_BYTES):
+        for number in range(CONNECTION_PART):
             taker = stack.enter_context(
                 connected(h2_server, NO_WINDOW, f"127.0.0.{2 + number // 2}")
             )

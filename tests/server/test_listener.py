@@ -46,7 +46,7 @@ async def test_every_listener_has_its_responder_and_a_signal_ends_all() -> None:
         for name in (b"a", b"b"):
             listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
             listening.setblocking(False)
-            front = listener_front(ONE.listeners[0], SEEN_AS, Named(name), None)
+            front = listener_front(ONE.listeners[0], SEEN_AS, Named(name), None, at_once=1)
             served.append(ServedFront(front, front, listening))
         sockets = tuple(one.listening for one in served)
         two = replace(ONE, listeners=ONE.listeners * 2)

@@ -12,7 +12,7 @@ import hpack
 
 from gateway.core.http import Tls
 from gateway.web.h2_connection import Http2Connection
-from gateway.web.h2_turns import SharedRoom
+from gateway.web.shared_room import SharedRoom
 from tests.web.peer import CLIENT, SERVER, Peer, World
 
 Pairs = list[tuple[str, str]]

@@ -92,6 +92,7 @@ class Https:
             draw=lambda count: "0" * count,
             limits=limits,
             mode=Mode.DEFENSIVE,
+            at_once=1000,
         )
         one = {"http/1.1": lambda tls: Connection(self.front, tls)}
         self.handshakes = Handshakes(self.front, served, make=make or one)

@@ -331,6 +331,7 @@ class World:
             draw=lambda count: f"{next(self._drawn):0{count}x}",
             limits=limits,
             mode=mode,
+            at_once=1000,
         )
         self.peers: list[Peer] = []
         self.run(self._start())
@@ -366,6 +367,8 @@ class World:
             assert self.front._connections == set()
             assert self.front.members.per_address == {}
             assert self.front.members.lingering == set()
+            assert self.front.shared_room.room.shares == set()
+            assert self.front.shared_room.room.total == 0
 
     def run(self, coroutine: Awaitable[Any]) -> Any:
         """Run to the end; time passes only if there is nothing else to do."""

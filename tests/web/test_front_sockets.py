@@ -44,6 +44,7 @@ class Server:
             draw=HexDraws(),
             limits=QUICK,
             mode=Mode.DEFENSIVE,
+            at_once=1000,
         )
         self._end: Callable[[], object] = lambda: None
         self.left: list[object] = []

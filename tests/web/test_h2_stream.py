@@ -4,7 +4,7 @@ import pytest
 
 from gateway.core.alb import REQUEST_BODY_LIMIT
 from gateway.core.http import HttpRequest, HttpResponse
-from gateway.core.room import Claim, Share
+from gateway.core.turns import Claim, Share
 from gateway.web.h2_stream import CONNECTION_SPECIFIC, Step, Stream
 
 DATE = b"Thu, 01 Jan 1970 00:17:04 GMT"

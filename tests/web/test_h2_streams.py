@@ -6,20 +6,24 @@ import h2.settings
 import pytest
 
 from gateway.core.floods import CALM_SECONDS, CONCURRENT_STREAMS
-from gateway.core.limits import SWEEP_SECONDS
+from gateway.core.limits import SWEEP_SECONDS, Limits
 from gateway.core.room import (
-    ADDRESS_BYTES,
-    CONNECTION_BYTES,
+    ADDRESS_PART,
+    CONNECTION_PART,
     FIRST_NEED_BYTES,
     LEAST_NEED_BYTES,
-    OVERFLOW_BYTES,
+    OVERFLOW_FACTOR,
     ROOM_BYTES,
-    Claim,
 )
-from gateway.web.h2_turns import SharedRoom
+from gateway.core.turns import Claim
+from gateway.web.shared_room import SharedRoom
 from tests.web import peer
 from tests.web.h2_peer import GET, POST, H2Client, asked, frame, head
 from tests.web.peer import Serve, Telling
+
+CONNECTION_BYTES = ROOM_BYTES // CONNECTION_PART
+ADDRESS_BYTES = ROOM_BYTES // ADDRESS_PART
+OVERFLOW_BYTES = int(ROOM_BYTES * OVERFLOW_FACTOR)
 
 ENHANCE_YOUR_CALM, FLOW_CONTROL_ERROR = 0xB, 3
 
@@ -225,7 +229,7 @@ def test_body_that_ignores_its_window_is_reset(serve: Serve, over: int) -> None:
 
 
 def test_time_in_which_a_body_may_not_come_does_not_count(serve: Serve) -> None:
-    world = serve()
+    world = serve(limits=Limits(room_seconds=100))
     client = H2Client(world)
     full = Claim(client.connection._share)
     client.room.reply(full, CONNECTION_BYTES)
@@ -240,6 +244,21 @@ def test_time_in_which_a_body_may_not_come_does_not_count(serve: Serve) -> None:
     client.send(stream, bytes(65_535))
 
     assert client.status(stream) == 200
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(29.75, None), (30, 503), (30.25, 503)])
+def test_body_that_waits_too_long_is_refused(
+    serve: Serve, seconds: float, status: int | None
+) -> None:
+    world = serve()
+    client = H2Client(world)
+    client.room.reply(Claim(client.connection._share), CONNECTION_BYTES)
+    stream = client.ask(POST, bytes(65_535), ends=False)
+
+    world.wait(seconds)
+    client.read()
+
+    assert (client.status(stream) if status else client.reset(stream)) == status
 
 
 def test_bodies_that_do_not_end_close_the_connection_that_sent_most(serve: Serve) -> None:

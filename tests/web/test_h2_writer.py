@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from gateway.core.http import HttpRequest, HttpResponse
-from gateway.core.room import Claim, Room, Share
+from gateway.core.room import Room
+from gateway.core.turns import Claim, Share
 from gateway.web.h2_stream import Stream
 from gateway.web.h2_writer import ROUND_BYTES, TURN_BYTES, Writer, cut_off
 from gateway.wire.h2 import Session

@@ -23,6 +23,7 @@ def test_front_has_all_that_connections_share() -> None:
         draw="0".__mul__,
         limits=Limits(),
         mode=Mode.DEFENSIVE,
+        at_once=1000,
     )
 
     promised = {name for name in dir(Shared) if not name.startswith("_")}

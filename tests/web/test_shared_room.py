@@ -4,7 +4,7 @@ import pytest
 
 from gateway.core.limits import SWEEP_SECONDS
 from gateway.core.room import LEAST_NEED_BYTES, TURN_SECONDS
-from gateway.web.h2_turns import SharedRoom
+from gateway.web.shared_room import SharedRoom
 from tests.web import peer
 from tests.web.h2_peer import H2Client, asked, frame
 from tests.web.peer import Serve
