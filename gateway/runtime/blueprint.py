@@ -9,7 +9,7 @@ from gateway.core.invocation import LATEST
 from gateway.core.logging_config import TEXT, LoggingConfig
 from gateway.core.notices import LogStream
 from gateway.runtime.confinement import Abilities
-from gateway.runtime.holding import Holding
+from gateway.runtime.environment_limits import EnvironmentLimits
 from gateway.runtime.launch import Launcher, Plan, Room
 from gateway.runtime.links import Links
 from gateway.runtime.watch import Watch
@@ -66,9 +66,9 @@ class Blueprint:
     """The format of log tails; sinks have their own."""
     watch: Watch = field(default_factory=Watch)
 
-    def holding(self, stream: LogStream) -> Holding:
-        """Return what will hold the processes of a new environment."""
-        return Holding(
+    def limits(self, stream: LogStream) -> EnvironmentLimits:
+        """Return the limits of a new environment."""
+        return EnvironmentLimits(
             self.abilities,
             self.watch,
             marker=stream.name,
@@ -77,7 +77,7 @@ class Blueprint:
             processes=PROCESSES,
         )
 
-    def plan(self, stream: LogStream, address: str, log: int, holding: Holding) -> Plan:
+    def plan(self, stream: LogStream, address: str, log: int, limits: EnvironmentLimits) -> Plan:
         """Return how a process of an environment starts (lambda.md 1.7, 1.8)."""
         has_room = self.abilities.can_unshare
         root = TASK_ROOT if has_room else str(self.code)
@@ -94,7 +94,7 @@ class Blueprint:
             roots = ["/opt"] if has_room else list(map(str, self.layers[::-1]))
             variables[self.layers_variable] = ":".join(self._search_path(roots))
         if not has_room:
-            variables["TMPDIR"] = holding.tmp
+            variables["TMPDIR"] = limits.tmp
         limits_memory = self.abilities.limits_memory
         data_bytes = 0 if limits_memory else self.memory_mb * MEGABYTE * DATA_FACTOR
         return Plan(
@@ -102,7 +102,7 @@ class Blueprint:
             variables,
             root,
             self._room() if has_room else None,
-            holding.directories,
+            limits.directories,
             data_bytes + DATA_SPARE_BYTES if data_bytes else 0,
             call_filter=self.abilities.call_filter,
         )

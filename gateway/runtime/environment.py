@@ -194,7 +194,7 @@ class Environment:
         """Return the processes that may speak to the Runtime API."""
         process = self._process
         is_alive = process is not None and not process.exited.done()
-        return self._resources.holding.members(process.pid if process and is_alive else 0)
+        return self._resources.limits.members(process.pid if process and is_alive else 0)
 
     # Effects.
 
@@ -232,7 +232,7 @@ class Environment:
         seconds = blueprint.init_seconds if limit is Limit.INIT else blueprint.timeout_seconds
         self._init_started = blueprint.clock.monotonic()
         self._timer.restart(seconds)
-        self._resources.holding.begin_use()
+        self._resources.limits.begin_use()
         phase: Literal["init", "invoke"] = "init" if limit is Limit.INIT else "invoke"
         self._emit(InitStarted(self._stream, blueprint.clock.now(), phase))
         self._generation += 1
@@ -251,7 +251,7 @@ class Environment:
             self._not_started(generation, str(error))
             return
         if generation == self._generation:
-            self._resources.holding.watch(process.pid, process.kill)
+            self._resources.limits.watch(process.pid, process.kill)
         else:  # killed before it was there
             process.kill()
         await self._ended(generation, await asyncio.shield(process.exited))
@@ -270,14 +270,14 @@ class Environment:
         if generation == self._generation:
             has_left_event = self._run is not None and self._run.has_left_event()
             self._receive(life.Exited(status, has_left_event))
-        await resources.holding.emptied()
+        await resources.limits.emptied()
         await resources.api.emptied()  # or its last poll would be taken for the next one's
 
     def _kill(self) -> None:
         self._timer.stop()
         self._generation += 1
         self._waiting = None
-        self._resources.holding.rest()
+        self._resources.limits.rest()
         if self._process is not None:
             self._process.kill()
         self._resources.api.disconnect()
@@ -290,7 +290,7 @@ class Environment:
             clock = self._blueprint.clock
             run.started, run.started_at = clock.monotonic(), clock.now()
             self._timer.restart(self._blueprint.timeout_seconds)
-            self._resources.holding.begin_use()
+            self._resources.limits.begin_use()
         if poll is not None:  # else the runtime, if it lives, is about to poll again
             self._waiting = None
             run.deliver(poll)
@@ -316,7 +316,7 @@ class Environment:
 
     def _free(self, failure: str) -> None:
         self._timer.stop()
-        self._resources.holding.end_use()
+        self._resources.limits.end_use()
         run, self._run = self._run, None
         if run is None:
             self._end_warming()
@@ -334,7 +334,7 @@ class Environment:
         if blueprint.sink is None and not wants_tail:
             return
         now = blueprint.clock.monotonic()
-        peak_mb = self._resources.holding.peak_mb(now)
+        peak_mb = self._resources.limits.peak_mb(now)
         duration_ms = run.duration_ms(completed, now)
         at = blueprint.clock.now()
         notice = run.report(completed, failure, entries, self._stream, duration_ms, peak_mb, at)

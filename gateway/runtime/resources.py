@@ -32,7 +32,7 @@ class Resources:
         self._blueprint = blueprint
         self._stream = stream
         self.api = RuntimeApiServer(platform, Guard(blueprint.abilities.sight, members))
-        self.holding = blueprint.holding(stream)
+        self.limits = blueprint.limits(stream)
         self._outlet: Outlet | None = None
         self._plan: Plan | None = None
         self._namespaces: tuple[int, ...] = ()
@@ -51,8 +51,8 @@ class Resources:
     async def _planned(self, outlet: Outlet) -> Plan:
         if not self.api.address:
             await self.api.start()
-        self.holding.make()
-        self._plan = self._blueprint.plan(self._stream, self.api.address, outlet.log, self.holding)
+        self.limits.make()
+        self._plan = self._blueprint.plan(self._stream, self.api.address, outlet.log, self.limits)
         return self._plan
 
     def collect(self) -> list[LogEntry]:
@@ -64,7 +64,7 @@ class Resources:
         self.api.close()
         if self._outlet is not None:
             self._outlet.close()
-        await self.holding.close()
+        await self.limits.close()
         await self.api.emptied()
         for descriptor in self._namespaces:
             os.close(descriptor)

@@ -41,7 +41,7 @@ def a_blueprint(found: Abilities, **settings: Any) -> Blueprint:
 
 def plan(found: Abilities, **settings: Any) -> Plan:
     blueprint = a_blueprint(found, **settings)
-    return blueprint.plan(STREAM, "127.0.0.1:9001", 7, blueprint.holding(STREAM))
+    return blueprint.plan(STREAM, "127.0.0.1:9001", 7, blueprint.limits(STREAM))
 
 
 def test_environment_finds_its_api_its_log_and_its_code() -> None:
@@ -76,10 +76,10 @@ def test_executable_of_a_layer_is_at_opt_in_a_room() -> None:
 
 def test_without_a_room_the_variables_say_where_everything_is() -> None:
     blueprint = a_blueprint(Abilities(), layers=(BASE, EXTRA))
-    holding = blueprint.holding(STREAM)
-    holding.tmp = "/tmp/gateway-1"
+    limits = blueprint.limits(STREAM)
+    limits.tmp = "/tmp/gateway-1"
 
-    found = blueprint.plan(STREAM, "127.0.0.1:9001", 7, holding)
+    found = blueprint.plan(STREAM, "127.0.0.1:9001", 7, limits)
 
     assert found.room is None
     assert (found.command, found.directory) == (("/srv/shop/bootstrap", "x"), "/srv/shop")
@@ -94,7 +94,7 @@ def layer_paths(found: Abilities, variable: str = "_LAYERS", **variables: str) -
         layers_variable=variable,
         variables={"AWS_EXECUTION_ENV": "AWS_Lambda_python3.12", **variables},
     )
-    made = blueprint.plan(STREAM, "127.0.0.1:9001", 7, blueprint.holding(STREAM))
+    made = blueprint.plan(STREAM, "127.0.0.1:9001", 7, blueprint.limits(STREAM))
     return made.environ.get(variable)
 
 
@@ -117,11 +117,11 @@ def test_data_is_limited_only_where_no_group_limits_memory() -> None:
     assert plan(GROUPS, memory_mb=128).data_bytes == 0
 
 
-def test_process_enters_the_groups_of_its_holding() -> None:
+def test_process_enters_the_control_groups_of_its_limits() -> None:
     blueprint = a_blueprint(GROUPS)
-    holding = blueprint.holding(STREAM)
+    limits = blueprint.limits(STREAM)
 
-    found = blueprint.plan(STREAM, "127.0.0.1:9001", 7, holding)
+    found = blueprint.plan(STREAM, "127.0.0.1:9001", 7, limits)
 
-    assert found.cgroups == holding.directories
+    assert found.cgroups == limits.directories
     assert [Path(path).parent for path in found.cgroups] == [Path("/groups")]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.runtime import outlet
-from gateway.runtime.holding import Holding
+from gateway.runtime.environment_limits import EnvironmentLimits
 from gateway.runtime.launch import LaunchFailed
 from gateway.runtime.resources import Resources
 from tests.runtime.environments import PuppetLauncher, World, descriptor_count
@@ -45,17 +45,17 @@ def no_second_pipe(_launcher: PuppetLauncher, monkeypatch: pytest.MonkeyPatch) -
 
 
 def no_group(_launcher: PuppetLauncher, monkeypatch: pytest.MonkeyPatch) -> None:
-    def make(_self: Holding) -> None:
+    def make(_self: EnvironmentLimits) -> None:
         raise LaunchFailed("no control group")
 
-    monkeypatch.setattr(Holding, "make", make)
+    monkeypatch.setattr(EnvironmentLimits, "make", make)
 
 
 def no_directory(_launcher: PuppetLauncher, monkeypatch: pytest.MonkeyPatch) -> None:
     def mkdtemp(**_options: Any) -> str:
         raise OSError("no space left")
 
-    monkeypatch.setattr("gateway.runtime.holding.tempfile.mkdtemp", mkdtemp)
+    monkeypatch.setattr("gateway.runtime.environment_limits.tempfile.mkdtemp", mkdtemp)
 
 
 @pytest.mark.parametrize("fault", [no_launch, no_second_pipe, no_group, no_directory])

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from gateway.runtime.confinement import Abilities
-from gateway.runtime.holding import Holding
+from gateway.runtime.environment_limits import EnvironmentLimits
 from gateway.runtime.processes import MARKER
 from gateway.runtime.watch import Watch
 from tests.runtime.launching import abilities, is_any_there, need_memory_group, until
@@ -34,10 +34,10 @@ signal.pause()
 """
 
 
-def a_holding(
+def some_limits(
     found: Abilities | None = None, *, memory_mb: int = 128, tmp_mb: int = 1, marker: str = NAME
-) -> Holding:
-    return Holding(
+) -> EnvironmentLimits:
+    return EnvironmentLimits(
         found or Abilities(),
         Watch(),
         marker=marker,
@@ -62,42 +62,42 @@ def process(code: str, **variables: str) -> Iterator["subprocess.Popen[bytes]"]:
             child.kill()
 
 
-async def test_directory_for_temporary_files_lives_as_long_as_the_holding() -> None:
-    holding = a_holding()
-    holding.make()
-    Path(holding.tmp, "file").write_text("x")
+async def test_directory_for_temporary_files_lives_as_long_as_the_limits() -> None:
+    limits = some_limits()
+    limits.make()
+    Path(limits.tmp, "file").write_text("x")
 
-    assert Path(holding.tmp).stat().st_mode & 0o777 == 0o700
-    await holding.close()
+    assert Path(limits.tmp).stat().st_mode & 0o777 == 0o700
+    await limits.close()
 
-    assert not is_any_there([holding.tmp])
+    assert not is_any_there([limits.tmp])
 
 
 async def test_what_was_not_made_need_not_be_removed() -> None:
-    holding = a_holding()
+    limits = some_limits()
 
-    await holding.close()
+    await limits.close()
 
-    assert (holding.tmp, holding.directories) == ("", ())
+    assert (limits.tmp, limits.directories) == ("", ())
 
 
 async def test_room_has_its_own_directory_for_temporary_files() -> None:
-    holding = a_holding(Abilities(can_unshare=True))
-    holding.make()
+    limits = some_limits(Abilities(can_unshare=True))
+    limits.make()
 
-    assert holding.tmp == ""
-    await holding.close()
+    assert limits.tmp == ""
+    await limits.close()
 
 
 async def test_control_groups_are_made_and_removed() -> None:
     need_memory_group()
-    holding = a_holding(abilities())
-    holding.make()
-    made = holding.directories
+    limits = some_limits(abilities())
+    limits.make()
+    made = limits.directories
 
     assert len(made) == len(abilities().hierarchies)
     assert all(Path(path).is_dir() for path in made)
-    await holding.close()
+    await limits.close()
 
     assert not is_any_there(made)
 
@@ -105,71 +105,71 @@ async def test_control_groups_are_made_and_removed() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 async def test_process_over_its_memory_is_killed_where_no_group_limits_it() -> None:
     with process(HOLD) as child:
-        holding = a_holding(memory_mb=HELD_MB // 2)
-        holding.make()
-        holding.watch(child.pid, child.kill)
+        limits = some_limits(memory_mb=HELD_MB // 2)
+        limits.make()
+        limits.watch(child.pid, child.kill)
 
         await until(lambda: child.poll() is not None)
 
         assert child.returncode == -signal.SIGKILL
-        assert HELD_MB <= holding.peak_mb(0.0) <= HELD_MB + 16
-        await holding.close()
+        assert HELD_MB <= limits.peak_mb(0.0) <= HELD_MB + 16
+        await limits.close()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 async def test_process_within_its_limits_is_looked_at_and_left_alone() -> None:
     with process(HOLD) as child:
-        holding = a_holding(memory_mb=2 * HELD_MB)
-        holding.make()
-        holding.watch(child.pid, child.kill)
+        limits = some_limits(memory_mb=2 * HELD_MB)
+        limits.make()
+        limits.watch(child.pid, child.kill)
 
-        await until(lambda: holding.peak_mb(0.0) >= HELD_MB)
+        await until(lambda: limits.peak_mb(0.0) >= HELD_MB)
 
         assert child.poll() is None
-        await holding.close()
+        await limits.close()
 
 
 async def test_tmp_over_its_size_ends_the_process_and_is_emptied() -> None:
-    holding = a_holding(tmp_mb=1, memory_mb=4096)  # this process is large
-    holding.make()
+    limits = some_limits(tmp_mb=1, memory_mb=4096)  # this process is large
+    limits.make()
     kills: list[None] = []
-    holding.watch(os.getpid(), lambda: kills.append(None))
-    file = Path(holding.tmp, "file")
+    limits.watch(os.getpid(), lambda: kills.append(None))
+    file = Path(limits.tmp, "file")
 
     file.write_bytes(bytes(2 * MEGABYTE))
     await until(lambda: bool(kills))
-    await holding.emptied()
+    await limits.emptied()
 
     assert kills == [None]  # once; a second start watches again
-    assert list(Path(holding.tmp).iterdir()) == []
-    await holding.close()
+    assert list(Path(limits.tmp).iterdir()) == []
+    await limits.close()
 
 
 async def test_tmp_within_its_size_is_kept_by_a_reset() -> None:
-    holding = a_holding()
-    holding.make()
-    Path(holding.tmp, "file").write_text("x")
+    limits = some_limits()
+    limits.make()
+    Path(limits.tmp, "file").write_text("x")
 
-    await holding.emptied()
+    await limits.emptied()
 
-    assert Path(holding.tmp, "file").read_text() == "x"
-    await holding.close()
+    assert Path(limits.tmp, "file").read_text() == "x"
+    await limits.close()
 
 
 async def test_at_rest_it_does_not_look() -> None:
-    holding = a_holding(tmp_mb=0)
-    holding.make()
-    Path(holding.tmp, "file").write_bytes(bytes(MEGABYTE))
+    limits = some_limits(tmp_mb=0)
+    limits.make()
+    Path(limits.tmp, "file").write_bytes(bytes(MEGABYTE))
     kills: list[None] = []
-    holding.watch(os.getpid(), lambda: kills.append(None))
-    holding.rest()
+    limits.watch(os.getpid(), lambda: kills.append(None))
+    limits.rest()
 
     over = asyncio.get_running_loop().create_future()
     asyncio.get_running_loop().call_later(0.25, over.set_result, None)
     await over
 
     assert kills == []
-    await holding.close()
+    await limits.close()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -180,30 +180,30 @@ async def test_what_a_process_left_behind_is_killed_and_others_are_not() -> None
         process(waiting, **{MARKER: marker}) as left,
         process(waiting, **{MARKER: f"{marker}x"}) as other,
     ):
-        holding = a_holding(marker=marker)
-        holding.make()
-        emptied = asyncio.ensure_future(holding.emptied())  # noqa: TID251 - polled meanwhile
+        limits = some_limits(marker=marker)
+        limits.make()
+        emptied = asyncio.ensure_future(limits.emptied())  # noqa: TID251 - polled meanwhile
 
         await until(lambda: left.poll() is not None)
         await emptied
 
         assert other.poll() is None
-        await holding.close()
+        await limits.close()
 
 
 async def test_most_memory_used_comes_from_the_control_group() -> None:
     need_memory_group()
-    holding = a_holding(abilities())
-    holding.make()
+    limits = some_limits(abilities())
+    limits.make()
     enter = "".join(
         f"open({str(Path(path, 'cgroup.procs'))!r}, 'w').write('0')\n"
-        for path in holding.directories
+        for path in limits.directories
     )
     with process(enter + HOLD) as child:
-        peak = holding.peak_mb(1.0)
+        peak = limits.peak_mb(1.0)
         child.kill()
         child.wait()
 
     assert peak >= HELD_MB
-    assert holding.peak_mb(1.05) == peak  # a reading is good for 100 ms
-    await holding.close()
+    assert limits.peak_mb(1.05) == peak  # a reading is good for 100 ms
+    await limits.close()

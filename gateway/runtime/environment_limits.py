@@ -1,5 +1,4 @@
-"""What holds the processes of one environment: control groups, and the owner's looks without
-them."""
+"""The limits of one environment: control groups, or the gateway's own readings of memory and storage."""
 
 import asyncio
 import shutil
@@ -18,7 +17,7 @@ PEAK_SECONDS = 0.1
 """How long a reading of the most memory used is good for."""
 
 
-class Holding:
+class EnvironmentLimits:
     """The limits of one environment in force; `make` and `close` frame its life."""
 
     def __init__(  # noqa: PLR0913 - one limit each
