@@ -24,7 +24,7 @@ from gateway.runtime.blueprint import TASK_ROOT, Blueprint
 from gateway.runtime.child.packages import SHIPPED, STRICT
 from gateway.runtime.child.search import LAYERS, loaded_on_lambda
 from gateway.runtime.confinement import Abilities, find_abilities
-from gateway.runtime.environment import Environment
+from gateway.runtime.environment import ProcessEnvironment
 from gateway.runtime.fork_client import ForkServer, can_fork
 from gateway.runtime.interpreter import Interpreter, check_version, chosen, own
 from gateway.runtime.launch import Launcher, Plan
@@ -133,9 +133,9 @@ class Maker:
     def __init__(self, blueprint: Blueprint) -> None:
         self._blueprint = blueprint
 
-    def __call__(self, on_free: Callable[[Environment], None]) -> Environment:
+    def __call__(self, on_free: Callable[[ProcessEnvironment], None]) -> ProcessEnvironment:
         """Make an environment."""
-        return Environment(self._blueprint, on_free)
+        return ProcessEnvironment(self._blueprint, on_free)
 
     async def look(self) -> None:
         """Find what links in code and layers lead to, and say which are not followed."""

@@ -43,10 +43,12 @@ STREAMING = ("", "streaming")
 """What a runtime may say of its response mode."""
 
 
-class Environment:
+class ProcessEnvironment:
     """Runs one invocation at a time in a process of its own; made by the pool."""
 
-    def __init__(self, blueprint: Blueprint, on_change: Callable[["Environment"], None]) -> None:
+    def __init__(
+        self, blueprint: Blueprint, on_change: Callable[["ProcessEnvironment"], None]
+    ) -> None:
         self._blueprint = blueprint
         self._on_change = on_change
         self._life = ExecutionEnvironment(blueprint.timeout_seconds)

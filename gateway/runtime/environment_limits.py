@@ -1,4 +1,4 @@
-"""The limits of one environment: control groups, or the gateway's own readings of memory and storage."""
+"""The limits of one environment: control groups, or readings of its memory and storage."""
 
 import asyncio
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gateway.runtime.confinement import Abilities, ControlGroups, group_members
 from gateway.runtime.owner import own_prefix
-from gateway.runtime.process import SWEEP_SECONDS, SWEEPS, Members
+from gateway.runtime.process import KILL_PAUSE_SECONDS, KILLS, Members
 from gateway.runtime.usage import Storage, memory_bytes
 from gateway.runtime.watch import Watch
 
@@ -139,13 +139,13 @@ class EnvironmentLimits:
         """Kill what a process that has exited left behind, until there is nothing, for 2 s."""
         loop = asyncio.get_running_loop()
         members = self.members(0)  # its number may be another's by now
-        for _ in range(SWEEPS):
+        for _ in range(KILLS):
             # A walk is not for the event loop: many environments may end at once.
             found = await asyncio.to_thread(members.kill) if self.needs_walk else members.kill()
             if not found:
                 break
             later = loop.create_future()
-            loop.call_later(SWEEP_SECONDS, later.set_result, None)
+            loop.call_later(KILL_PAUSE_SECONDS, later.set_result, None)
             await later
         self._groups.allow_forks()
         if self._is_full:  # or the next process would be ended for it

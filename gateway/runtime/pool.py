@@ -46,7 +46,7 @@ DELIVERIES = 3
 """How many environments an invocation is given to while no process reads its event: when one died
 at this moment, so may have others, but not the last one, which is new."""
 
-SWEEP_SECONDS = 1.0
+UPKEEP_SECONDS = 1.0
 """How often idle environments are looked at."""
 
 LATELY_SECONDS = 10.0
@@ -100,7 +100,7 @@ class Pool:
 
     async def __aenter__(self) -> Self:
         self._tasks = await asyncio.TaskGroup().__aenter__()
-        self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+        self._timer = asyncio.get_running_loop().call_later(UPKEEP_SECONDS, self._sweep)
         return self
 
     async def __aexit__(self, *_exception: object) -> None:
@@ -290,7 +290,7 @@ class Pool:
             self._refill()
 
     def _sweep(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+        self._timer = asyncio.get_running_loop().call_later(UPKEEP_SECONDS, self._sweep)
         self._retire()
         self._refill()
 

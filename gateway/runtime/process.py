@@ -23,8 +23,8 @@ from gateway.runtime.confinement import BOOT, group_members, kill_all, kill_grou
 from gateway.runtime.launch import LaunchFailed, Outlets, Plan
 from gateway.runtime.processes import MARKER, families
 
-SWEEP_SECONDS = 0.005
-SWEEPS = 400
+KILL_PAUSE_SECONDS = 0.005
+KILLS = 400
 """How often, and for how many times, an exit waits for what is killed to be gone: 2 s in all."""
 
 NAMESPACES = ("user", "mnt")
@@ -108,17 +108,17 @@ class ChildProcess:
     def _wait(self) -> None:
         _wait_without_reaping(self.pid)
         with suppress(RuntimeError):  # the loop may be closed by now
-            self._loop.call_soon_threadsafe(self._sweep, SWEEPS)
+            self._loop.call_soon_threadsafe(self._sweep, KILLS)
 
     def _end(self, descriptor: int) -> None:
         self._loop.remove_reader(descriptor)
         os.close(descriptor)
-        self._sweep(SWEEPS)
+        self._sweep(KILLS)
 
     def _sweep(self, left: int) -> None:
         """Kill what is left until there is nothing; only then reap, as that frees the numbers."""
         if self.members.kill() and left:
-            self._loop.call_later(SWEEP_SECONDS, self._sweep, left - 1)
+            self._loop.call_later(KILL_PAUSE_SECONDS, self._sweep, left - 1)
             return
         status = self._popen.wait()
         if not self.exited.done():

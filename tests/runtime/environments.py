@@ -29,7 +29,7 @@ from gateway.core.notices import (
 from gateway.runtime import child
 from gateway.runtime.blueprint import Blueprint
 from gateway.runtime.confinement import Abilities
-from gateway.runtime.environment import Environment
+from gateway.runtime.environment import ProcessEnvironment
 from gateway.runtime.launch import LaunchFailed, Outlets, Plan
 from gateway.telemetry.system import HexDraws, SystemClock
 from tests.runtime.api_client import PATIENCE_SECONDS, until
@@ -157,12 +157,12 @@ class World:
             logging=logging,
         )
         self.launcher = launcher
-        self.environment = Environment(blueprint, self._free)
+        self.environment = ProcessEnvironment(blueprint, self._free)
 
     def emit(self, notice: Notice, /) -> None:
         self.notices.append(notice)
 
-    def _free(self, _environment: Environment) -> None:
+    def _free(self, _environment: ProcessEnvironment) -> None:
         self.freed += 1
         self._freed.set()
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from gateway.core.errors import Throttled
-from gateway.runtime.pool import SWEEP_SECONDS
+from gateway.runtime.pool import UPKEEP_SECONDS
 from gateway.runtime.slots import LIFETIME_SECONDS, InitFailed
 from tests.runtime.fake_time import advance, anyio_backend, settle  # noqa: F401 - a fixture
 from tests.runtime.pool_rig import Broken, FailingInit, Rig, is_throttled
@@ -260,11 +260,11 @@ async def test_running_environment_is_not_closed_however_long_it_runs() -> None:
 async def test_old_environment_is_closed_when_idle() -> None:
     async with Rig(idle_seconds=LIFETIME_SECONDS) as rig:
         await rig.calls(1)
-        await advance(LIFETIME_SECONDS - SWEEP_SECONDS)
+        await advance(LIFETIME_SECONDS - UPKEEP_SECONDS)
         rig.made[0].finish()
         await settle()
         young = len(rig.alive)
-        await advance(SWEEP_SECONDS)
+        await advance(UPKEEP_SECONDS)
 
         assert young == 1
         assert rig.alive == []

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.core.delays import LONGEST_DELAY_SECONDS
-from gateway.runtime.pool import STEADY_SECONDS, SWEEP_SECONDS
+from gateway.runtime.pool import STEADY_SECONDS, UPKEEP_SECONDS
 from gateway.runtime.slots import InitFailed, Readiness
 from tests.runtime.fake_time import advance, anyio_backend, settle  # noqa: F401 - a fixture
 from tests.runtime.pool_rig import Broken, FailingInit, Rig, is_throttled
@@ -249,7 +249,7 @@ async def test_starts_that_fail_are_tried_again_after_growing_pauses() -> None:
         inits = []
         for _ in range(40):
             inits.append(rig.made[0].inits)
-            await advance(SWEEP_SECONDS)
+            await advance(UPKEEP_SECONDS)
 
     assert [inits.index(number) for number in range(1, 7)] == [0, 1, 3, 7, 15, 31]
     assert rig.warnings == ["an environment could not be started: no database"] * 5
@@ -263,7 +263,7 @@ async def test_crash_loop_of_idle_environments_does_not_spin() -> None:
                 if environment.readiness is Readiness.READY:
                     environment.change(Readiness.SPENT)
             await settle()
-            await advance(SWEEP_SECONDS)
+            await advance(UPKEEP_SECONDS)
 
     assert len(rig.made) == 6
 
@@ -273,7 +273,7 @@ async def test_success_ends_the_pauses() -> None:
         rig.made[0].change(Readiness.SPENT)
         await settle()
         after_quick_death = len(rig.made)
-        await advance(SWEEP_SECONDS)
+        await advance(UPKEEP_SECONDS)
         await rig.calls(1)
         rig.made[1].finish()
         rig.made[1].change(Readiness.SPENT)
@@ -290,7 +290,7 @@ async def test_start_ahead_that_breaks_leaves_the_pool_as_it_is() -> None:
         rig.made[0].change(Readiness.SPENT)
         await settle()
         rig.make_failure = None
-        await advance(SWEEP_SECONDS)
+        await advance(UPKEEP_SECONDS)
 
         assert rig.warnings == ["an environment could not be started: no memory"]
         assert len(rig.alive) == 1

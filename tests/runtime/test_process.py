@@ -402,7 +402,7 @@ async def test_reaped_first_process_is_not_touched_again(monkeypatch: pytest.Mon
 async def test_what_does_not_die_does_not_hold_the_exit_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "SWEEPS", 3)
+    monkeypatch.setattr(module, "KILLS", 3)
     monkeypatch.setattr(module.Members, "kill", lambda _self: True)
     with nowhere() as outlets:
         process = await ProcessLauncher().start(python_plan("raise SystemExit(5)"), outlets)
