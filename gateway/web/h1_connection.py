@@ -408,6 +408,7 @@ class Connection(asyncio.Protocol):
         if self.progress.phase in {Phase.HEAD, Phase.BODY}:
             self._refuse(503, "more requests wait for their end than there is room for")
         else:
+            self._buffer = b""
             self._stall.abort()
 
     # What the front asks for.
