@@ -10,8 +10,8 @@ import re
 from typing import Protocol, cast
 
 from gateway.core.environment import Refused, Responded, refused_transition
-from gateway.core.function_errors import MAX_RESPONSE_BYTES
 from gateway.core.http import header
+from gateway.runtime.api_body import BodyReader
 from gateway.runtime.api_routes import (
     CONTINUE,
     EVENT_HEAD,
@@ -48,12 +48,6 @@ UPGRADE = re.compile(rb"^upgrade[ \t]*:[^\n]*\n", re.IGNORECASE | re.MULTILINE)
 
 STEPS = 8
 """Requests, or pieces of bodies, until all other connections have their turn: about 0.2 ms."""
-
-PIECE_BYTES = 64 * 1024
-DENSE_BYTES = 4 * 1024
-DENSE_LINES = 256
-"""A piece of a chunked body with more lines than this is read in smaller pieces: chunks of one byte
-cost a call each, and 4 KB of them 0.3 ms."""
 
 BODY_STATE = "InvocationResponse"
 """What a runtime is in as long as a body is read; another one would be the same state again."""
@@ -102,13 +96,8 @@ class ApiConnection(asyncio.Protocol):
         self._buffer = bytearray()
         self._searched = 0
         """How much of the buffer holds no end of a head."""
-        self._in_body = self._is_dropped = self._is_too_large = False
-        """Whether a body is being read, whether it was answered by its head, and whether it is over
-        the limit."""
-        self._body_left = -1
-        """Of a body with a length."""
-        self._silent = 0
-        """Bytes since the last one of a body: chunk extensions and trailers."""
+        self._body: BodyReader | None = None
+        """Of the request that is being read."""
         self._answer: Answer | None = None
         """What is posted, until it was taken or refused."""
         self._pending: list[bytes] = []
@@ -148,7 +137,7 @@ class ApiConnection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """Refuse a body that has no end; the connection closes now."""
-        if self._in_body and not self._is_dropped:
+        if self._body is not None and not self._body.is_dropped:
             text = "HTTP request detected as truncated"
             self._end(error_message(400, "TruncatedHTTPRequest", text))
 
@@ -247,8 +236,9 @@ class ApiConnection(asyncio.Protocol):
 
     def _step(self) -> bool:
         """Read a head or a piece of a body; say whether there was one."""
-        if self._in_body:
-            return self._read_body()
+        if self._body is not None:
+            self._read_body(self._body)
+            return True
         if not self._read_head():
             return False
         self._judge()
@@ -318,9 +308,9 @@ class ApiConnection(asyncio.Protocol):
             raise refused_transition(BODY_STATE, BODY_STATE)
         self._answer = answer
         if self._parser.is_complete:
-            self._take()
+            self._take(is_too_large=False)
             return
-        self._begin_body()
+        self._body = BodyReader(self._parser, is_dropped=False)
         if self._expects_continue():
             self._pending.append(CONTINUE)
 
@@ -335,80 +325,33 @@ class ApiConnection(asyncio.Protocol):
         elif self._expects_continue():
             self._end()  # the client may send the body now or not (RFC 9110 section 10.1.1)
         else:
-            self._drop_body()
-
-    def _drop_body(self) -> None:
-        self._begin_body()
-        self._is_dropped = True
+            self._body = BodyReader(self._parser, is_dropped=True)
 
     def _end_request(self) -> None:
         """Close after a request that asks for it."""
         if not self._parser.keeps_alive:
             self._end()
 
-    def _begin_body(self) -> None:
-        """Note how the body ends: after a count of bytes, or with its last chunk."""
-        self._in_body = True
-        self._is_dropped = self._is_too_large = False
-        length = header(self._parser.headers, b"content-length")
-        self._body_left = -1 if length is None else int(length)
-        self._silent = 0
-
-    def _read_body(self) -> bool:
-        """Read a piece; of a body that is too large nothing is kept, and its end is waited for."""
-        parser = self._parser
-        before = parser.body_bytes
-        fed = self._feed()
-        self._silent = 0 if parser.body_bytes > before else self._silent + fed
-        if self._silent > HEAD_BYTES:
-            raise Unparsable("more than 1 MiB beside the body")
-        if parser.body_bytes > MAX_RESPONSE_BYTES:
-            self._is_too_large = True
-        if self._is_too_large or self._is_dropped:
-            parser.take_body()
-        if parser.is_complete:
-            self._end_body()
-        return True
-
-    def _feed(self) -> int:
-        """Give the parser a piece of the body and return how large it was."""
-        buffer = self._buffer
-        if self._body_left >= 0:
-            piece = bytes(buffer[: min(self._body_left, PIECE_BYTES)])
-            self._parser.feed_sized(piece)
-            self._body_left -= len(piece)
-            fed = len(piece)
-        else:
-            piece = bytes(buffer[:PIECE_BYTES])
-            if piece.count(b"\n") > DENSE_LINES:
-                piece = piece[:DENSE_BYTES]
-            fed = len(piece) - len(self._parser.feed_chunked(piece))
-        del buffer[:fed]
-        return fed
-
-    def _end_body(self) -> None:
-        self._in_body = False
+    def _read_body(self, body: BodyReader) -> None:
+        """Read a piece, and go on with the request after the last."""
+        if not body.read(self._buffer):
+            return
+        self._body = None
         self._stop_timer()
-        if self._is_dropped:
-            self._is_dropped = False
+        if body.is_dropped:
             self._end_request()
         else:
-            self._take()
+            self._take(is_too_large=body.is_too_large)
 
     # Answering.
 
-    def _take(self) -> None:
+    def _take(self, *, is_too_large: bool) -> None:
         """Give what was posted to the platform."""
         parser, answer = self._parser, cast("Answer", self._answer)
         self._answer = None
         self._siblings.let_go(self)
-        posted = Posted(
-            parser.headers,
-            parser.take_body(),
-            parser.trailers(),
-            is_too_large=self._is_too_large,
-        )
-        self._is_too_large = False
+        body, trailers = parser.take_body(), parser.trailers()
+        posted = Posted(parser.headers, body, trailers, is_too_large=is_too_large)
         self._pending.append(taken(self._platform, answer, posted))
         self._end_request()
 
@@ -435,7 +378,7 @@ class ApiConnection(asyncio.Protocol):
     def _watch(self) -> None:
         """Have a request that has begun end in time; the invocation's deadline ends an answer."""
         is_bounded = self._answer is not None and self._answer.request_id != ""
-        has_begun = bool(self._buffer) or self._in_body
+        has_begun = bool(self._buffer) or self._body is not None
         if self._waits or self._is_queued or is_bounded or not has_begun:
             self._stop_timer()
         elif self._timer is None:
