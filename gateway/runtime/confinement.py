@@ -12,7 +12,7 @@ import re
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -286,21 +286,25 @@ def find_abilities(keep: tuple[str, ...] = ()) -> Abilities:
     """
     if sys.platform != "linux":
         return Abilities()
-    return replace(_find_limits(keep), sight=find_sight())
+    limits = find_limits(tuple(control_groups()), lambda hoped: works(hoped, keep))
+    return replace(limits, sight=find_sight())
 
 
-def _find_limits(keep: tuple[str, ...]) -> Abilities:
+def find_limits(
+    hierarchies: tuple[Hierarchy, ...], is_possible: Callable[[Abilities], bool]
+) -> Abilities:
+    """Try all at once, and each by itself where that fails."""
     hoped = Abilities(
-        can_unshare=True,
-        hierarchies=sufficient(tuple(control_groups())),
-        call_filter=program().hex(),
+        can_unshare=True, hierarchies=sufficient(hierarchies), call_filter=program().hex()
     )
-    if _works(hoped, keep):
+    if is_possible(hoped):
         return hoped
     return Abilities(
-        _works(Abilities(can_unshare=True), keep),
-        tuple(one for one in hoped.hierarchies if _works(Abilities(hierarchies=(one,)), keep)),
-        call_filter=program().hex() if _works(Abilities(call_filter=program().hex()), keep) else "",
+        is_possible(Abilities(can_unshare=True)),
+        tuple(one for one in hoped.hierarchies if is_possible(Abilities(hierarchies=(one,)))),
+        call_filter=hoped.call_filter
+        if is_possible(Abilities(call_filter=hoped.call_filter))
+        else "",
     )
 
 
@@ -315,8 +319,8 @@ def sufficient(hierarchies: tuple[Hierarchy, ...]) -> tuple[Hierarchy, ...]:
     return limiting if limited >= USEFUL else hierarchies
 
 
-def _works(abilities: Abilities, keep: tuple[str, ...]) -> bool:
-    """Run an interpreter that does nothing, confined like that."""
+def works(abilities: Abilities, keep: tuple[str, ...]) -> bool:
+    """Say whether an interpreter that does nothing runs, confined like that."""
     groups = ControlGroups(abilities, memory_bytes=TRIAL_MEMORY_BYTES, processes=16)
     try:
         groups.make()

@@ -7,10 +7,11 @@ and a group with processes divides nothing: there the process moves into a leaf 
 """
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from gateway.runtime.confinement import Hierarchy, control_groups
+from gateway.runtime.confinement import Hierarchy
 from gateway.runtime.leftovers import sweep_groups
 from gateway.runtime.owner import is_ownerless, own_prefix
 
@@ -26,12 +27,12 @@ LEAF = "gateway"
 CONTROLLERS = "+memory +pids"
 
 
-def delegate(user: int, group: int) -> None:
+def delegate(user: int, group: int, hierarchies: Iterable[Hierarchy]) -> None:
     """Move this process into groups that the user may divide; needs root.
 
     A hierarchy in which that fails limits nothing, which the line at the start says.
     """
-    for hierarchy in control_groups():
+    for hierarchy in hierarchies:
         _remove_former(hierarchy.directory)
         base = Path(hierarchy.directory, f"{OF}{own_prefix()}{LEAF}")
         with suppress(OSError):

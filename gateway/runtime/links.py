@@ -37,12 +37,14 @@ class Links:
     """A line for each link that is not followed, and why."""
 
 
-def find_links(code: str, layers: tuple[str, ...], keep: Iterable[str]) -> Links:
+def find_links(
+    code: str, layers: tuple[str, ...], keep: Iterable[str], most_looked_at: int = MOST_LOOKED_AT
+) -> Links:
     """Look through code and layers, paths without links; blocks for about 5 us a file.
 
     `keep` is as in Room: absolute links to what is visible anyway are left alone.
     """
-    look = _Look(tuple(keep))
+    look = _Look(tuple(keep), most_looked_at)
     in_code = look.through((code,), (code,)) if code else ()
     in_layers = look.through(layers, layers)
     return Links(in_code, in_layers, tuple(look.refused))
@@ -51,6 +53,7 @@ def find_links(code: str, layers: tuple[str, ...], keep: Iterable[str]) -> Links
 @dataclass
 class _Look:
     keep: tuple[str, ...]
+    most_looked_at: int
     refused: dict[str, None] = field(default_factory=dict)
     followed: int = 0
     looked_at: int = 0
@@ -79,8 +82,8 @@ class _Look:
     def _links_below(self, directory: str, prefix: str) -> Iterator[str]:
         for entry in _entries(directory):
             self.looked_at += 1
-            if self.looked_at > MOST_LOOKED_AT:
-                self.refused[f"links behind {MOST_LOOKED_AT} files are not followed"] = None
+            if self.looked_at > self.most_looked_at:
+                self.refused[f"links behind {self.most_looked_at} files are not followed"] = None
                 return
             if entry.is_symlink():
                 yield f"{prefix}{entry.name}"
@@ -185,9 +188,14 @@ def _is_readable(path: str) -> bool:
 
 
 def _has_bit(path: str, bit: int) -> bool:
-    found = os.stat(path)  # noqa: PTH116
-    if found.st_uid == os.geteuid():
+    groups = {os.getegid(), *os.getgroups()}
+    return grants(os.stat(path), bit, os.geteuid(), groups)  # noqa: PTH116
+
+
+def grants(found: os.stat_result, bit: int, user: int, groups: set[int]) -> bool:
+    """Say whether a file's mode gives a right to a user of these groups, as to all but root."""
+    if found.st_uid == user:
         return bool(found.st_mode & bit << 6)
-    if found.st_gid in {os.getegid(), *os.getgroups()}:
+    if found.st_gid in groups:
         return bool(found.st_mode & bit << 3)
     return bool(found.st_mode & bit)

@@ -9,7 +9,7 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from typing import NamedTuple
 
@@ -93,7 +93,12 @@ def links(directory: str) -> Iterator[str]:
 
     Raises PermissionError when the process hides them (PR_SET_DUMPABLE in prctl(2)).
     """
-    for name in names(directory):
+    yield from links_of(directory, names(directory))
+
+
+def links_of(directory: str, listed: Iterable[str]) -> Iterator[str]:
+    """Give what those descriptors that are still open point to."""
+    for name in listed:
         try:
             yield os.readlink(f"{directory}/{name}")  # noqa: PTH115
         except (FileNotFoundError, ProcessLookupError):  # closed meanwhile
@@ -108,7 +113,7 @@ def names(directory: str) -> list[str]:
         return []
 
 
-def find_sight() -> Sight:
+def find_sight(ask: Callable[[Address, Address], PeerSocket | None] = peer_socket) -> Sight:
     """Try what can be known, with a connection of this process to itself."""
     if sys.platform != "linux":
         return Sight.NOTHING
@@ -117,7 +122,7 @@ def find_sight() -> Sight:
             socket.create_server(("127.0.0.1", 0)) as listening,
             socket.create_connection(listening.getsockname()) as one,
         ):
-            found = peer_socket(one.getsockname(), listening.getsockname())
+            found = ask(one.getsockname(), listening.getsockname())
             return _sight(found, os.fstat(one.fileno()).st_ino)
     except OSError:
         return Sight.NOTHING

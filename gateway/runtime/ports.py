@@ -2,6 +2,7 @@
 
 import socket
 from collections import OrderedDict
+from collections.abc import Callable
 
 BACKLOG = 16
 
@@ -36,7 +37,23 @@ RECENT_PORTS = RecentPorts()
 """One for the process, because the machine's ports are one set for all environments."""
 
 
-def free_port(now: float) -> socket.socket:
+def bound_socket(host: str = "127.0.0.1") -> socket.socket:
+    """Return a socket on a port that the system chose, a loopback one; raises OSError."""
+    bound = socket.socket()
+    try:
+        bound.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        bound.bind((host, 0))
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def free_port(
+    now: float,
+    recent: RecentPorts = RECENT_PORTS,
+    bound: Callable[[], socket.socket] = bound_socket,
+) -> socket.socket:
     """Return a listening socket on a loopback port that no environment had in the last 60 s.
 
     When there is hardly another one it takes what it gets. Raises OSError and leaves none open.
@@ -44,9 +61,9 @@ def free_port(now: float) -> socket.socket:
     passed_over: list[socket.socket] = []
     try:
         while True:
-            listening = bound_socket()
+            listening = bound()
             port = listening.getsockname()[1]
-            if len(passed_over) >= PORT_TRIES or not RECENT_PORTS.has(port, now):
+            if len(passed_over) >= PORT_TRIES or not recent.has(port, now):
                 return listening_socket(listening)
             passed_over.append(listening)  # held meanwhile, so that the next one is another
     finally:
@@ -58,18 +75,6 @@ def listening_socket(bound: socket.socket) -> socket.socket:
     """Return the socket, listening now; raises OSError with the socket closed."""
     try:
         bound.listen(BACKLOG)
-    except OSError:
-        bound.close()
-        raise
-    return bound
-
-
-def bound_socket() -> socket.socket:
-    """Return a socket on a loopback port that the system chose; raises OSError."""
-    bound = socket.socket()
-    try:
-        bound.setblocking(False)  # noqa: FBT003 - the standard library's signature
-        bound.bind(("127.0.0.1", 0))
     except OSError:
         bound.close()
         raise

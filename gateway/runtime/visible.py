@@ -4,7 +4,7 @@ operator is told of one that a function did not find."""
 import os
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
@@ -67,10 +67,10 @@ def _checked(path: str) -> str:
     return path
 
 
-def needed(variables: Mapping[str, str]) -> tuple[str, ...]:
+def needed(variables: Mapping[str, str], resolver: str = RESOLVER) -> tuple[str, ...]:
     """Return what a function needs to look names up and to find its credentials."""
     files = [variables[name] for name in CREDENTIAL_VARIABLES if variables.get(name)]
-    found = [*_hidden_steps(RESOLVER), *(step for file in files for step in _credentials(file))]
+    found = [*_hidden_steps(resolver), *(step for file in files for step in _credentials(file))]
     return tuple(dict.fromkeys(found))
 
 
@@ -100,8 +100,14 @@ class HiddenPathHints:
     It knows them by what the function wrote: a path below /run, and that it was not found.
     """
 
-    def __init__(self, sink: Sink, shown: Iterable[str]) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        shown: Iterable[str],
+        exists: Callable[[str], bool] = os.path.lexists,
+    ) -> None:
         self._sink = sink
+        self._exists = exists
         self._shown = tuple(shown)
         self._told: set[str] = set()
 
@@ -126,7 +132,7 @@ class HiddenPathHints:
         self._sink.emit(OperatorWarning(text))
 
     def _is_hidden(self, path: str) -> bool:
-        if not os.path.lexists(path):
+        if not self._exists(path):
             return False
         place = resolved(path)
         return not any(place == one or place.startswith(f"{one}/") for one in self._shown)

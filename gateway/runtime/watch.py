@@ -47,9 +47,9 @@ class Watched(Protocol):
 class Watch:
     """Looks at what is added until it is removed; needs a running event loop to add."""
 
-    def __init__(self) -> None:
+    def __init__(self, table: Table | None = None) -> None:
         self._watched: dict[Watched, None] = {}
-        self._table = Table()
+        self._table = table or Table()
         self._ticks = 0
         self._is_running = False
 

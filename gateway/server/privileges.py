@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.core.errors import InvalidSetting
+from gateway.runtime.confinement import control_groups
 from gateway.runtime.delegation import delegate
 from gateway.telemetry.output import FILE_MODE
 
@@ -102,7 +103,7 @@ def give_up_root(user: User, *, socket_files: Sequence[str] = (), logs: Logs) ->
     """
     for socket_file in socket_files:
         os.chown(socket_file, user.uid, user.gid)
-    delegate(user.uid, user.gid)
+    delegate(user.uid, user.gid, control_groups())
     os.initgroups(user.name, user.gid)
     os.setresgid(user.gid, user.gid, user.gid)
     os.setresuid(user.uid, user.uid, user.uid)

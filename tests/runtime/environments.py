@@ -1,6 +1,7 @@
 """Environments with real processes of our bootstrap, or of a test that plays the runtime."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -32,10 +33,11 @@ from gateway.runtime.confinement import Abilities
 from gateway.runtime.environment import ProcessEnvironment
 from gateway.runtime.launch import LaunchFailed, Outlets, Plan
 from gateway.telemetry.system import HexDraws, SystemClock
-from tests.runtime.api_client import PATIENCE_SECONDS, until
+from tests.runtime.api_client import NEXT, PATIENCE_SECONDS, Answer, Client, until
 
 ARN = "arn:aws:lambda:eu-west-1:111122223333:function:shop"
 OURS = (sys.executable, str(Path(child.__file__).with_name("__main__.py")))
+ECHO = "def handler(event, context):\n    print('seen', event)\n    return event\n"
 AWSS = (sys.executable, "-m", "awslambdaric", "app.handler")
 
 
@@ -231,3 +233,25 @@ def write(directory: Path, **modules: str) -> Path:
     for name, text in modules.items():
         (directory / f"{name}.py").write_text(text)
     return directory
+
+
+async def begin(it: World, client: Client) -> str:
+    """Poll as a runtime; return the request id that came."""
+    answer = await client.ask(NEXT)
+    assert answer.status == 200, answer
+    return answer.headers["Lambda-Runtime-Aws-Request-Id"]
+
+
+async def listening(it: World, children: int = 1) -> str:
+    """Wait for so many processes; return where the Runtime API is."""
+    await until(lambda: len(it.launcher.children) == children)
+    return it.launcher.address
+
+
+def said(answer: Answer) -> tuple[int, str]:
+    """Return status and type of an error of the Runtime API."""
+    return answer.status, json.loads(answer.body)["errorType"]
+
+
+def error_type(payload: bytes) -> str:
+    return str(json.loads(payload)["errorType"])

@@ -13,7 +13,7 @@ from typing import IO
 
 import pytest
 
-from gateway.runtime.confinement import Abilities, find_abilities
+from gateway.runtime.confinement import Abilities, Hierarchy, find_abilities
 from gateway.runtime.interpreter import own
 from gateway.runtime.launch import Outlets, Plan, Room
 from gateway.runtime.process import ChildProcess, ProcessLauncher
@@ -123,3 +123,8 @@ def carriers(marker: str) -> list[int]:
         if marker.encode() in text:
             found.append(int(directory.name))
     return found
+
+
+def a_hierarchy(directory: Path, *controllers: str, version: int = 2) -> Hierarchy:
+    """Return what stands for a hierarchy of control groups."""
+    return Hierarchy(str(directory), version, frozenset(controllers))

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.runtime import links
 from gateway.runtime.launch import Link
-from gateway.runtime.links import MOST_FOLLOWED, MOST_NESTED, Links, find_links
+from gateway.runtime.links import MOST_FOLLOWED, MOST_NESTED, Links, find_links, grants
 
 
 @pytest.fixture
@@ -195,22 +195,14 @@ def test_private_directories_of_other_users_are_refused(base: Path) -> None:
     ],
 )
 def test_what_a_user_may_read_is_judged_without_privileges(
-    base: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    mode: int,
-    owner: tuple[int, int],
-    expected: bool,
+    base: Path, mode: int, owner: tuple[int, int], expected: bool
 ) -> None:
     path = base / "it"
     path.touch()
     path.chmod(mode)
     found = path.stat()
-    user, group = found.st_uid + owner[0], found.st_gid + owner[1]
-    monkeypatch.setattr(os, "geteuid", lambda: user)
-    monkeypatch.setattr(os, "getegid", lambda: group)
-    monkeypatch.setattr(os, "getgroups", list)
 
-    assert links._has_bit(str(path), 4) is expected
+    assert grants(found, 4, found.st_uid + owner[0], {found.st_gid + owner[1]}) is expected
 
 
 def test_number_of_followed_links_is_bounded(base: Path) -> None:
@@ -222,15 +214,13 @@ def test_number_of_followed_links_is_bounded(base: Path) -> None:
     assert f"more than {MOST_FOLLOWED} links" in found.refused[0]
 
 
-def test_number_of_files_that_are_looked_at_is_bounded(
-    base: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(links, "MOST_LOOKED_AT", 10)
+def test_number_of_files_that_are_looked_at_is_bounded(base: Path) -> None:
     (base / "code" / "many").mkdir()
     for index in range(20):
         (base / "code" / "many" / str(index)).touch()
 
-    assert look(base).refused == ("links behind 10 files are not followed",)
+    found = find_links(f"{base}/code", (), (), 10)
+    assert found.refused == ("links behind 10 files are not followed",)
 
 
 def test_depth_of_followed_links_is_bounded(base: Path) -> None:

@@ -8,8 +8,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.runtime import peers
-from gateway.runtime.peers import PeerSocket, Sight, find_sight, first_links, links, peer_socket
+from gateway.runtime.peers import (
+    PeerSocket,
+    Sight,
+    find_sight,
+    first_links,
+    links,
+    links_of,
+    peer_socket,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for sockets")
 
@@ -56,14 +63,11 @@ def test_the_first_descriptors_are_looked_at_without_a_listing() -> None:
     assert any(link in links(f"/proc/{os.getpid()}/fd") for link in first_links(os.getpid()))
 
 
-def test_a_descriptor_closed_since_the_listing_is_passed_over(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_descriptor_closed_since_the_listing_is_passed_over() -> None:
     reading, writing = os.pipe()
     shown = f"pipe:[{os.fstat(reading).st_ino}]"
-    monkeypatch.setattr(peers, "names", lambda _: ["999999", str(reading)])
 
-    assert list(links(f"/proc/{os.getpid()}/fd")) == [shown]
+    assert list(links_of(f"/proc/{os.getpid()}/fd", ["999999", str(reading)])) == [shown]
     os.close(reading)
     os.close(writing)
 
@@ -89,23 +93,17 @@ def test_this_machine_shows_the_process() -> None:
         (os.geteuid() + 1, 1, Sight.NOTHING),
     ],
 )
-def test_what_is_shown_is_tried(
-    monkeypatch: pytest.MonkeyPatch, user: int, inode: int, sight: Sight
-) -> None:
-    monkeypatch.setattr(peers, "peer_socket", lambda *_: PeerSocket(user, inode))
-
-    assert find_sight() is sight
+def test_what_is_shown_is_tried(user: int, inode: int, sight: Sight) -> None:
+    assert find_sight(lambda *_: PeerSocket(user, inode)) is sight
 
 
 def test_a_kernel_that_tells_nothing_does_not_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peers, "peer_socket", lambda *_: None)
-    assert find_sight() is Sight.NOTHING
+    assert find_sight(lambda *_: None) is Sight.NOTHING
 
     def refuse(*_: object) -> None:
         raise OSError("protocol not supported")
 
-    monkeypatch.setattr(peers, "peer_socket", refuse)
-    assert find_sight() is Sight.NOTHING
+    assert find_sight(refuse) is Sight.NOTHING
 
     monkeypatch.setattr(sys, "platform", "darwin")
     assert find_sight() is Sight.NOTHING

@@ -6,33 +6,35 @@ from typing import Any
 import pytest
 
 from gateway.runtime import ports
-from gateway.runtime.ports import RecentPorts
+from gateway.runtime.ports import RecentPorts, bound_socket, free_port
+from tests.runtime.environments import descriptor_count
 
 
-def test_a_port_given_back_is_not_used_for_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = iter([7, 8, 7, 9])
-    sockets: list[Any] = []
+class Bound:
+    """A socket with a port of the test's choice, which may be unable to listen."""
 
-    class Bound:
-        def __init__(self) -> None:
-            self.port, self.is_closed = next(drawn), False
-            sockets.append(self)
+    def __init__(self, port: int, *, can_listen: bool = True) -> None:
+        self.port, self.can_listen, self.is_closed = port, can_listen, False
 
-        def getsockname(self) -> tuple[str, int]:
-            return "127.0.0.1", self.port
+    def getsockname(self) -> tuple[str, int]:
+        return "127.0.0.1", self.port
 
-        def listen(self, _backlog: int) -> None: ...
+    def listen(self, _backlog: int) -> None:
+        if not self.can_listen:
+            raise OSError("no room")
 
-        def close(self) -> None:
-            self.is_closed = True
+    def close(self) -> None:
+        self.is_closed = True
 
+
+def test_a_port_given_back_is_not_used_for_a_minute() -> None:
+    sockets = [Bound(port) for port in (7, 8, 7)]
+    drawn: Any = iter(sockets)
     recent = RecentPorts()
     recent.add(7, 100.0)
-    monkeypatch.setattr(ports, "RECENT_PORTS", recent)
-    monkeypatch.setattr(ports, "bound_socket", Bound)
 
-    assert ports.free_port(159.9).getsockname()[1] == 8
-    assert ports.free_port(160.0).getsockname()[1] == 7
+    assert free_port(159.9, recent, drawn.__next__).getsockname()[1] == 8
+    assert free_port(160.0, recent, drawn.__next__).getsockname()[1] == 7
     assert [it.is_closed for it in sockets] == [True, False, False]
 
 
@@ -46,40 +48,32 @@ def test_the_memory_of_ports_is_bounded() -> None:
     assert not recent.has(1, 60.0)
 
 
-def test_a_machine_without_other_ports_gets_one_all_the_same(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_machine_without_other_ports_gets_one_all_the_same() -> None:
     recent = RecentPorts()
-    monkeypatch.setattr(recent, "has", lambda port, now: True)
-    monkeypatch.setattr(ports, "RECENT_PORTS", recent)
+    recent.add(7, 0.0)
+    sockets = [Bound(7) for _ in range(ports.PORT_TRIES + 1)]
+    drawn: Any = iter(sockets)
 
-    with ports.free_port(0.0) as listening:
-        assert listening.getsockname()[1]
-
-
-def test_a_socket_that_gets_no_port_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    bound: list[Any] = []
-
-    def refuse(it: Any, _address: object) -> None:
-        bound.append(it)
-        raise OSError("no port")
-
-    monkeypatch.setattr(socket.socket, "bind", refuse, raising=False)
-    with pytest.raises(OSError, match="no port"):
-        ports.bound_socket()
-
-    assert bound[0].fileno() == -1
+    assert free_port(1.0, recent, drawn.__next__).getsockname()[1] == 7
+    assert [it.is_closed for it in sockets] == [True] * ports.PORT_TRIES + [False]
 
 
-def test_a_socket_that_cannot_listen_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried: list[Any] = []
+def test_a_port_is_one_of_loopback_that_listens() -> None:
+    with free_port(0.0) as listening, socket.create_connection(listening.getsockname()) as client:
+        assert client.getpeername()[0] == "127.0.0.1"
 
-    def refuse(it: Any, _backlog: int) -> None:
-        tried.append(it)
-        raise OSError("no room")
 
-    monkeypatch.setattr(socket.socket, "listen", refuse, raising=False)
+def test_a_socket_that_gets_no_port_is_closed() -> None:
+    before = descriptor_count()
+    with pytest.raises(OSError, match="assign"):
+        bound_socket("192.0.2.1")  # of no machine (RFC 5737)
+
+    assert descriptor_count() == before
+
+
+def test_a_socket_that_cannot_listen_is_closed() -> None:
+    deaf: Any = Bound(7, can_listen=False)
     with pytest.raises(OSError, match="no room"):
-        ports.free_port(0.0)
+        free_port(0.0, RecentPorts(), lambda: deaf)
 
-    assert tried[0].fileno() == -1
+    assert deaf.is_closed

@@ -1,6 +1,8 @@
 """What a room shows of hidden directories, and what the operator is told of the rest."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -19,7 +21,7 @@ from gateway.runtime.visible import (
     MOST_LOOKED_UP,
     HiddenPathHints,
     bound,
-    needed,
+    is_hidden,
     resolved,
 )
 
@@ -27,56 +29,68 @@ STREAM = LogStream("/aws/lambda/shop", "s", "shop", "$LATEST", "e", "python:3.12
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a directory in the place of /run, reached by a link as /var/run is; no resolver."""
-    made = tmp_path / "run"
-    made.mkdir()
-    (tmp_path / "var").mkdir()
-    (tmp_path / "var" / "run").symlink_to("../run")
-    monkeypatch.setattr(visible, "OWN", (str(made),))
-    monkeypatch.setattr(visible, "RESOLVER", str(tmp_path / "resolv.conf"))
-    return made
+def run(tmp_path: Path) -> Path:
+    """Return a directory that each room hides."""
+    if not is_hidden(str(tmp_path)):
+        pytest.skip("temporary directories are not below /tmp here")
+    return tmp_path
 
 
-def test_resolver_is_shown_where_its_link_leads(run: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def outside(run: Path) -> Iterator[Path]:
+    """Return a directory that rooms show, from which a link leads to the hidden one, as /var/run
+    does."""
+    with TemporaryDirectory(dir="/var/tmp") as name:
+        (Path(name) / "var").mkdir()
+        (Path(name) / "var" / "run").symlink_to(run)
+        yield Path(name)
+
+
+def needed(variables: dict[str, str], place: Path = Path("/nowhere")) -> tuple[str, ...]:
+    """Return what is needed where the resolver's file is in that place."""
+    return visible.needed(variables, f"{place}/resolv.conf")
+
+
+def test_resolver_is_shown_where_its_link_leads(run: Path, outside: Path) -> None:
     (run / "resolve").mkdir()
     (run / "resolve" / "stub").write_text("nameserver 127.0.0.53")
-    (tmp_path / "resolv.conf").symlink_to("var/run/resolve/stub")
+    (outside / "resolv.conf").symlink_to("var/run/resolve/stub")
 
-    assert needed({}) == (f"{run}/resolve/stub",)
+    assert needed({}, outside) == (f"{run}/resolve/stub",)
 
 
 def test_resolver_behind_several_links_is_shown_where_the_first_hidden_one_is(
-    run: Path, tmp_path: Path
+    run: Path, outside: Path
 ) -> None:
     (run / "real").write_text("")
     (run / "link").symlink_to("real")
-    (tmp_path / "between").symlink_to(run / "link")
-    (tmp_path / "resolv.conf").symlink_to("between")
+    (outside / "between").symlink_to(run / "link")
+    (outside / "resolv.conf").symlink_to("between")
 
-    assert needed({}) == (f"{run}/link",)
-
-
-def test_resolver_outside_needs_nothing(run: Path, tmp_path: Path) -> None:
-    (tmp_path / "resolv.conf").write_text("")
-    assert needed({}) == ()
-    (tmp_path / "resolv.conf").unlink()
-    assert needed({}) == ()
+    assert needed({}, outside) == (f"{run}/link",)
 
 
-def test_links_in_a_circle_lead_nowhere(run: Path, tmp_path: Path) -> None:
-    (tmp_path / "resolv.conf").symlink_to("other")
-    (tmp_path / "other").symlink_to("resolv.conf")
+def test_resolver_outside_needs_nothing(run: Path, outside: Path) -> None:
+    (outside / "resolv.conf").write_text("")
+    assert needed({}, outside) == ()
+    (outside / "resolv.conf").unlink()
+    assert needed({}, outside) == ()
 
-    assert needed({}) == ()
+
+def test_links_in_a_circle_lead_nowhere(run: Path, outside: Path) -> None:
+    (outside / "resolv.conf").symlink_to("other")
+    (outside / "other").symlink_to("resolv.conf")
+
+    assert needed({}, outside) == ()
 
 
 @pytest.mark.parametrize("name", visible.CREDENTIAL_VARIABLES)
-def test_file_of_credentials_is_shown(run: Path, tmp_path: Path, name: str) -> None:
+def test_file_of_credentials_is_shown(run: Path, outside: Path, name: str) -> None:
     (run / "token").write_text("")
 
-    assert needed({name: f"{tmp_path}/var/run/token", "OTHER": f"{run}/other"}) == (f"{run}/token",)
-    assert needed({name: ""}) == needed({name: f"{tmp_path}/elsewhere"}) == ()
+    found = needed({name: f"{outside}/var/run/token", "OTHER": f"{run}/other"})
+    assert found == (f"{run}/token",)
+    assert needed({name: ""}) == needed({name: f"{outside}/elsewhere"}) == ()
 
 
 def test_token_that_kubernetes_renews_is_shown_with_its_directory(run: Path) -> None:
@@ -89,24 +103,32 @@ def test_token_that_kubernetes_renews_is_shown_with_its_directory(run: Path) -> 
     assert found == (f"{run}/token",)
 
 
-def test_link_to_credentials_elsewhere_shows_no_directory(run: Path, tmp_path: Path) -> None:
-    (tmp_path / "real").write_text("")
+def test_link_to_credentials_elsewhere_shows_no_directory(run: Path, outside: Path) -> None:
+    (outside / "real").write_text("")
     (run / "user").mkdir()
-    (run / "user" / "link").symlink_to(tmp_path / "real")
-    (run / "beside").symlink_to("user")
+    (run / "user" / "link").symlink_to(outside / "real")
 
     found = needed({"AWS_CONFIG_FILE": f"{run}/user/link"})
     assert found == (f"{run}/user/link",)
-    assert needed({"AWS_CONFIG_FILE": f"{run}/beside"}) == (f"{run}/beside",)
+
+
+def test_link_in_a_directory_that_is_hidden_as_a_whole_shows_no_directory(run: Path) -> None:
+    with TemporaryDirectory(dir="/tmp") as name:
+        link = Path(f"{name}-link")  # in /tmp itself
+        link.symlink_to(name)
+        try:
+            assert needed({"AWS_CONFIG_FILE": str(link)}) == (str(link),)
+        finally:
+            link.unlink()
 
 
 def test_what_is_bound_is_shown_where_it_is(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Path, outside: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(run)
 
-    found = bound([Path("a.sock"), tmp_path / "var/run/b.sock", tmp_path / "elsewhere"])
-    assert found == (f"{run}/a.sock", f"{run}/b.sock", f"{tmp_path}/elsewhere")
+    found = bound([Path("a.sock"), outside / "var/run/b.sock", outside / "elsewhere"])
+    assert found == (f"{run}/a.sock", f"{run}/b.sock", f"{outside}/elsewhere")
 
 
 @pytest.mark.parametrize("path", ["/", "/tmp", "/var", "/opt", "/dev", "/run", "/var/task"])
@@ -134,9 +156,12 @@ def wrote(*texts: str) -> InitReported:
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> Told:
-    monkeypatch.setattr("os.path.lexists", lambda path: "gone" not in path)
+def told() -> Told:
     return Told()
+
+
+def is_there(path: str) -> bool:
+    return "gone" not in path
 
 
 NOT_FOUND = "[Errno 2] No such file or directory"
@@ -153,7 +178,7 @@ NOT_FOUND = "[Errno 2] No such file or directory"
     ],
 )
 def test_hidden_path_that_is_missed_names_the_option(told: Told, text: str) -> None:
-    hints = HiddenPathHints(told, ())
+    hints = HiddenPathHints(told, (), is_there)
     hints.emit(wrote("INIT", text))
     hints.emit(wrote(text))
 
@@ -171,14 +196,14 @@ def test_hidden_path_that_is_missed_names_the_option(told: Told, text: str) -> N
     ],
 )
 def test_nothing_is_said_of_other_paths(told: Told, text: str) -> None:
-    hints = HiddenPathHints(told, (resolved("/run/shown"),))
+    hints = HiddenPathHints(told, (resolved("/run/shown"),), is_there)
     hints.emit(wrote(text))
 
     assert told.warnings() == []
 
 
 def test_number_of_hints_is_bounded(told: Told) -> None:
-    hints = HiddenPathHints(told, ())
+    hints = HiddenPathHints(told, (), is_there)
     hints.emit(wrote(*(f"{NOT_FOUND}: '/run/{index}'" for index in range(100))))
 
     assert len(told.warnings()) == MOST_HINTS
@@ -187,15 +212,15 @@ def test_number_of_hints_is_bounded(told: Told) -> None:
 def test_everything_is_passed_on(told: Told) -> None:
     notices = [FunctionReloaded("app.handler"), wrote("x")]
     for notice in notices:
-        HiddenPathHints(told, ()).emit(notice)
+        HiddenPathHints(told, (), is_there).emit(notice)
 
     assert told.notices == notices
 
 
-def test_number_of_paths_that_are_looked_up_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_paths_that_are_looked_up_is_bounded() -> None:
     looked_up: list[str] = []
-    monkeypatch.setattr("os.path.lexists", looked_up.append)
     paths = " ".join(f"/run/{index}" for index in range(1000))
-    HiddenPathHints(Told(), ()).emit(wrote(f"{NOT_FOUND}: {paths}", f"{NOT_FOUND}: {paths}"))
+    hints = HiddenPathHints(Told(), (), lambda path: bool(looked_up.append(path)))
+    hints.emit(wrote(f"{NOT_FOUND}: {paths}", f"{NOT_FOUND}: {paths}"))
 
     assert len(looked_up) == MOST_LOOKED_UP

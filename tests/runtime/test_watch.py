@@ -1,13 +1,13 @@
-"""When environments are looked at: a fake environment, a real clock of looks."""
+"""When environments are looked at: fake environments, and a loop whose time the test moves."""
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from gateway.runtime import watch
-from gateway.runtime.watch import IDLE_LOOKS, Watch
-from tests.runtime.launching import until
+from gateway.runtime.watch import IDLE_LOOKS, LOOK_SECONDS, Watch
+from tests.runtime.fake_time import FakeTimeLoop, advance, pending_timers
 
 
 class Environment:
@@ -35,9 +35,30 @@ class Environment:
         self.ends += 1
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.001)
+class Loop(FakeTimeLoop):
+    """Makes looks at once, where they are due, or loses them."""
+
+    loses = False
+
+    def run_in_executor(  # type: ignore[override]
+        self, _executor: object, look: Callable[[], Any]
+    ) -> "asyncio.Future[Any]":
+        future = self.create_future()
+        if self.loses:
+            future.cancel()
+        else:
+            future.set_result(look())
+        return future
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return "asyncio", {"loop_factory": Loop}
+
+
+async def pass_looks(count: int) -> None:
+    for _ in range(count):
+        await advance(LOOK_SECONDS)
 
 
 async def test_idle_environment_is_looked_at_with_every_tenth_look_at_a_busy_one() -> None:
@@ -45,11 +66,9 @@ async def test_idle_environment_is_looked_at_with_every_tenth_look_at_a_busy_one
     looks.add(busy)
     looks.add(idle)
 
-    await until(lambda: idle.looks >= 3)
+    await pass_looks(3 * IDLE_LOOKS)
 
-    assert (idle.looks - 1) * IDLE_LOOKS <= busy.looks < (idle.looks + 1) * IDLE_LOOKS
-    looks.remove(busy)
-    looks.remove(idle)
+    assert (busy.looks, idle.looks) == (3 * IDLE_LOOKS, 3)
 
 
 async def test_environment_over_a_limit_is_ended_once() -> None:
@@ -58,10 +77,9 @@ async def test_environment_over_a_limit_is_ended_once() -> None:
     looks.add(large)
     looks.add(other)
 
-    await until(lambda: other.looks >= 3)
+    await pass_looks(3)
 
-    assert (large.looks, large.ends, other.ends) == (1, 1, 0)
-    looks.remove(other)
+    assert (large.looks, large.ends, other.looks, other.ends) == (1, 1, 3, 0)
 
 
 async def test_environment_whose_process_ended_during_the_look_is_left_alone() -> None:
@@ -76,55 +94,59 @@ async def test_environment_whose_process_ended_during_the_look_is_left_alone() -
     for one in (gone, new, last):
         looks.add(one)
 
-    await until(lambda: last.looks >= 3)
+    await pass_looks(3)
 
-    assert (gone.ends, new.ends) == (0, 0)
-    looks.remove(new)
-    looks.remove(last)
+    assert (gone.ends, new.ends, last.looks) == (0, 0, 3)
 
 
-async def test_one_walk_serves_all_that_need_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    walks: list[int] = []
+class CountingTable:
+    """Says how many environments it has walked for, negative where all was new."""
 
-    class CountingTable:
-        def families(self, roots: dict[str, int], *, is_fresh: bool) -> dict[str, set[int]]:
-            walks.append(-len(roots) if is_fresh else len(roots))
-            return {marker: {int(marker)} for marker in roots}
+    def __init__(self) -> None:
+        self.walks: list[int] = []
 
-    monkeypatch.setattr(watch, "Table", CountingTable)
-    looks = Watch()
+    def families(self, roots: dict[str, int], *, is_fresh: bool) -> dict[str, set[int]]:
+        self.walks.append(-len(roots) if is_fresh else len(roots))
+        return {marker: {int(marker)} for marker in roots}
+
+
+async def test_one_walk_serves_all_that_need_one() -> None:
+    table = CountingTable()
+    looks = Watch(table)  # type: ignore[arg-type]
     walked = [Environment(is_busy=True, walks=True) for _ in range(3)]
     idle, grouped = Environment(walks=True), Environment(is_busy=True)
     for one in (*walked, idle, grouped):
         looks.add(one)
 
-    await until(lambda: walked[0].looks >= IDLE_LOOKS)
+    await pass_looks(IDLE_LOOKS)
 
-    assert walks[:IDLE_LOOKS] == [*[4] * (IDLE_LOOKS - 1), -4]  # fresh, for the idle one too
-    assert len(idle.members) == len(walks) // IDLE_LOOKS
+    assert table.walks == [*[4] * (IDLE_LOOKS - 1), -4]  # fresh, for the idle one too
+    assert len(idle.members) == 1
     assert all(one.members[0] == {int(one.marker)} for one in walked)
     assert grouped.members[0] == set()
-    for one in (*walked, idle, grouped):
-        looks.remove(one)
 
 
 async def test_nothing_is_looked_at_when_everything_is_removed_and_again_when_added() -> None:
     looks, one = Watch(), Environment(is_busy=True)
     looks.add(one)
-    await until(lambda: one.looks >= 1)
+    await pass_looks(1)
     looks.remove(one)
-    await until(lambda: not looks._is_running)
+    await pass_looks(1)
+    waiting = pending_timers()
 
     looks.add(one)
-    await until(lambda: one.looks >= 2)
+    await pass_looks(1)
 
-    looks.remove(one)
+    assert (waiting, one.looks) == ([], 2)
 
 
 async def test_look_that_was_cancelled_with_its_loop_ends_nothing() -> None:
-    looks, look = Watch(), asyncio.get_running_loop().create_future()
-    look.cancel()
+    looks, one = Watch(), Environment(is_busy=True, is_large=True)
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, Loop)
+    loop.loses = True
+    looks.add(one)
+    await pass_looks(2)
+    loop.loses = False
 
-    looks._end(look, {})
-
-    assert not looks._is_running
+    assert (one.looks, one.ends, pending_timers()) == (0, 0, [])
