@@ -2,7 +2,6 @@
 in process/test_user.py."""
 
 import os
-import pwd
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from gateway.runtime.delegation import LEAF, OF, delegate
 from gateway.runtime.owner import own_prefix
 from tests.runtime.test_owner import prefix_of_the_dead
 
-NOBODY = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else os.geteuid()
+OTHER_USER = 65534 if os.geteuid() == 0 else os.geteuid()
 """A user that this one may give files to."""
 
 
@@ -22,12 +21,14 @@ def hierarchy(directory: Path, version: int) -> Hierarchy:
 
 @pytest.mark.parametrize(("version", "inner"), [(1, ""), (2, LEAF)])
 def test_process_enters_a_group_of_its_own(tmp_path: Path, version: int, inner: str) -> None:
-    delegate(NOBODY, os.getegid(), [hierarchy(tmp_path, version)])
+    delegate(OTHER_USER, os.getegid(), [hierarchy(tmp_path, version)])
 
     (base,) = tmp_path.glob(f"{OF}{own_prefix()}*")
     entered = base / inner
     assert (entered / "cgroup.procs").read_text() == "0"
-    assert {path.stat().st_uid for path in (base, entered, entered / "cgroup.procs")} == {NOBODY}
+    assert {path.stat().st_uid for path in (base, entered, entered / "cgroup.procs")} == {
+        OTHER_USER
+    }
     assert (base / "cgroup.subtree_control").exists() == (version == 2)
 
 
@@ -44,6 +45,6 @@ def test_group_of_a_dead_gateway_is_removed_and_one_with_processes_stays(tmp_pat
 
 
 def test_hierarchy_that_takes_no_group_is_passed_over(tmp_path: Path) -> None:
-    delegate(NOBODY, os.getegid(), [hierarchy(tmp_path / "nowhere", 1)])
+    delegate(OTHER_USER, os.getegid(), [hierarchy(tmp_path / "nowhere", 1)])
 
     assert list(tmp_path.iterdir()) == []
