@@ -243,7 +243,7 @@ async def begin(it: World, client: Client) -> str:
 
 
 async def listening(it: World, children: int = 1) -> str:
-    """Wait for so many processes; return the address of the Runtime API."""
+    """Wait for the process with that number; return the address of the Runtime API."""
     await until(lambda: len(it.launcher.children) == children)
     return it.launcher.address
 
