@@ -25,6 +25,7 @@ test: check  ## install, then every check and test that CI runs
 
 soak: .venv/.test  ## each fuzz search, attack and promise at its full length (SOAK_SECONDS=60)
 	SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/python -m pytest $(SOAKS)
+	SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/python -m pytest $(AT_ONCE) -m hypothesis
 
 unit: .venv/.test  ## the fast tests alone
 	@$(BIN)/python -m pytest $(AT_ONCE) -m "not slow"

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 from tests.golden import Case, compressed
+from tests.soaking import IS_SOAK
 
 # An environment that is active where the tests are run is not the one that they serve with.
 os.environ.pop("VIRTUAL_ENV", None)
@@ -18,9 +19,12 @@ sys.dont_write_bytecode = False
 
 Golden = Callable[[Case, str], None]
 
+EXAMPLES = 200 if IS_SOAK else 50
+"""Of each property; the first are those of the short form."""
+
 # The suite draws the same examples every time: red or green never depends on luck. To look
 # for more, run pytest with `--hypothesis-profile explore`.
-settings.register_profile("suite", deadline=None, derandomize=True, max_examples=100)
+settings.register_profile("suite", deadline=None, derandomize=True, max_examples=EXAMPLES)
 settings.register_profile("explore", deadline=None, max_examples=10_000)
 settings.load_profile("suite")
 

@@ -6,7 +6,7 @@ import pkgutil
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from gateway.core.outcomes import OUTCOMES
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "gateway").rglob("*.py"))
-TESTS = sorted((ROOT / "tests").rglob("*.py"))
+TESTS_OF = ROOT / "tests"
+TESTS = sorted(TESTS_OF.rglob("*.py"))
 EVERYTHING = [
     *SOURCES,
     *TESTS,
@@ -75,11 +76,14 @@ def needs_test(source: Path) -> bool:
     return source.stem != "__init__" or any(map(does_something, functions(parsed(source))))
 
 
-@pytest.mark.parametrize(
-    "source", [path for path in SOURCES if name_of(path) not in EXCUSED], ids=name_of
-)
-def test_source_has_its_mirrored_test_file(source: Path) -> None:
-    assert mirror(source).exists() or not needs_test(source), f"write {name_of(mirror(source))}"
+def test_source_has_its_mirrored_test_file() -> None:
+    lacking = [
+        name_of(mirror(source))
+        for source in SOURCES
+        if name_of(source) not in EXCUSED and needs_test(source) and not mirror(source).exists()
+    ]
+
+    assert lacking == []
 
 
 @pytest.mark.parametrize("excused", EXCUSED)
@@ -91,20 +95,30 @@ def test_excuse_for_having_no_tests_still_holds(excused: str) -> None:
     assert not any(map(does_something, functions(parsed(source)))), "it has functions now"
 
 
-@pytest.mark.parametrize("path", EVERYTHING, ids=name_of)
-def test_file_is_not_longer_than_the_wall(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= FILE_LINES
+def found(paths: Iterable[Path], rule: Callable[[ast.Module], Iterable[str]]) -> dict[str, object]:
+    """Return what a rule finds in files, by their names; a file in which it finds nothing is left
+    out. One test is one rule: a test for each file and rule would be two thousand of them."""
+    by_name = {name_of(path): list(rule(parsed(path))) for path in paths}
+    return {name: things for name, things in by_name.items() if things}
 
 
-@pytest.mark.parametrize("path", EVERYTHING, ids=name_of)
-def test_functions_are_short(path: Path) -> None:
-    too_long = [
+def test_file_is_not_longer_than_the_wall() -> None:
+    lines = {name_of(path): len(path.read_text().splitlines()) for path in EVERYTHING}
+
+    assert {name: count for name, count in lines.items() if count > FILE_LINES} == {}
+
+
+def long_functions(tree: ast.Module) -> list[str]:
+    """Return the functions that are too long."""
+    return [
         function.name
-        for function in functions(parsed(path))
+        for function in functions(tree)
         if (function.end_lineno or 0) - function.lineno + 1 > FUNCTION_LINES
     ]
 
-    assert too_long == []
+
+def test_functions_are_short() -> None:
+    assert found(EVERYTHING, long_functions) == {}
 
 
 def is_private(name: str) -> bool:
@@ -144,11 +158,13 @@ def private_names(tree: ast.Module, own_package: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("path", TESTS, ids=name_of)
-def test_tests_use_no_private_name_of_another_package(path: Path) -> None:
-    folder = path.relative_to(ROOT / "tests").parts[0]
+def test_tests_use_no_private_name_of_another_package() -> None:
+    taken = {
+        name_of(path): private_names(parsed(path), f"gateway.{path.relative_to(TESTS_OF).parts[0]}")
+        for path in TESTS
+    }
 
-    assert private_names(parsed(path), f"gateway.{folder}") == []
+    assert {name: names for name, names in taken.items() if names} == {}
 
 
 def forbidden(tree: ast.Module) -> list[str]:
@@ -165,9 +181,8 @@ def forbidden(tree: ast.Module) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("path", TESTS, ids=name_of)
-def test_tests_neither_mock_nor_sleep(path: Path) -> None:
-    assert forbidden(parsed(path)) == []
+def test_tests_neither_mock_nor_sleep() -> None:
+    assert found(TESTS, forbidden) == {}
 
 
 @pytest.mark.parametrize(
@@ -224,17 +239,17 @@ def is_protocol(node: ast.AST) -> bool:
     return isinstance(node, ast.ClassDef) and "Protocol" in map(ast.unparse, node.bases)
 
 
-@pytest.mark.parametrize("source", sorted((ROOT / "gateway/core").glob("*.py")), ids=name_of)
-def test_core_cannot_wait(source: Path) -> None:
+def waiting_functions(tree: ast.Module) -> list[str]:
+    """Return the asynchronous functions that no Protocol holds."""
     inside_protocols = {
-        function
-        for node in ast.walk(parsed(source))
-        if is_protocol(node)
-        for function in functions(node)
+        function for node in ast.walk(tree) if is_protocol(node) for function in functions(node)
     }
-    waiting = [node for node in functions(parsed(source)) if isinstance(node, ast.AsyncFunctionDef)]
+    waiting = [node for node in functions(tree) if isinstance(node, ast.AsyncFunctionDef)]
+    return [function.name for function in waiting if function not in inside_protocols]
 
-    assert [function.name for function in waiting if function not in inside_protocols] == []
+
+def test_core_cannot_wait() -> None:
+    assert found((ROOT / "gateway/core").glob("*.py"), waiting_functions) == {}
 
 
 def undocumented(node: ast.Module | ast.ClassDef, name: str) -> Iterator[str]:
@@ -248,9 +263,10 @@ def undocumented(node: ast.Module | ast.ClassDef, name: str) -> Iterator[str]:
             yield from [] if ast.get_docstring(child) else [f"{name}.{child.name}"]
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=name_of)
-def test_everything_public_has_a_docstring(source: Path) -> None:
-    assert list(undocumented(parsed(source), source.stem)) == []
+def test_everything_public_has_a_docstring() -> None:
+    lacking = [name for source in SOURCES for name in undocumented(parsed(source), name_of(source))]
+
+    assert lacking == []
 
 
 def gateway_errors() -> set[type[GatewayError]]:
