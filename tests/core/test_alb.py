@@ -10,27 +10,25 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gateway.core.alb import (
-    FORWARDED_ADDRESS_LIMIT,
-    REQUEST_BODY_LIMIT,
     AlbCodec,
-    maybe_refusal,
 )
 from gateway.core.attributes import Attributes, with_attribute
 from gateway.core.errors import (
     BadRequestContent,
-    MethodNotAllowed,
-    RequestTooLarge,
-    TooManyForwardedAddresses,
-    WebSocketNotSupported,
 )
-from gateway.core.http import Headers, HttpRequest, Tls
+from gateway.core.http import HttpRequest, Tls
 from gateway.core.listener import ListenerAddress, listener_address
 from gateway.core.tracing import trace_header
 from tests.conftest import Golden
+from tests.core.alb_requests import asked
 from tests.golden import Case, cases
 
 ARN = "arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/shop/0a1b2c3d4e5f6071"
+
+
 DNS_NAME = "shop-1234567890.eu-west-1.elb.amazonaws.com"
+
+
 ESCAPED = re.compile(rb"\\x([0-9A-Fa-f]{2})")
 
 
@@ -91,18 +89,6 @@ def encoded(case: Case) -> str:
 @pytest.mark.parametrize("case", cases("event"), ids=lambda case: case.name)
 def test_golden_event(case: Case, check_golden: Golden) -> None:
     check_golden(case, encoded(case))
-
-
-def asked(headers: Headers | None = None, **fields: Any) -> HttpRequest:
-    """Return a GET for /, with headers and whatever fields a test names."""
-    return HttpRequest(
-        fields.pop("method", "GET"),
-        fields.pop("target", b"/"),
-        fields.pop("raw_path", b"/"),
-        fields.pop("query_string", b""),
-        headers or [],
-        **fields,
-    )
 
 
 def bridge(setting: str = "", *, port: int = 80, multi: bool = False) -> AlbCodec:
@@ -233,103 +219,38 @@ def test_decode_reverses_headers_only_when_faithful() -> None:
     assert faithful.headers[3:] == [(b"X-B", b"2"), (b"X-A", b"1")]
 
 
-# What the listener refuses before the function is asked.
-
-
-def test_ordinary_request_is_not_refused() -> None:
-    assert maybe_refusal(asked([(b"Host", b"shop.example.org"), (b"Upgrade", b"h2c")])) is None
-
-
-@pytest.mark.parametrize("method", ["TRACE", "CONNECT"])
-def test_trace_and_connect_are_refused_and_other_spellings_are_not(method: str) -> None:
-    refused = maybe_refusal(asked(method=method))
-
-    assert isinstance(refused, MethodNotAllowed)
-    assert str(refused) == f"{method} is not allowed by ALB"
-    assert maybe_refusal(asked(method=method.lower())) is None
-
-
-def test_request_body_of_1_mb_is_the_largest_that_passes() -> None:
-    for size in (REQUEST_BODY_LIMIT - 1, REQUEST_BODY_LIMIT):
-        assert maybe_refusal(asked(body=bytes(size))) is None
-
-    too_large = maybe_refusal(asked(body=bytes(REQUEST_BODY_LIMIT + 1)))
-
-    assert isinstance(too_large, RequestTooLarge)
-    assert str(too_large) == "request body over 1048576 bytes"
-
-
-@pytest.mark.parametrize("lines", [1, 2, 7, 29])
-def test_thirty_forwarded_addresses_are_the_most_that_pass(lines: int) -> None:
-    def spread(count: int) -> Headers:
-        """Give every line one address but the last, which gets the rest."""
-        rest = ", ".join(["192.0.2.1"] * (count - lines + 1)).encode()
-        values = [b"2001:db8::1"] * (lines - 1) + [rest]
-        return [(b"X-Forwarded-For", value) for value in values]
-
-    for count in (FORWARDED_ADDRESS_LIMIT - 1, FORWARDED_ADDRESS_LIMIT):
-        assert maybe_refusal(asked(spread(count))) is None
-
-    too_many = maybe_refusal(asked(spread(FORWARDED_ADDRESS_LIMIT + 1)))
-
-    assert isinstance(too_many, TooManyForwardedAddresses)
-    assert str(too_many) == "X-Forwarded-For holds 31 addresses, 30 allowed"
-
-
-def test_other_headers_of_that_length_hold_no_addresses() -> None:
-    assert len(b"x-forwarded-bar") == len(b"x-forwarded-for")
-    assert maybe_refusal(asked([(b"x-forwarded-bar", 40 * b"192.0.2.1,")])) is None
-
-
-@pytest.mark.parametrize("upgrade", [b"websocket", b"WebSocket", b"h2c, websocket"])
-@pytest.mark.parametrize("connection", [b"Upgrade", b"keep-alive, upgrade"])
-def test_websocket_upgrade_is_refused(upgrade: bytes, connection: bytes) -> None:
-    headers = [(b"UPGRADE", upgrade), (b"connection", connection)]
-
-    refused = maybe_refusal(asked(headers))
-
-    assert isinstance(refused, WebSocketNotSupported)
-    assert str(refused) == "ALB cannot upgrade to WebSocket in front of Lambda"
-
-
-@pytest.mark.parametrize("swapped", [False, True])
-def test_addresses_are_counted_before_a_websocket_upgrade_is_seen(swapped: bool) -> None:
-    headers = [(b"X-Forwarded-For", 30 * b"192.0.2.1,"), (b"Upgrade", b"websocket")]
-    headers = headers[::-1] if swapped else headers
-
-    refused = maybe_refusal(asked([*headers, (b"Connection", b"upgrade")]))
-
-    assert isinstance(refused, TooManyForwardedAddresses)
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        [(b"Upgrade", b"websocket")],
-        [(b"Upgrade", b"websocket"), (b"Connection", b"keep-alive")],
-        [(b"Upgrade", b"h2c"), (b"Connection", b"Upgrade")],
-        [(b"X-Upgrd", b"websocket"), (b"Connection", b"Upgrade")],
-    ],
-)
-def test_what_asks_for_no_websocket_is_served(headers: Headers) -> None:
-    assert maybe_refusal(asked(headers)) is None
-
-
 # From here on: any request at all.
 
 OWN = {"host", "x-forwarded-for", "x-forwarded-port", "x-forwarded-proto", "x-amzn-trace-id"}
+
+
 DROPPED = {"expect", "transfer-encoding"}
+
+
 COMMON = {"requestContext", "httpMethod", "path", "body", "isBase64Encoded"}
+
+
 MAPS = {
     False: ("queryStringParameters", "headers"),
     True: ("multiValueQueryStringParameters", "multiValueHeaders"),
 }
+
+
 TEXT_TYPES = ["text/plain", "TEXT/x; charset=latin-1", "application/json", "application/xml ;a"]
+
+
 BINARY_TYPES = [None, "", "image/png", "application/x-www-form-urlencoded", "application/a+json"]
 
+
 METHODS = st.text(st.sampled_from("!#$%&'*+-.^_`|~GETpost09"), min_size=1, max_size=8)
+
+
 ANY_TEXT = st.text(max_size=8)
+
+
 ANY_BYTES = st.binary(max_size=12)
+
+
 QUERY = st.lists(
     st.tuples(
         st.sampled_from(["a", "A", "a%62", "", "a[]"])
@@ -339,6 +260,8 @@ QUERY = st.lists(
     ),
     max_size=5,
 )
+
+
 HEADERS = st.lists(
     st.tuples(
         st.sampled_from(["X-A", "x-a", "X-B", "Cookie", "Host", "Accept", "_x", "Expect"]),
@@ -346,6 +269,8 @@ HEADERS = st.lists(
     ),
     max_size=6,
 )
+
+
 RAW_HEADERS = st.lists(
     st.tuples(st.sampled_from([b"X-A", b"X-Amzn-Trace-Id", b"Host"]) | ANY_BYTES, ANY_BYTES),
     max_size=5,
@@ -442,7 +367,11 @@ def test_bytes_that_are_not_utf_8_are_the_only_reason_to_refuse_content(
 
 
 TLS_ATTRIBUTE = "routing.http.x_amzn_tls_version_and_cipher_suite.enabled=true"
+
+
 SERIAL = "x-amzn-mtls-clientcert-serial-number"
+
+
 VERIFIED = Tls("TLSv1.3", "TLS_AES_128_GCM_SHA256", client_certificate=((SERIAL, "03A5B1"),))
 
 

@@ -13,7 +13,8 @@ import hpack
 from gateway.core.http import Tls
 from gateway.web.h2_connection import Http2Connection
 from gateway.web.shared_room import SharedRoom
-from tests.web.peer import CLIENT, SERVER, Peer, World
+from tests.web.peer import CLIENT, SERVER, World
+from tests.web.transport import Peer
 
 Pairs = list[tuple[str, str]]
 

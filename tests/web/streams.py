@@ -12,7 +12,8 @@ from gateway.core import limits
 from gateway.core.desync import Mode
 from gateway.core.limits import Limits
 from gateway.web import h1_body
-from tests.web.peer import Peer, World
+from tests.web.peer import World
+from tests.web.transport import Peer
 
 SMALL = Limits(
     line_bytes=80,

@@ -16,7 +16,8 @@ from gateway.core.pages import Pages
 from gateway.telemetry.system import HexDraws, SystemClock
 from gateway.testing import FakeSink
 from gateway.web.front import Front
-from tests.web.peer import CANARY, GET, LISTENER, Telling, chunked, replies
+from tests.web.peer import CANARY, GET, LISTENER, Telling, chunked
+from tests.web.transport import replies
 
 pytestmark = pytest.mark.slow
 

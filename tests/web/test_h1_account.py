@@ -6,7 +6,8 @@ from gateway.core.limits import SWEEP_SECONDS, Limits
 from gateway.core.room import ADDRESS_PART, MEGABYTE, OVERFLOW_FACTOR, ROOM_BYTES, Room
 from gateway.core.turns import Claim, Share, do_nothing
 from gateway.web.h1_account import SMALL_BODY_BYTES, UNCOUNTED_BYTES
-from tests.web.peer import CANARY, CLIENT, GET, Held, Peer, Serve, Telling, World, chunked, post
+from tests.web.peer import CANARY, CLIENT, GET, Held, Serve, Telling, World, chunked, post
+from tests.web.transport import Peer
 
 ADDRESS_BYTES = ROOM_BYTES // ADDRESS_PART
 OVERFLOW_BYTES = int(ROOM_BYTES * OVERFLOW_FACTOR)

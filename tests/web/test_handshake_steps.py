@@ -9,7 +9,8 @@ from gateway.core.limits import SWEEP_SECONDS, Limits
 from gateway.core.notices import TlsNegotiationFailed
 from gateway.web.handshake import LEFT, TIME_OUT, Handshake, Handshakes
 from tests.web.https import certificates
-from tests.web.peer import CLIENT, GET, SERVER, Peer, Serve, World
+from tests.web.peer import CLIENT, GET, SERVER, Serve, World
+from tests.web.transport import Peer
 
 LIMITS = Limits()
 HELLO = b"\x16\x03\x01\x02\x00\x01"

@@ -6,7 +6,8 @@ import pytest
 
 from gateway.core.limits import BRIEF_LINGER_SECONDS, SWEEP_SECONDS, Limits
 from gateway.web.front import LAST_SECONDS
-from tests.web.peer import CANARY, CLIENT, GET, Held, Peer, Serve, World
+from tests.web.peer import CANARY, CLIENT, GET, Held, Serve, World
+from tests.web.transport import Peer
 
 LIMITS = Limits()
 

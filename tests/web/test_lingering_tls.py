@@ -13,7 +13,8 @@ from gateway.core.limits import Limits
 from gateway.web.lingering import Lingering
 from gateway.wire.tls import Certificates
 from tests.web.https import LOOPS, Https, certificates, read_all
-from tests.web.peer import GET, replies
+from tests.web.peer import GET
+from tests.web.transport import replies
 from tests.wire.authority import client_context
 
 pytestmark = [

@@ -4,7 +4,8 @@ import pytest
 
 from gateway.core.limits import SWEEP_SECONDS, Limits
 from gateway.web.read_rate import BYTES_PER_SECOND, READ_BYTES, TURN_SECONDS
-from tests.web.peer import Peer, Serve, World
+from tests.web.peer import Serve, World
+from tests.web.transport import Peer
 
 LIMITS = Limits()
 PIECE = bytes(READ_BYTES)
