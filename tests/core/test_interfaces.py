@@ -27,6 +27,7 @@ def test_two_shapes_and_what_joins_them() -> None:
         "EventCodec": ["decode", "encode"],
         "Clock": ["monotonic", "now"],
         "Sink": ["emit"],
+        "Leases": ["acquire", "hold", "of", "take", "wait"],
     }
 
 
