@@ -58,6 +58,8 @@ class Server:
     """How often the CPU per request of the version's baseline it may cost."""
     per_connection: int = 3800
     """Requests of a connection, below the number at which the server ends it."""
+    root: Path = ROOT
+    """The checkout that it is run from."""
 
 
 def servers() -> Iterator[Server]:
@@ -81,10 +83,10 @@ def started(server: Server, directory: Path) -> Iterator[tuple[int, int]]:
         port = free.getsockname()[1]
     names = {"port": port, "pem": directory / "both.pem", "key": directory / "key.pem"}
     arguments = [argument.format(**names) for argument in server.arguments]
-    path = os.pathsep.join([str(ROOT), str(ROOT / "benchmarks" / "servers")])
+    path = os.pathsep.join([str(server.root), str(server.root / "benchmarks" / "servers")])
     process = subprocess.Popen(
         [sys.executable, *arguments],
-        cwd=ROOT,
+        cwd=server.root,
         env={**os.environ, "PYTHONPATH": path},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -21,12 +21,6 @@ END_STREAM, END_HEADERS, PADDED = 0x1, 0x4, 0x8
 CONCURRENT_STREAMS = 128
 """ALB's figure (alb.md 1.10). Invocations of streams that were reset count until they end."""
 
-STREAMS = 4_096
-"""The parser ends a connection at its next stream, with an error and whatever is open."""
-
-STREAMS_RESET = 256
-"""The parser ends a connection at its next reset."""
-
 CALM_SECONDS = 1.0
 """How long a connection that is ended for a flood may take its GOAWAY before it is cut off."""
 
@@ -44,7 +38,7 @@ PROGRESS_BYTES = 1024
 """This much of a response that was sent pays for one frame, usually a WINDOW_UPDATE."""
 
 REQUEST_FRAMES = 4
-"""A request pays for this many frames."""
+"""A request pays for this many frames beside its head."""
 
 QUICK_RESETS = 128
 RESETS_PER_SECOND = 10.0
@@ -91,6 +85,10 @@ class Floods:
         """Count frames that came; says whether too many of them brought no progress."""
         return self._idle.is_over(sum([cost(*frame) for frame in frames]), now)
 
+    def pay_requests(self, count: int, now: float) -> None:
+        """Count heads that were requests: a head that the parser refuses or drops pays nothing."""
+        self._idle.is_over(-count * (REQUEST_FRAMES + 1), now)
+
     def is_field_flood(self, fields: int, now: float) -> bool:
         """Count a head that is refused for its fields; says whether there are too many of them."""
         return self._idle.is_over(fields / FIELDS_PER_FRAME, now)
@@ -100,15 +98,12 @@ class Floods:
         self._idle.is_over(-size / PROGRESS_BYTES, now)
 
     def is_reset_flood(self, now: float) -> bool:
-        """Count a reset of either side, or a stream that came behind the last one of GOAWAY; says
-        whether there are too many of them."""
+        """Count a reset of either side; says whether there are too many of them."""
         return self._quick.is_over(1, now)
 
 
 def cost(kind: int, flags: int, size: int) -> int:
-    """Return what a frame costs; below 0 for one that pays for others."""
-    if kind == HEADERS:
-        return -REQUEST_FRAMES
+    """Return what a frame costs."""
     least = TINY_BYTES + PADDING_BYTES if flags & PADDED else TINY_BYTES
     if kind == DATA and (flags & END_STREAM or size >= least):
         return 0

@@ -4,14 +4,14 @@ Every stream is a request of its own: its body is read to the end, then the Resp
 many run at once, as far as there is room for what they answer. A response goes to the parser only
 as far as the client's windows allow, and only while the transport takes it, so that nothing piles
 up unseen. A client that makes work without progress is told ENHANCE_YOUR_CALM and loses the
-connection. A connection that has had its share is told GOAWAY in two steps.
+connection. GOAWAY comes in two steps.
 """
 
 import asyncio
 from typing import cast
 
 from gateway.core.floods import CALM_SECONDS, HEADERS, Floods, Frame
-from gateway.core.goaway import ANY_STREAM, CLOSE_SECONDS, Ending, Stage
+from gateway.core.goaway import CLOSE_SECONDS, Ending, Stage
 from gateway.core.http import HttpRequest, Tls
 from gateway.core.limits import Phase, Progress
 from gateway.core.turns import Share
@@ -27,16 +27,20 @@ from gateway.wire.h2 import (
     REFUSED_STREAM,
     Broken,
     Data,
-    EndOfMessage,
     Event,
     Frames,
     GoAway,
     Request,
-    RstStream,
+    Reset,
     Session,
     Settings,
+    Trailers,
     WindowUpdate,
 )
+
+SLICE_BYTES = 16 * 1024
+"""What is parsed before it is judged: the parser does not stop for a flood, and a read of TLS may
+hold 256 KB."""
 
 
 class Http2Connection(asyncio.Protocol):
@@ -131,9 +135,18 @@ class Http2Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes as they come."""
-        if self.is_closing:
-            return
         now = self._front.monotonic()
+        for start in range(0, len(data), SLICE_BYTES):
+            if not self.is_closing:
+                self._take(data[start : start + SLICE_BYTES], now)
+        if not self.is_closing:
+            self._streams.take_in(now)
+            self._flush()
+
+    # Reading.
+
+    def _take(self, data: bytes, now: float) -> None:
+        """Count and read what came."""
         frames = self._frames.scan(data)
         if self._floods.is_idle_flood(frames, now):
             self._calm()
@@ -145,12 +158,6 @@ class Http2Connection(asyncio.Protocol):
             if error.code == ENHANCE_YOUR_CALM:
                 self._front.calm(self)
             self._close(cut_after=CALM_SECONDS)
-            return
-        if not self.is_closing:
-            self._streams.take_in(now)
-            self._flush()
-
-    # Reading.
 
     def _note_head(self, frames: list[Frame], now: float) -> None:
         """Note when the head that is not complete began."""
@@ -161,20 +168,23 @@ class Http2Connection(asyncio.Protocol):
 
     def _read(self, data: bytes, now: float) -> None:
         """Take what bytes say; raises Broken."""
+        requests = 0
         for event in self._session.receive(data):
+            requests += isinstance(event, Request)
             self._handle(event, now)
             if self.is_closing:
                 return
+        if requests:
+            self._floods.pay_requests(requests, now)
 
     def _handle(self, event: Event, now: float) -> None:
         if isinstance(event, Request):
             self._begin(event, now)
         elif isinstance(event, Data):
-            self._streams.add(event, now)
-            self.progress.active_at = now
-        elif isinstance(event, EndOfMessage):
+            self._take_body(event, now)
+        elif isinstance(event, Trailers):
             self._streams.end(event.stream_id, now)
-        elif isinstance(event, RstStream):  # by the client, or by zttp for what the client sent
+        elif isinstance(event, Reset):
             self._streams.drop(event.stream_id)
             self._count_reset(now)
         elif isinstance(event, WindowUpdate | Settings):
@@ -183,30 +193,24 @@ class Http2Connection(asyncio.Protocol):
             self._leave(now - CLOSE_SECONDS)  # nothing is on its way
 
     def _begin(self, event: Request, now: float) -> None:
-        """Take a request's head, unless the connection has had its share."""
-        if self._ending.stage is Stage.LEAVING:
-            self._refuse(event.stream_id, now)
-            return
+        """Take a request's head."""
         if self._streams.is_full:
             self.reset(event.stream_id, REFUSED_STREAM, now)
             return
         self._last_stream = event.stream_id
-        self._ending.requests += 1
         self.progress.active_at = now
         self.progress.phase = Phase.RUNNING
         self._streams.begin(event)
         fields = len(event.headers)
         if fields > self._front.limits.header_fields and self._floods.is_field_flood(fields, now):
             self._calm()
-            return
-        self._enter(self._ending.due(), now)
 
-    def _refuse(self, stream_id: int, now: float) -> None:
-        """Refuse a stream that was on its way when the last one was named: no more than a full set
-        of them can be, and none uses up the connection."""
-        self._session.reset(stream_id, REFUSED_STREAM)
-        if self._floods.is_reset_flood(now):
-            self._calm()
+    def _take_body(self, event: Data, now: float) -> None:
+        if event.data:
+            self._streams.add(event, now)
+            self.progress.active_at = now
+        if event.end_stream:
+            self._streams.end(event.stream_id, now)
 
     def request_of(self, event: Request) -> HttpRequest:
         """Return the request that a head is."""
@@ -249,11 +253,8 @@ class Http2Connection(asyncio.Protocol):
     # Ending.
 
     def _count_reset(self, now: float) -> None:
-        self._ending.resets += 1
         if self._floods.is_reset_flood(now):
             self._calm()
-        else:
-            self._enter(self._ending.due(), now)
 
     def reset(self, stream_id: int, code: int, now: float) -> None:
         """End a stream, and the connection if it has ended too many."""
@@ -272,7 +273,7 @@ class Http2Connection(asyncio.Protocol):
     def _announce(self, now: float) -> None:
         """Send the first GOAWAY: what is on its way is still answered."""
         if self._ending.enter(Stage.ANNOUNCED, now):
-            self._session.go_away(ANY_STREAM, NO_ERROR)
+            self._session.announce_end()
 
     def _leave(self, now: float) -> None:
         """Name the last stream; the connection closes when all are answered."""
@@ -325,6 +326,7 @@ class Http2Connection(asyncio.Protocol):
             self.close_if_idle()
         elif self._front.is_closing(self.progress):
             self._announce(now)
+            self._enter(self._ending.due(now), now)
 
     def _is_hoarding(self, now: float) -> bool:
         """Say whether the client takes nothing of what it has asked for, and asks for more than

@@ -1,4 +1,5 @@
-"""An HTTP/2 request as every other: its pseudo-headers turned, and what zttp lets through checked.
+"""An HTTP/2 request as every other: its pseudo-headers turned, and what nghttp2 lets through
+checked.
 
 The limits of a head are those of the same request in HTTP/1.1, line by line, so that it does not
 depend on the version whether a request is taken.
@@ -6,7 +7,6 @@ depend on the version whether a request is taken.
 
 import re
 
-from gateway.core.desync_head import TOKEN
 from gateway.core.desync_rules import is_host
 from gateway.core.http import Headers, HttpRequest
 from gateway.core.limits import Limits
@@ -18,6 +18,7 @@ PATH = re.compile(rb"/[!-~\x80-\xff]*+")
 REQUEST_LINE_BYTES = len(b"  HTTP/1.1\r\n")
 LINE_BYTES = len(b": \r\n")
 END_BYTES = len(b"\r\n")
+MOST_PSEUDO = 4
 
 Address = tuple[str, int]
 
@@ -25,17 +26,18 @@ Address = tuple[str, int]
 def request_of(
     event: Request, front: Shared, client: Address, server: Address, connection_id: str
 ) -> HttpRequest:
-    """Return the request, its body still to come; `:authority` comes first, as Host (RFC 9113
-    section 8.3.1). zttp has put it behind the other headers and compared it with any Host."""
-    headers: Headers = list(event.headers)
-    for index, (name, _) in enumerate(headers):
-        if name == b"host":
-            headers.insert(0, headers.pop(index))
-            break
-    target = event.target
+    """Return the request, its body still to come.
+
+    Pseudo-headers come first (RFC 9113 section 8.3); nghttp2 takes no request without `:method`,
+    `:scheme` and `:path`, CONNECT aside, none twice, and four at most."""
+    fields = event.headers
+    pseudo = dict(fields[:MOST_PSEUDO])
+    method, target = pseudo[b":method"], pseudo.get(b":path", b"")
+    headers: Headers = [pair for pair in fields if pair[0][:1] != b":"]
+    put_host_first(headers, pseudo.get(b":authority"))
     raw_path, _, query = path_of(target).partition(b"?")
     return HttpRequest(
-        event.method.decode("latin-1"),
+        method.decode("latin-1"),
         target,
         raw_path,
         query,
@@ -46,9 +48,21 @@ def request_of(
         "https",
         "2",
         front.now(),
-        head_bytes(event.method, target, headers),
+        head_bytes(method, target, headers),
         connection_id,
     )
+
+
+def put_host_first(headers: Headers, authority: bytes | None) -> None:
+    """Have `:authority` stand first, as Host (RFC 9113 section 8.3.1), or the Host there is. One
+    that names another host stays behind it, for `fault`."""
+    host = next((pair for pair in headers if pair[0] == b"host"), None)
+    if host is not None and (authority is None or host[1].lower() == authority.lower()):
+        headers.remove(host)
+    if authority is not None:
+        headers.insert(0, (b"host", authority))
+    elif host is not None:
+        headers.insert(0, host)
 
 
 def head_bytes(method: bytes, target: bytes, headers: Headers) -> int:
@@ -71,19 +85,16 @@ def oversized(request: HttpRequest, limits: Limits) -> int:
     return 400 if longest + LINE_BYTES > most or size > limits.head_bytes else 0
 
 
-def fault(request: HttpRequest, protocol: bytes | None) -> str:
-    """Say what makes a request invalid that zttp has let through; empty for nothing."""
-    method = request.method
-    if method == "CONNECT" or protocol is not None:
+def fault(request: HttpRequest) -> str:
+    """Say what makes a request invalid that nghttp2 has let through; empty for nothing."""
+    if request.method == "CONNECT":
         return "CONNECT is not served"
-    if not TOKEN.fullmatch(method.encode("latin-1")):
-        return f"an invalid method: {method[:80]!a}"
     target = request.target
-    if not PATH.fullmatch(target) and (target != b"*" or method != "OPTIONS"):
+    if not PATH.fullmatch(target) and (target != b"*" or request.method != "OPTIONS"):
         return f"an invalid path: {target[:80]!a}"
-    names = [name for name, _ in request.headers]
-    if names.count(b"content-length") > 1:
-        return "more than one content-length"
-    if names[:1] != [b"host"] or not is_host(request.headers[0][1]):
+    hosts = [value for name, value in request.headers if name == b"host"]
+    if len(hosts) > 1:
+        return "host is not what :authority says"
+    if not hosts or not is_host(hosts[0]):
         return "no valid :authority or host"
     return ""

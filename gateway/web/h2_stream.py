@@ -13,8 +13,6 @@ CONNECTION_SPECIFIC = frozenset(
 )
 """Never sent over HTTP/2 (RFC 9113 section 8.2.2)."""
 
-TAB, SPACE = b"\t", b" "
-
 FIELD_BYTES = 128
 """What a header field takes in memory beside its bytes: two objects, their pair, its place."""
 
@@ -108,8 +106,6 @@ class Stream:
     def answer(self, response: HttpResponse, date: bytes) -> Headers:
         """Take the response and return the headers to send: names in lower case, values without
         the white space around them that HTTP/2 forbids (RFC 9113 section 8.2.1).
-
-        A tab becomes a space: zttp sends none.
         """
         self.step = Step.WRITING
         self.response = response
@@ -119,7 +115,7 @@ class Stream:
         self.unsent, response.body = memoryview(response.body), b""  # it was made for this request
         self.unsent_bytes = len(self.unsent)
         pairs = [
-            (name.lower(), value.replace(TAB, SPACE).strip(SPACE))
+            (name.lower(), value.strip(b" \t"))
             for name, value in wire_headers(response, date=date, connection=None)
         ]
         headers = [pair for pair in pairs if pair[0] not in CONNECTION_SPECIFIC]

@@ -23,23 +23,21 @@ from gateway.web.h2_writer import Writer
 from gateway.web.shared import Shared
 from gateway.web.shared_room import NO_ROOM, SharedRoom
 from gateway.wire.h2 import (
-    FLOW_CONTROL_ERROR,
-    INTERNAL_ERROR,
     NO_ERROR,
     Data,
     Request,
     Session,
-    Unsendable,
 )
 
 GOAWAY_STATUS = 0
 """In the access log: the connection was closed by GOAWAY (alb.md 4.12)."""
 
 FREE_BODY_BYTES = 16 * 1024
-"""What may come of a body before it needs room; zttp gives windows back in steps of twice that."""
+"""What may come of a body before it needs room; nghttp2 gives a window back when half is used."""
 
 WINDOW_BYTES = 65_535
-"""A body no larger than its stream's first window needs no room (RFC 9113 section 6.9.2)."""
+"""A body no larger than its stream's first window needs no room (RFC 9113 section 6.9.2); what
+comes behind a withheld window ends the connection with FLOW_CONTROL_ERROR."""
 
 
 class Owner(Protocol):
@@ -142,9 +140,9 @@ class Streams:
         )
         self._shared.close_largest()
         if not self._owner.is_closing:
-            self._take(stream, event, now)
+            self._take(stream, now)
 
-    def _take(self, stream: Stream, event: Request, now: float) -> None:
+    def _take(self, stream: Stream, now: float) -> None:
         """Refuse a request for its head, let it wait for its turn, or read its body."""
         front, request = self._front, stream.request
         status = oversized(request, front.limits)
@@ -152,7 +150,7 @@ class Streams:
             size = f"{request.received_bytes} bytes, {len(request.headers)} fields"
             detail = f"head with a line, a size or a number over the limit: {size}"
             self.answer_early(stream, front.page(status, request, detail), now)
-        elif detail := fault(request, event.protocol):
+        elif detail := fault(request):
             self.answer_early(stream, front.page(400, request, detail), now)
         elif stream.has_ended:
             self._ask(stream, now)
@@ -172,24 +170,21 @@ class Streams:
             if stream.dropped > UPLOAD_BYTES:
                 self._cut_upload(stream, now)
         elif stream.add(event.data, now):
-            self._count_body(stream, size, now)
+            self._count_body(stream, size)
         else:
             response = self._front.refused(stream.request, too_large(len(stream.body)))
             self.answer_early(stream, response, now)
 
-    def _count_body(self, stream: Stream, size: int, now: float) -> None:
+    def _count_body(self, stream: Stream, size: int) -> None:
         """Count a piece of a body; a large one needs room before it gets windows."""
         claim = stream.claim
         self._shared.room.receive(claim, size)
         if claim.has_room:
             return
         self._shared.close_largest()
-        if self._owner.is_closing or len(stream.body) < FREE_BODY_BYTES:
-            return
-        if claim.queue is None:
+        is_large = len(stream.body) >= FREE_BODY_BYTES
+        if is_large and claim.queue is None and not self._owner.is_closing:
             self._ask_upload(stream)
-        elif len(stream.body) > WINDOW_BYTES:  # more than it may send: its windows are withheld
-            self._end_with(stream, FLOW_CONTROL_ERROR, now)
 
     def _ask_upload(self, stream: Stream) -> None:
         """Let the rest of a large body wait for room."""
@@ -211,17 +206,11 @@ class Streams:
             return
         if stream.step is Step.BODY:
             stream.end_body()
-            self._session.forget(stream_id)
+            self._session.give_back(stream_id)
             self._ask(stream, now)
         else:
             stream.has_ended = True
             self._maybe_finish(stream)
-
-    def _end_with(self, stream: Stream, code: int, now: float) -> None:
-        """Reset a stream."""
-        self._owner.reset(stream.stream_id, code, now)
-        if stream.stream_id in self._open:
-            self._abandon(stream)
 
     def drop(self, stream_id: int) -> None:
         """Let go of a stream that was reset."""
@@ -240,7 +229,7 @@ class Streams:
         """Note a request that gets no answer; one that runs is noted when it is over."""
         del self._open[stream.stream_id]
         self._writer.forget(stream)
-        self._session.forget(stream.stream_id)
+        self._session.give_back(stream.stream_id)
         self._shared.room.forget(stream.claim)
         front, step = self._front, stream.step
         stream.step = Step.OVER
@@ -312,14 +301,8 @@ class Streams:
         self._shared.room.reply(stream.claim, stream.unsent_bytes)
         self._shared.room.hold(stream.claim, held_bytes(stream.sent_bytes, len(headers)))
         stream.moved_at = now
-        try:
-            self._session.send_head(
-                stream.stream_id, response.status, headers, is_last=not stream.unsent
-            )
-        except Unsendable as error:
-            self._front.failed(error)
-            self._end_with(stream, INTERNAL_ERROR, now)
-            return
+        is_last = not stream.unsent
+        self._session.send_head(stream.stream_id, response.status, headers, is_last=is_last)
         self._owner.after_response(now)
         if stream.unsent:
             self._writer.add(stream)

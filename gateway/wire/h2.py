@@ -1,38 +1,79 @@
-"""HTTP/2 from bytes and to bytes, framed by zttp; no policy.
+"""HTTP/2 from bytes and to bytes, framed by nghttp2 through ngh2; no policy.
 
-zttp answers PING and SETTINGS, gives receive windows back, keeps HPACK and the states of streams,
-and refuses malformed messages (RFC 9113 section 8.1.1) with a reset of its own; it shows an event
-for what a request is made of. What it hides, frames without an event, `Frames` shows: the nine
-bytes before each frame, read beside it.
+nghttp2 answers PING and SETTINGS, keeps HPACK and the states of streams, and refuses malformed
+messages (RFC 9113 section 8.1.1) with a reset of its own, which is told like a client's. It runs
+ahead of the events: a stream whose event is read may be over already, so what is sent on such a
+stream is dropped. What it hides, frames without an event, `Frames` shows: the nine bytes before
+each frame, read beside it.
 """
 
+import struct
 from collections.abc import Iterator
+from contextlib import suppress
 
-import zttp
-from zttp import Data, EndOfMessage, GoAway, Request, RstStream, Settings, WindowUpdate
+import ngh2
+from ngh2 import DataReceived as Data
+from ngh2 import GoAwayReceived as GoAway
+from ngh2 import RequestReceived as Request
+from ngh2 import SettingsReceived as Settings
+from ngh2 import StreamReset as Reset
+from ngh2 import TrailersReceived as Trailers
+from ngh2 import WindowUpdated as WindowUpdate
 
-from gateway.core.floods import CONTINUATION, END_HEADERS, HEADERS, WINDOW_UPDATE, Frame
+from gateway.core.floods import CONCURRENT_STREAMS, CONTINUATION, END_HEADERS, HEADERS, Frame
 from gateway.core.http import Headers
 
-__all__ = ["Broken", "Data", "EndOfMessage", "Event", "Frames", "GoAway", "Request", "RstStream"]
-__all__ += ["Session", "Settings", "WindowUpdate"]
+__all__ = ["Broken", "Data", "Event", "Frames", "GoAway", "Request", "Reset", "Session", "Settings"]
+__all__ += ["Trailers", "WindowUpdate"]
 
-NO_ERROR, INTERNAL_ERROR, FLOW_CONTROL_ERROR = 0x0, 0x2, 0x3
+NO_ERROR, PROTOCOL_ERROR = 0x0, 0x1
 REFUSED_STREAM, CANCEL, ENHANCE_YOUR_CALM = 0x7, 0x8, 0xB
 """Error codes (RFC 9113 section 7)."""
 
 PREFACE_BYTES = 24
 FRAME_HEAD_BYTES = 9
-SETTING_BYTES = 6
-ENABLE_CONNECT_PROTOCOL = 0x8
-
-Event = Request | Data | EndOfMessage | RstStream | GoAway | Settings | WindowUpdate
-"""What zttp tells of a connection, PING and acknowledgements aside."""
-
 HEAD_FRAMES = frozenset({HEADERS, CONTINUATION})
 
+MAX_CONCURRENT_STREAMS, MAX_HEADER_LIST_SIZE = 0x3, 0x6
+"""Settings (RFC 9113 section 6.5.2)."""
 
-CODE_BYTES = 4
+HEADER_LIST_BYTES = 64 * 1024
+"""All fields of a head, 32 bytes added for each."""
+
+LEAST_FIELD_BYTES = 33
+"""A field's name has a byte at least."""
+
+CONTINUATIONS = 16
+"""Of one head."""
+
+RESPONSE_HEAD_BYTES = 4 * 1024 * 1024
+"""No function's reply has a larger head; nghttp2's own limit, 64 KB, would reset the stream."""
+
+UNLIMITED = 2**63
+"""For rates that `gateway.core.floods` limits: what it counts comes first."""
+
+CONNECTION_WINDOW_BYTES = 2**31 - 1
+"""Of all streams together, as nginx has it: the window of each stream is what holds it back."""
+
+CONFIGURATION = ngh2.Configuration(
+    auto_window_update=False,
+    max_send_header_block_length=RESPONSE_HEAD_BYTES,
+    max_outbound_ack=2**20,
+    stream_reset_rate_limit=(UNLIMITED, UNLIMITED),
+    glitch_rate_limit=(UNLIMITED, UNLIMITED),
+    max_continuations=CONTINUATIONS,
+    max_inbound_header_list_size=HEADER_LIST_BYTES,
+    max_inbound_header_count=HEADER_LIST_BYTES // LEAST_FIELD_BYTES,
+)
+
+GOAWAY_HEAD = b"\0\0\x08\x07\0\0\0\0\0"
+"""Of the one frame written here: nghttp2 ends without a word when a limit of `CONFIGURATION` or the
+connection preface is broken."""
+
+Event = Request | Data | Trailers | Reset | GoAway | Settings | WindowUpdate
+"""What is told of a connection; a stream ends with `end_stream`, `Trailers` or `Reset`."""
+
+TOLD = (Trailers, GoAway, Settings, WindowUpdate)
 
 
 class Broken(Exception):
@@ -44,109 +85,145 @@ class Broken(Exception):
         """The error code of that GOAWAY."""
 
 
-class Unsendable(Exception):
-    """zttp refuses to send this."""
-
-
 class Session:
     """One connection's state; bytes to send pile up until they are taken."""
 
-    __slots__ = ("_unsent", "_withheld", "_zttp")
+    __slots__ = ("_last_stream", "_ngh2", "_reset", "_reset_by_client", "_unsent", "_withheld")
 
     def __init__(self) -> None:
+        self._ngh2 = ngh2.Connection(ngh2.Role.SERVER, CONFIGURATION)
         self._unsent = b""
-        self._withheld: dict[int, bytes] = {}
-        self._zttp = zttp.Connection(zttp.SERVER, protocol=zttp.HTTP2)
+        self._last_stream = self._reset_by_client = 0
+        self._reset: set[int] = set()
+        """Streams reset here whose end nghttp2 has not told."""
+        self._withheld: dict[int, int] = {}
+        """Bytes that came on streams whose window is not given back."""
 
     def preface(self) -> bytes:
-        """Return the server's first bytes: SETTINGS, without the extended CONNECT that zttp
-        announces (RFC 8441 section 3) and we refuse."""
-        self._zttp.initiate_connection()
-        frame = self._zttp.data_to_send()
-        payload = frame[FRAME_HEAD_BYTES:]
-        settings = [payload[at : at + SETTING_BYTES] for at in range(0, len(payload), 6)]
-        kept = b"".join(
-            item for item in settings if int.from_bytes(item[:2], "big") != ENABLE_CONNECT_PROTOCOL
-        )
-        return len(kept).to_bytes(3, "big") + frame[3:FRAME_HEAD_BYTES] + kept
+        """Return the server's first bytes."""
+        settings = {
+            MAX_CONCURRENT_STREAMS: CONCURRENT_STREAMS,
+            MAX_HEADER_LIST_SIZE: HEADER_LIST_BYTES,
+        }
+        self._ngh2.initiate_connection(settings)
+        self._ngh2.set_local_window_size(CONNECTION_WINDOW_BYTES)
+        return self._ngh2.data_to_send()
+
+    # What comes.
 
     def receive(self, data: bytes) -> Iterator[Event]:
         """Read bytes and yield what they say; raises Broken."""
-        self._zttp.receive_data(data)
-        following = self._zttp.next_event
-        try:
-            while (event := following()) is not zttp.NEED_DATA:
-                if event is zttp.CONNECTION_CLOSED:
-                    return
-                yield event  # type: ignore[misc]  # a server gets no Response
-        except zttp.RemoteProtocolError as error:
-            self._unsent += self._zttp.data_to_send()
-            code = int.from_bytes(self._unsent[-CODE_BYTES:], "big")
-            raise Broken(str(error), code) from error
+        for event in self._read(data):
+            if isinstance(event, Request):
+                self._last_stream = event.stream_id
+                yield event
+            elif isinstance(event, Data):
+                yield event
+                self._count(event.stream_id, len(event.data))
+            elif isinstance(event, Reset | ngh2.StreamClosed):
+                if self._is_reset(event):
+                    yield Reset(event.stream_id, event.error_code)
+            elif isinstance(event, TOLD):
+                yield event
 
-    def take(self) -> bytes:
-        """Return what is to be sent, once."""
-        data = self._zttp.data_to_send()
-        if self._withheld:
-            data = self._without_windows(data)
-        if self._unsent:
-            data, self._unsent = self._unsent + data, b""
-        return data
+    def _read(self, data: bytes) -> list[ngh2.Event]:
+        try:
+            self._ngh2.receive_data(data)
+            self._unsent += self._ngh2.data_to_send()
+        except ngh2.ConnectionStateError:
+            return []  # either side has said GOAWAY and no stream is open: what comes is dropped
+        except ngh2.ProtocolError as error:
+            raise self._broken(error) from error
+        events = self._ngh2.events()
+        if events and isinstance(end := events[-1], ngh2.ConnectionClosed) and end.error_code:
+            raise Broken(end.debug_data.decode("latin-1"), end.error_code)
+        return events
+
+    def _is_reset(self, event: Reset | ngh2.StreamClosed) -> bool:
+        """Say whether a stream was reset by the client or by nghttp2, once for each."""
+        stream_id = event.stream_id
+        is_own = stream_id in self._reset
+        if isinstance(event, Reset):
+            self._reset_by_client = stream_id  # told as over next, if it was open
+            return not is_own
+        self._reset.discard(stream_id)
+        return event.error_code != NO_ERROR and not is_own and stream_id != self._reset_by_client
+
+    def _broken(self, error: ngh2.ProtocolError) -> Broken:
+        """Say GOAWAY in the place of a session that is gone."""
+        is_flood = isinstance(error, ngh2.DenialOfServiceError)
+        code = ENHANCE_YOUR_CALM if is_flood else PROTOCOL_ERROR
+        self._unsent += GOAWAY_HEAD + struct.pack(">II", self._last_stream, code)
+        return Broken(str(error), code)
+
+    # Receive windows.
+
+    def _count(self, stream_id: int, size: int) -> None:
+        """Give the window of bytes that came back, or withhold it."""
+        if stream_id in self._withheld:
+            self._withheld[stream_id] += size
+        elif size:
+            self._give_back(stream_id, size)
+
+    def _give_back(self, stream_id: int, size: int) -> None:
+        with suppress(ngh2.NGH2Error):  # the connection is over
+            self._ngh2.acknowledge_received_data(size, stream_id)
 
     def withhold(self, stream_id: int) -> None:
-        """Give no receive window back to a stream from now on: zttp gives it for every byte."""
-        self._withheld[stream_id] = b""
+        """Give no receive window back to a stream from now on."""
+        self._withheld[stream_id] = 0
 
     def give_back(self, stream_id: int) -> None:
         """Give back what was withheld, and from now on what comes."""
-        self._unsent += self._withheld.pop(stream_id, b"")
+        if size := self._withheld.pop(stream_id, 0):
+            self._give_back(stream_id, size)
 
-    def forget(self, stream_id: int) -> None:
-        """Drop what is withheld from a stream that is over."""
-        self._withheld.pop(stream_id, None)
+    # What goes out.
 
-    def _without_windows(self, data: bytes) -> bytes:
-        """Return frames without the receive windows that are withheld, and keep those."""
-        kept, at = [], 0
-        while at < len(data):
-            end = at + FRAME_HEAD_BYTES + int.from_bytes(data[at : at + 3], "big")
-            stream_id = int.from_bytes(data[at + 5 : at + FRAME_HEAD_BYTES], "big")
-            if data[at + 3] == WINDOW_UPDATE and stream_id in self._withheld:
-                self._withheld[stream_id] += data[at:end]
-            else:
-                kept.append(data[at:end])
-            at = end
-        return b"".join(kept)
+    def take(self) -> bytes:
+        """Return what is to be sent, once."""
+        data, self._unsent = self._unsent, b""
+        with suppress(ngh2.ConnectionStateError):  # broken: the GOAWAY is all
+            data += self._ngh2.data_to_send()
+        return data
 
     def room(self, stream_id: int) -> int:
-        """Return how many bytes of a body the client lets us send."""
-        window = self._zttp.stream(stream_id).send_window
-        return max(0, min(window or 0, self._zttp.send_window))
+        """Return how many bytes of a body the client lets us send; 0 for a stream that is over."""
+        session = self._ngh2
+        try:
+            window = session.stream_remote_window_size(stream_id)
+            connection = session.remote_window_size
+        except ngh2.NGH2Error:
+            return 0
+        queued, all_queued = session.queued_body_size(stream_id), session.queued_body_size()
+        return max(0, min(window - queued, connection - all_queued))
 
     def send_head(self, stream_id: int, status: int, headers: Headers, *, is_last: bool) -> None:
-        """Send a response's head; raises Unsendable."""
-        try:
-            self._zttp.stream(stream_id).send_response(status, headers, is_last)
-        except zttp.LocalProtocolError as error:
-            raise Unsendable(str(error)) from error
+        """Send a response's head."""
+        head = [(b":status", b"%d" % status), *headers]
+        with suppress(ngh2.NGH2Error):
+            self._ngh2.send_response(stream_id, head, end_stream=is_last)
 
     def send_data(self, stream_id: int, data: bytes | memoryview, *, is_last: bool) -> None:
-        """Send a piece of a body, no larger than there is room; raises Unsendable."""
-        stream = self._zttp.stream(stream_id)
-        try:
-            stream.send_data(data)
-            if is_last:
-                stream.end_message()
-        except zttp.LocalProtocolError as error:
-            raise Unsendable(str(error)) from error
+        """Send a piece of a body, no larger than there is room."""
+        with suppress(ngh2.NGH2Error):
+            self._ngh2.send_data(stream_id, data, end_stream=is_last)
 
     def reset(self, stream_id: int, code: int) -> None:
         """End a stream."""
-        self._zttp.stream(stream_id).reset(code)
+        self._reset.add(stream_id)
+        with suppress(ngh2.NGH2Error):
+            self._ngh2.reset_stream(stream_id, code)
+
+    def announce_end(self) -> None:
+        """Say GOAWAY, naming the highest stream there can be: requests are still taken."""
+        with suppress(ngh2.NGH2Error):
+            self._ngh2.send_shutdown_notice()
 
     def go_away(self, last_stream: int, code: int) -> None:
-        """Say that no stream behind this one is answered."""
-        self._zttp.close(code, last_stream)
+        """Say GOAWAY: no stream behind this one is answered, and none is told of any more."""
+        with suppress(ngh2.NGH2Error):
+            self._ngh2.send_goaway(code, last_stream_id=last_stream)
 
 
 class Frames:

@@ -81,7 +81,7 @@ def test_bucket_is_over_exactly_when_its_level_is(pours: list[tuple[float, float
         ((DATA, PADDED, TINY_BYTES + 255), 1),
         ((DATA, PADDED, TINY_BYTES + 256), 0),
         ((DATA, PADDED | END_STREAM, 256), 0),
-        ((HEADERS, 0, 10), -REQUEST_FRAMES),
+        ((HEADERS, 0, 10), 1),
         ((CONTINUATION, 0, 10), 1),
         ((WINDOW_UPDATE, 0, 4), 1),
         (PING, 1),
@@ -115,8 +115,16 @@ def test_progress_pays_for_frames() -> None:
     floods.pay(10 * PROGRESS_BYTES, 0)
 
     assert not floods.is_idle_flood([PING] * 10, 0)
+    floods.pay_requests(1, 0)
     assert not floods.is_idle_flood([(HEADERS, 0, 1)] + [PING] * REQUEST_FRAMES, 0)
     assert floods.is_idle_flood([PING], 0)
+
+
+@pytest.mark.parametrize("over", [-1, 0, 1])
+def test_heads_that_are_no_requests_bring_no_progress(over: int) -> None:
+    heads = [(HEADERS, 0, 1)] * (IDLE_FRAMES + over)
+
+    assert Floods(0).is_idle_flood(heads, 0) is (over > 0)
 
 
 @pytest.mark.parametrize("over", [-1, 0, 1])

@@ -61,9 +61,9 @@ def test_response_is_said_in_lower_case_without_connection_headers() -> None:
 
     headers = request.answer(response, DATE)
 
-    assert headers == [(b"server", b"a"), (b"date", DATE), (b"x-y", b"b c")]
+    assert headers == [(b"server", b"a"), (b"date", DATE), (b"x-y", b"b\tc")]
     assert (request.step, bytes(request.unsent)) == (Step.WRITING, b"text")
-    assert request.sent_bytes == len(b"server: a\r\nx-y: b c\r\ndate: \r\n") + len(DATE)
+    assert request.sent_bytes == len(b"server: a\r\nx-y: b\tc\r\ndate: \r\n") + len(DATE)
 
 
 def test_part_of_a_body_is_copied_when_half_was_sent() -> None:

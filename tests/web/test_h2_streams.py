@@ -218,14 +218,15 @@ def test_bodies_without_room_get_no_windows_and_all_arrive(serve: Serve) -> None
 
 
 @pytest.mark.parametrize("over", [-1, 0, 1])
-def test_body_that_ignores_its_window_is_reset(serve: Serve, over: int) -> None:
+def test_body_that_ignores_its_window_ends_the_connection(serve: Serve, over: int) -> None:
     client = H2Client(serve())
     client.room.reply(Claim(client.connection._share), CONNECTION_BYTES)
     stream = client.ask(POST, bytes(65_000), ends=False)
 
     client.raw(frame(0, 0, stream, bytes(535 + over)))
 
-    assert client.reset(stream) == (FLOW_CONTROL_ERROR if over > 0 else None)
+    assert [code for code, _ in client.goaways] == [FLOW_CONTROL_ERROR] * (over > 0)
+    assert client.peer.is_closed is (over > 0)
 
 
 def test_time_in_which_a_body_may_not_come_does_not_count(serve: Serve) -> None:
