@@ -73,7 +73,7 @@ connection preface is broken."""
 Event = Request | Data | Trailers | Reset | GoAway | Settings | WindowUpdate
 """What is told of a connection; a stream ends with `end_stream`, `Trailers` or `Reset`."""
 
-TOLD = (Trailers, GoAway, Settings, WindowUpdate)
+TOLD, ENDED = (Trailers, GoAway, Settings, WindowUpdate), (Reset, ngh2.StreamClosed)
 
 
 class Broken(Exception):
@@ -120,7 +120,7 @@ class Session:
             elif isinstance(event, Data):
                 yield event
                 self._count(event.stream_id, len(event.data))
-            elif isinstance(event, Reset | ngh2.StreamClosed):
+            elif isinstance(event, ENDED):
                 if self._is_reset(event):
                     yield Reset(event.stream_id, event.error_code)
             elif isinstance(event, TOLD):
@@ -129,10 +129,11 @@ class Session:
     def _read(self, data: bytes) -> list[ngh2.Event]:
         try:
             self._ngh2.receive_data(data)
-            self._unsent += self._ngh2.data_to_send()
+            if self._ngh2.want_write:  # an answer of nghttp2's own; a reset is told by writing it
+                self._unsent += self._ngh2.data_to_send()
         except ngh2.ConnectionStateError:
             return []  # either side has said GOAWAY and no stream is open: what comes is dropped
-        except ngh2.ProtocolError as error:
+        except ngh2.NGH2Error as error:
             raise self._broken(error) from error
         events = self._ngh2.events()
         if events and isinstance(end := events[-1], ngh2.ConnectionClosed) and end.error_code:
@@ -149,7 +150,7 @@ class Session:
         self._reset.discard(stream_id)
         return event.error_code != NO_ERROR and not is_own and stream_id != self._reset_by_client
 
-    def _broken(self, error: ngh2.ProtocolError) -> Broken:
+    def _broken(self, error: ngh2.NGH2Error) -> Broken:
         """Say GOAWAY in the place of a session that is gone."""
         is_flood = isinstance(error, ngh2.DenialOfServiceError)
         code = ENHANCE_YOUR_CALM if is_flood else PROTOCOL_ERROR
@@ -183,9 +184,10 @@ class Session:
     def take(self) -> bytes:
         """Return what is to be sent, once."""
         data, self._unsent = self._unsent, b""
-        with suppress(ngh2.ConnectionStateError):  # broken: the GOAWAY is all
-            data += self._ngh2.data_to_send()
-        return data
+        try:
+            return data + self._ngh2.data_to_send()
+        except ngh2.ConnectionStateError:
+            return data  # broken: the GOAWAY is all
 
     def room(self, stream_id: int) -> int:
         """Return how many bytes of a body the client lets us send; 0 for a stream that is over."""
@@ -201,13 +203,17 @@ class Session:
     def send_head(self, stream_id: int, status: int, headers: Headers, *, is_last: bool) -> None:
         """Send a response's head."""
         head = [(b":status", b"%d" % status), *headers]
-        with suppress(ngh2.NGH2Error):
+        try:  # noqa: SIM105 - each request would pay for `suppress`
             self._ngh2.send_response(stream_id, head, end_stream=is_last)
+        except ngh2.NGH2Error:
+            pass
 
     def send_data(self, stream_id: int, data: bytes | memoryview, *, is_last: bool) -> None:
         """Send a piece of a body, no larger than there is room."""
-        with suppress(ngh2.NGH2Error):
+        try:  # noqa: SIM105
             self._ngh2.send_data(stream_id, data, end_stream=is_last)
+        except ngh2.NGH2Error:
+            pass
 
     def reset(self, stream_id: int, code: int) -> None:
         """End a stream."""

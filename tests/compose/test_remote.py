@@ -345,4 +345,4 @@ def test_command_line_alone_imports_nothing_of_this_nor_of_https() -> None:
     modules = set(done.stdout.split())
     assert "gateway.compose.functions" in modules
     heavy = {module.__name__, "gateway.wire.client", "gateway.invokers.aws", "urllib.request"}
-    assert (heavy | {"cryptography", "gateway.compose.https", "zttp"}) & modules == set()
+    assert (heavy | {"cryptography", "gateway.compose.https", "ngh2"}) & modules == set()

@@ -43,6 +43,7 @@ class Flood:
 
 
 GET, LARGE = block(), block("/size/1000000")
+SHORT = block("/", ("content-length", "5"), method="POST")
 
 
 def ids(round_: int, count: int) -> range:
@@ -60,7 +61,8 @@ def late_reset(round_: int) -> bytes:
 
 
 def made_you_reset(round_: int) -> bytes:
-    return b"".join(frame(1, 5, at, GET) + frame(8, 0, at, bytes(4)) for at in ids(round_, 50))
+    """A body of another length than declared is an error of its stream."""
+    return b"".join(frame(1, 4, at, SHORT) + frame(0, 1, at, b"x") for at in ids(round_, 50))
 
 
 def asked(path: bytes, count: int) -> bytes:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+import hpack
 import pytest
 
 from gateway.core.floods import CONCURRENT_STREAMS
@@ -28,6 +29,7 @@ CLOSED_SECONDS = 2.0
 GROWTH_MB = 64.0
 ROUNDS = 3 if IS_SOAK else 1
 """Connections, one after the other, of each flood."""
+SHORT = block("/", ("content-length", "5"), method="POST")
 Flood = tuple[bytes, bytes, Callable[[int], bytes]]
 
 
@@ -43,9 +45,19 @@ def per_stream(make: Callable[[int], bytes]) -> Callable[[int], bytes]:
     return lambda index: b"".join(make(1 + 2 * (10 * index + count)) for count in range(10))
 
 
+def bomb_parts() -> tuple[bytes, bytes]:
+    """A head that fills the table with one field, and one that names it again and again."""
+    names = (":method", ":scheme", ":authority", ":path")
+    pseudo, encoder = list(zip(names, ("GET", "https", "a", "/"), strict=True)), hpack.Encoder()
+    first = encoder.encode([*pseudo, ("x", "z" * 3_900)])
+    return first, encoder.encode(pseudo) + b"\xbe" * 16_000
+
+
+FIELD, REFERENCES = bomb_parts()
+
+
 def bomb(index: int) -> bytes:
-    references = block() + b"\xbe" * 16_000
-    return frame(1, 5, 3 + 2 * index, references)
+    return frame(1, 5, 3 + 2 * index, REFERENCES)
 
 
 def half_body(index: int) -> bytes:
@@ -77,9 +89,14 @@ FLOODS: dict[str, Flood] = {
     "made-you-reset": (
         SETTINGS,
         b"",
-        per_stream(lambda at: frame(1, 5, at, block("/hold")) + frame(8, 0, at, bytes(4))),
+        per_stream(lambda at: frame(1, 4, at, SHORT) + frame(0, 1, at, b"x")),
     ),
-    "header bomb": (SETTINGS, frame(1, 5, 1, block("/", ("x", "z" * 4000))), bomb),
+    "streams over the limit, which is not acknowledged": (
+        SETTINGS,
+        b"",
+        per_stream(lambda at: frame(1, 4, at, block("/", method="POST"))),
+    ),
+    "header bomb": (SETTINGS, frame(1, 5, 1, FIELD), bomb),
     "bodies without end": (SETTINGS, b"", half_body),
     "window of nothing": (
         NO_WINDOW,
