@@ -54,7 +54,7 @@ def request_of(
 
 
 def put_host_first(headers: Headers, authority: bytes | None) -> None:
-    """Have `:authority` stand first, as Host (RFC 9113 section 8.3.1), or the Host there is. One
+    """Put `:authority` first, as Host (RFC 9113 section 8.3.1), or the Host there is. One
     that names another host stays behind it, for `fault`."""
     host = next((pair for pair in headers if pair[0] == b"host"), None)
     if host is not None and (authority is None or host[1].lower() == authority.lower()):

@@ -121,7 +121,7 @@ def test_progress_pays_for_frames() -> None:
 
 
 @pytest.mark.parametrize("over", [-1, 0, 1])
-def test_heads_that_are_no_requests_bring_no_progress(over: int) -> None:
+def test_heads_without_a_request_bring_no_progress(over: int) -> None:
     heads = [(HEADERS, 0, 1)] * (IDLE_FRAMES + over)
 
     assert Floods(0).is_idle_flood(heads, 0) is (over > 0)

@@ -134,7 +134,7 @@ def test_session_that_is_broken_takes_and_says_nothing_more() -> None:
     assert session.take() == b""
 
 
-# Resets are told once, whoever resets
+# Resets are told once
 
 
 def test_reset_of_nghttp2_is_told() -> None:
