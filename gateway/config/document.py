@@ -52,7 +52,8 @@ class Document:
             replace(function, execution=function.execution.share(number, workers))
             for function in self.functions
         )
-        return replace(self, functions=functions, process=replace(self.process, worker=number))
+        process = replace(self.process, workers=1, worker=number)
+        return replace(self, functions=functions, process=process)
 
 
 T = TypeVar("T")

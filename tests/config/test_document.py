@@ -89,10 +89,13 @@ def test_listeners_on_free_ports_do_not_collide() -> None:
 
 
 def test_worker_gets_its_part_of_every_function() -> None:
+    few = replace(SHOP, execution=Execution(concurrency=3))
+    check(replace(BOTH, functions=(few, CART), process=Process(workers=3)).share(0))
     whole = replace(BOTH, process=Process(workers=3))
     share = whole.share(2)
 
-    assert share.process.worker == 2
+    check(share)
+    assert (share.process.worker, share.process.workers) == (2, 1)
     assert [one.execution.concurrency for one in share.functions] == [16, 16]
     assert share.listeners == whole.listeners
 
