@@ -8,8 +8,13 @@ import pytest
 
 from tests.process.rooms import EXECUTED, FORKED, SELF, UNPRIVILEGED, Attacked, attacked
 from tests.runtime.launching import abilities, need_room
+from tests.soaking import IS_SOAK
 
 WAYS = [(user, how) for user in (SELF, UNPRIVILEGED) for how in (FORKED, EXECUTED)]
+
+
+TWO_WAYS = [WAYS[0], WAYS[-1]]
+"""Each user and each way to start once."""
 
 
 def named(way: tuple[str, tuple[str, ...]]) -> str:
@@ -27,13 +32,13 @@ def filtered(user: str, how: tuple[str, ...]) -> Iterator[Attacked]:
         yield found
 
 
-@pytest.fixture(scope="module", params=WAYS, ids=named)
+@pytest.fixture(scope="module", params=WAYS if IS_SOAK else TWO_WAYS, ids=named)
 def each_way(request: pytest.FixtureRequest) -> Iterator[Attacked]:
     with filtered(*request.param) as found:
         yield found
 
 
-@pytest.fixture(scope="module", params=[WAYS[0], WAYS[-1]], ids=named)
+@pytest.fixture(scope="module", params=TWO_WAYS, ids=named)
 def each_user(request: pytest.FixtureRequest) -> Iterator[Attacked]:
     """Give an environment of each user, where it does not matter how its process starts."""
     with filtered(*request.param) as found:

@@ -9,6 +9,7 @@ client's own. The emulator has no header that says whether a payload is an error
 import json
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ VARIABLES = {
 }
 PATH = {"PATH": str(Path(sys.executable).parent)}
 EVENT = '{"text": "caf\xe9 \U0001f600", "numbers": [1, -0.0, 1.5, 1e22, null, true]}'.encode()
+TIMES = 3
 REQUEST_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 TOP = "import decimal, os, signal, sys, time\ncount = 0\ndef handler(event, context):\n"
@@ -73,6 +75,10 @@ BODIES = {
     "raises without text": "    raise ValueError\n",
     "raises a class of its own": "    raise type('Odd', (Exception,), {})(1, 'b')\n",
     "raises MemoryError": "    raise MemoryError\n",
+}
+"""Functions whose process goes on: they are in one module."""
+
+ENDINGS = {
     "sys.exit without status": "    sys.exit()\n",
     "sys.exit 3": COUNT + "    sys.exit(3)\n",
     "os._exit 0": "    os._exit(0)\n",
@@ -91,9 +97,19 @@ MODULES = {
     "loads once": "loaded = [0]\ndef handler(e, c):\n    loaded[0] += 1\n    return loaded\n",
 }
 
-FUNCTIONS = {name: TOP + body for name, body in BODIES.items()} | MODULES
+ALL_BODIES = "import decimal, os, signal, sys, time\ncount = 0\nBODIES = {}\n" + "".join(
+    f"def handler(event, context):\n{body}BODIES[{name!r}] = handler\n"
+    for name, body in BODIES.items()
+)
+DISPATCH = """
+def handler(event, context):
+    return BODIES[event.pop("do")](event, context)
+"""
+EVENTS = {name: json.dumps({"do": name, **json.loads(EVENT)}).encode() for name in BODIES}
+
+FUNCTIONS = {name: TOP + body for name, body in ENDINGS.items()} | MODULES
 CLIENTS = {"bootstrap": OURS, "awslambdaric": AWSS}
-BRIEFLY = {"echo", "raises", "os._exit 3", "missing import", "exits every second time", "crash"}
+BRIEFLY = {"os._exit 3", "missing import", "exits every second time", "crash"}
 """What is tried with AWS's client where no soak tries all of it: one of each kind of end."""
 
 
@@ -159,22 +175,26 @@ def parsed(payload: bytes, code: Path) -> Any:
     return value
 
 
-def emulated(code: Path, times: int, timeout_seconds: int = 3) -> list[tuple[int, Any]]:
-    """Return status and payload of this many invocations."""
+def emulated(
+    code: Path, events: Sequence[bytes], timeout_seconds: int = 3
+) -> list[tuple[int, Any]]:
+    """Return status and payload of an invocation with each event."""
     limit = {"AWS_LAMBDA_FUNCTION_TIMEOUT": str(timeout_seconds)}
     with emulating(code, {**PATH, **VARIABLES, **limit}) as emulator:
-        answers = [emulator.invoke(EVENT) for _ in range(times)]
+        answers = [emulator.invoke(event) for event in events]
     return [(status, parsed(payload, code)) for status, payload in answers]
 
 
-async def ours(code: Path, times: int, client: str, timeout_seconds: int = 3) -> list[Any]:
-    """Return the payloads of this many invocations here."""
+async def ours(
+    code: Path, events: Sequence[bytes], client: str, timeout_seconds: int = 3
+) -> list[Any]:
+    """Return the payloads of the same invocations here."""
     settings = {"variables": VARIABLES, "timeout_seconds": float(timeout_seconds)}
     results: list[InvocationResult] = []
-    while len(results) < times:
+    while len(results) < len(events):
         async with world(Launcher(), code, command=CLIENTS[client], **settings) as it:
-            while len(results) < times and it.environment.readiness is not Readiness.SPENT:
-                results.append(await it.call(EVENT))
+            while len(results) < len(events) and it.environment.readiness is not Readiness.SPENT:
+                results.append(await it.call(events[len(results)]))
     return [parsed(result.payload, code) for result in results]
 
 
@@ -182,10 +202,27 @@ async def ours(code: Path, times: int, client: str, timeout_seconds: int = 3) ->
 async def test_payloads_are_the_emulators(name: str, tmp_path: Path) -> None:
     code = write(tmp_path, app=FUNCTIONS[name])
 
-    theirs = [payload for _, payload in emulated(code, 3)]
+    events = [EVENT] * TIMES
+    theirs = [payload for _, payload in emulated(code, events)]
 
     for client in clients_for(name):
-        assert await ours(code, 3, client) == theirs, client
+        assert await ours(code, events, client) == theirs, client
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+async def test_payloads_of_functions_that_go_on_are_the_emulators(
+    client: str, tmp_path: Path
+) -> None:
+    code = write(tmp_path, app=ALL_BODIES + DISPATCH)
+    names = [name for name in BODIES for _ in range(TIMES)]
+    events = [EVENTS[name] for name in names]
+
+    theirs = [payload for _, payload in emulated(code, events)]
+    found = await ours(code, events, client)
+
+    pairs = zip(names, zip(found, theirs, strict=True), strict=True)
+    different = {name: pair for name, pair in pairs if [pair[0]] != [pair[1]]}
+    assert different == {}
 
 
 @pytest.mark.parametrize("name", DEVIATIONS)
@@ -193,8 +230,8 @@ async def test_where_the_emulator_is_not_aws(name: str, tmp_path: Path) -> None:
     it = DEVIATIONS[name]
     code = write(tmp_path, app=it.code)
 
-    theirs = emulated(code, 1, it.timeout_seconds)
+    theirs = emulated(code, [EVENT], it.timeout_seconds)
 
     assert theirs == [it.emulated], it.reason
     for client in clients_for(name):
-        assert await ours(code, 1, client, it.timeout_seconds) == [it.ours], it.reason
+        assert await ours(code, [EVENT], client, it.timeout_seconds) == [it.ours], it.reason
