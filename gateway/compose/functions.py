@@ -11,9 +11,10 @@ from gateway.config.document import Document
 from gateway.config.function import Function
 from gateway.config.process import Process
 from gateway.core.function_errors import lasting_failure
-from gateway.core.interfaces import Sink
+from gateway.core.interfaces import Invoker, Sink
 from gateway.core.invocation import LATEST, Invocation, InvocationResult, LogType, request_id
 from gateway.core.notices import OperatorWarning
+from gateway.functions.service import FunctionService
 from gateway.telemetry.fanout import Fanout
 from gateway.telemetry.function_sink import FunctionSink
 from gateway.telemetry.system import CLOCK, HexDraws
@@ -67,18 +68,23 @@ async def invoke_once(
     invocation.log_type = log_type
     if not function.execution.is_in_process:
         async with environments.prepared(function, Process(), sink, CLOCK, HexDraws()) as found:
-            result = await found.invoker.invoke(invocation)
+            result = await service_of(function, found.invoker).invoke(invocation)
             explain(lasting_failure(result.payload), found.explain, sink)
             return result
     with in_process.function_process(function):
         code = in_process.code_of(function, sink)
         async with in_process.in_process(function, code) as invoker:
             in_process.check_callable(invoker)
-            result = await invoker.invoke(invocation)
+            result = await service_of(function, invoker).invoke(invocation)
             explain(
                 lasting_failure(result.payload), partial(in_process.explained_here, function), sink
             )
             return result
+
+
+def service_of(function: Function, invoker: Invoker) -> FunctionService:
+    """Return the door to one function."""
+    return FunctionService({function.completed_name(): invoker})
 
 
 def explain(failure: str, explained: Callable[[str], str], sink: Sink | None) -> None:

@@ -11,7 +11,9 @@ from gateway.core.invocation import LATEST, FunctionRef, Invocation, InvocationR
 class FunctionService:
     """An Invoker that resolves the function that an invocation names and passes it on.
 
-    Of a function there is one version, `$LATEST`.
+    Of a function there is one version, `$LATEST`. Its invoker takes the lease of the version before
+    anything else (`gateway.invokers.wrappers.ConcurrencyCap`), unless it is limited by its own
+    threads or emulators.
     """
 
     def __init__(self, invokers: Mapping[str, Invoker]) -> None:
