@@ -16,8 +16,13 @@ import pytest
 
 import gateway.asgi
 from gateway.asgi import Application, application
+from gateway.config.document import Document
+from gateway.config.function import Function
+from gateway.config.listener import Listener, Rule
+from gateway.config.target_group import TargetGroup
 from gateway.core.errors import InvalidSetting
 from gateway.core.notices import RequestServed
+from gateway.core.rules import PathPattern
 from gateway.testing import FakeSink
 from gateway.web.asgi import Message, Scope
 
@@ -369,3 +374,24 @@ def test_environment_without_a_handler_is_an_invalid_setting(
 
 def test_module_has_no_other_names() -> None:
     assert not hasattr(gateway.asgi, "applications")
+
+
+@pytest.mark.slow
+async def test_document_with_environments_runs_under_an_asgi_server(directory: Path) -> None:
+    one, two = (Function(HANDLER, directory, name) for name in ("shop", "cart"))
+    described = Document(
+        (
+            Listener("shop", port=80, rules=(Rule(1, PathPattern(("/cart",)), "cart"),)),
+            Listener("cart", port=8081),
+        ),
+        (TargetGroup("shop", "shop"), TargetGroup("cart", "cart")),
+        (one, two),
+    )
+    found = []
+    app = Application(described)
+    async with living(app):
+        for url in ("http://a/", "http://a/cart", "http://a:8081/", "http://a:9999/"):
+            event = (await get(app, url)).json()
+            found.append(event["requestContext"]["elb"]["targetGroupArn"].split("/")[1])
+
+    assert found == ["shop", "cart", "cart", "shop"]

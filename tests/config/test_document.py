@@ -1,6 +1,7 @@
 """A document: names that lead somewhere, and parts that fit together."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -108,3 +109,13 @@ def test_outputs_are_the_files_of_the_gateway_itself() -> None:
 
     assert outputs == ["access.log", "logs", "shop.sock"]
     assert BOTH.outputs() == []
+
+
+def test_document_of_the_page_fits_together() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "behaviour" / "documents.md").read_text()
+    program = page.partition("```python\n")[2].partition("\nrun(")[0]
+    names: dict[str, Any] = {}
+    exec(program, names)
+
+    check(names["document"])
+    assert len(names["document"].functions) == 3
