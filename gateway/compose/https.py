@@ -11,7 +11,7 @@ from gateway.config.https import Https
 from gateway.core.interfaces import Clock
 from gateway.core.tls_policies import security_policy
 from gateway.web.front import Front
-from gateway.web.h1_connection import Connection
+from gateway.web.h1_connection import Http1Connection
 from gateway.web.h2_connection import Http2Connection
 from gateway.web.handshake import HTTP_1, Handshakes
 from gateway.wire.key_pair import CertificateFiles
@@ -51,7 +51,7 @@ def certificates(
 def handshakes(front: Front, found: Certificates) -> Handshakes:
     """Return what makes a connection's protocol: HTTP/2 or HTTP/1.1 behind a TLS handshake."""
     http2 = partial(Http2Connection, front, front.shared_room)
-    return Handshakes(front, found, make={"h2": http2, "http/1.1": partial(Connection, front)})
+    return Handshakes(front, found, make={"h2": http2, "http/1.1": partial(Http1Connection, front)})
 
 
 def curl_option(https: Https | None) -> str:

@@ -32,6 +32,7 @@ from gateway.server.signals import (
 from gateway.server.sockets import opened, port_of
 from gateway.server.stage import Secured, Stage, secured, urls
 from gateway.telemetry.system import CLOCK
+from gateway.web.h1_connection import Http1Connection
 
 OnReady = Callable[[list[str], str], None]
 """Says that everything serves: given are the URLs, and how isolated the functions are."""
@@ -194,6 +195,6 @@ async def _serve_listeners(
         seen_as, responder = running.addresses[listener], running.responders[listener]
         at_once = stage.document.served_by(listener).execution.most_started()
         front = listener_front(listener, seen_as, responder, stage.sink, at_once=at_once)
-        protocols = tls.protocols(front) if tls else front
+        protocols = tls.protocols(front) if tls else partial(Http1Connection, front)
         served.append(ServedFront(front, protocols, listening))
     await serve_fronts(served, stage, on_ready)

@@ -1,8 +1,8 @@
-"""The listener's own front: what all connections share, and the sweep over their deadlines.
+"""The listener's own front: what all connections of a listener share, and their life.
 
-Sans framework: a connection is a protocol of the event loop (connection.py), framing is wire/,
-what is allowed is core/ (desync.py, limits.py), and the answer is the Responder's. Deadlines are
-fields that one sweep reads four times a second, not a timer per request.
+Sans framework: a connection is a protocol of the event loop (h1_connection.py, h2_connection.py),
+framing is wire/, what is allowed is core/ (desync.py, limits.py), and the answer is the
+Responder's. Deadlines are fields that one sweep reads, not a timer per request (sweep.py).
 """
 
 import asyncio
@@ -25,7 +25,6 @@ from gateway.core.notices import OperatorWarning
 from gateway.core.pages import Pages
 from gateway.telemetry.system import turns_of_the_loop
 from gateway.web.exchanges import Exchanges
-from gateway.web.h1_connection import Connection
 from gateway.web.members import Members
 from gateway.web.read_rate import ReadRate
 from gateway.web.shared_room import SharedRoom
@@ -46,7 +45,8 @@ ABORT_SECONDS = 1.0
 
 
 class Front:
-    """Makes connections and owns them; `start_sweep` and `stop` frame its life."""
+    """Owns the connections of a listener and has what they share; its life is from `start_sweep` to
+    `stop`."""
 
     def __init__(  # noqa: PLR0913 - what every connection needs
         self,
@@ -91,10 +91,6 @@ class Front:
         self._sweep = Sweep(self._connections, clock.monotonic, self._begin_round)
         self._is_draining = False
         self._second = -1
-
-    def __call__(self) -> Connection:
-        """Return the protocol of a new connection."""
-        return Connection(self)
 
     # Life.
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from gateway.core.limits import Phase, Progress
 from gateway.core.turns import Claim, Share, do_nothing
-from gateway.web.shared import Shared
+from gateway.web.front import Front
 
 UNCOUNTED_BYTES = 4 * 1024
 """This much of each connection is not counted; the connection itself takes more."""
@@ -29,7 +29,7 @@ class Account:
 
     def __init__(
         self,
-        front: Shared,
+        front: Front,
         address: str,
         transport: asyncio.Transport,
         progress: Progress,

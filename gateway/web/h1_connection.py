@@ -23,12 +23,12 @@ from gateway.core.http1_states import MOVES, Step
 from gateway.core.limits import Overdue, Phase, Progress, overdue, pauses
 from gateway.core.outcomes import CLIENT_LEFT
 from gateway.web.client_address import address, is_unknown
+from gateway.web.front import Front
 from gateway.web.h1_account import Account
 from gateway.web.h1_body import Body
 from gateway.web.h1_head import without_empty_lines
 from gateway.web.h1_request import Origin, declared_length, expects_continue
 from gateway.web.lingering import Lingering
-from gateway.web.shared import Shared
 from gateway.web.shared_room import NO_ROOM
 from gateway.web.stall import Stall
 from gateway.wire.h1 import HEAD_END, RequestParser, Unparsable, joined, response_head
@@ -39,7 +39,7 @@ SPACE = 0x20
 INCOMPLETE = "the client left in the middle of a request"
 
 
-class Connection(asyncio.Protocol):
+class Http1Connection(asyncio.Protocol):
     """Reads requests, asks the Responder and writes responses, within the front's limits."""
 
     __slots__ = (
@@ -72,7 +72,7 @@ class Connection(asyncio.Protocol):
     _account: Account
     client: tuple[str, int]
 
-    def __init__(self, front: Shared, tls: Tls | None = None) -> None:
+    def __init__(self, front: Front, tls: Tls | None = None) -> None:
         self._front = front
         self._tls = tls
         self._parser = RequestParser(self._front.limits.header_fields)

@@ -16,10 +16,10 @@ from gateway.core.http import HttpRequest, Tls
 from gateway.core.limits import Phase, Progress
 from gateway.core.turns import Share
 from gateway.web.client_address import address
+from gateway.web.front import Front
 from gateway.web.h2_request import request_of
 from gateway.web.h2_streams import Streams
 from gateway.web.h2_writer import Writer, cut_off
-from gateway.web.shared import Shared
 from gateway.web.shared_room import SharedRoom
 from gateway.wire.h2 import (
     ENHANCE_YOUR_CALM,
@@ -75,7 +75,7 @@ class Http2Connection(asyncio.Protocol):
     client: tuple[str, int]
     server: tuple[str, int]
 
-    def __init__(self, front: Shared, shared: SharedRoom, tls: Tls | None = None) -> None:
+    def __init__(self, front: Front, shared: SharedRoom, tls: Tls | None = None) -> None:
         self._front = front
         self._shared = shared
         self._tls = tls

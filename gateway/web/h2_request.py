@@ -10,8 +10,8 @@ import re
 from gateway.core.desync_rules import is_host
 from gateway.core.http import Headers, HttpRequest
 from gateway.core.limits import Limits
+from gateway.web.front import Front
 from gateway.web.h1_request import path_of
-from gateway.web.shared import Shared
 from gateway.wire.h2 import Request
 
 PATH = re.compile(rb"/[!-~\x80-\xff]*+")
@@ -24,7 +24,7 @@ Address = tuple[str, int]
 
 
 def request_of(
-    event: Request, front: Shared, client: Address, server: Address, connection_id: str
+    event: Request, front: Front, client: Address, server: Address, connection_id: str
 ) -> HttpRequest:
     """Return the request, its body still to come.
 

@@ -15,12 +15,12 @@ from gateway.core.http import HttpRequest, HttpResponse
 from gateway.core.limits import UPLOAD_BYTES, UPLOAD_SECONDS, Overdue, overdue, pauses
 from gateway.core.outcomes import CLIENT_LEFT
 from gateway.core.turns import Claim, Share
+from gateway.web.front import Front
 from gateway.web.h1_body import too_large
 from gateway.web.h1_connection import INCOMPLETE
 from gateway.web.h2_request import fault, oversized
 from gateway.web.h2_stream import Step, Stream, held_bytes
 from gateway.web.h2_writer import Writer
-from gateway.web.shared import Shared
 from gateway.web.shared_room import NO_ROOM, SharedRoom
 from gateway.wire.h2 import (
     NO_ERROR,
@@ -86,7 +86,7 @@ class Streams:
     )
 
     def __init__(
-        self, owner: Owner, front: Shared, session: Session, writer: Writer, shared: SharedRoom
+        self, owner: Owner, front: Front, session: Session, writer: Writer, shared: SharedRoom
     ) -> None:
         self._owner = owner
         self._front = front

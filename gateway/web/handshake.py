@@ -15,8 +15,8 @@ from gateway.core.handshake_pace import HandshakePace
 from gateway.core.http import HttpRequest, Tls
 from gateway.core.limits import Progress
 from gateway.web.client_address import address, is_unknown
+from gateway.web.front import Front
 from gateway.web.lingering import Lingering
-from gateway.web.shared import Shared
 from gateway.web.stall import Stall
 from gateway.wire.h1 import response_head
 from gateway.wire.tls import Certificates, tls_of
@@ -47,7 +47,7 @@ counted as one."""
 class Handshakes:
     """Makes a Handshake for each connection of an HTTPS listener; `create_server` takes it."""
 
-    def __init__(self, front: Shared, certificates: Certificates, *, make: ProtocolMakers) -> None:
+    def __init__(self, front: Front, certificates: Certificates, *, make: ProtocolMakers) -> None:
         """`make` must have every ALPN name that the certificates offer."""
         self.front = front
         self.certificates = certificates

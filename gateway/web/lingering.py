@@ -11,7 +11,8 @@ or very many in all, linger already.
 import asyncio
 
 from gateway.core.limits import Phase, Progress, overdue
-from gateway.web.shared import Shared
+from gateway.web.front import Front
+from gateway.web.members import Member
 from gateway.web.stall import Stall
 
 
@@ -22,7 +23,7 @@ class Lingering(asyncio.Protocol):
 
     def __init__(
         self,
-        front: Shared,
+        front: Front,
         transport: asyncio.Transport,
         client: tuple[str, int],
         progress: Progress,
@@ -35,7 +36,7 @@ class Lingering(asyncio.Protocol):
         self.client = client
         self.progress = progress
 
-    def begin(self, connection: object, *, is_brief: bool = False) -> None:
+    def begin(self, connection: Member, *, is_brief: bool = False) -> None:
         """Take over from the connection that was counted until now."""
         progress = self.progress
         progress.phase = Phase.LINGERING

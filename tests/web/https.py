@@ -26,7 +26,7 @@ from gateway.core.tls_policies import DEFAULT, security_policy
 from gateway.telemetry.system import SystemClock, turns_of_the_loop
 from gateway.testing import FakeSink
 from gateway.web.front import Front
-from gateway.web.h1_connection import Connection
+from gateway.web.h1_connection import Http1Connection
 from gateway.web.handshake import Handshakes, ProtocolMakers
 from gateway.wire.tls import Certificates
 from tests.web.peer import LISTENER, Telling
@@ -94,7 +94,7 @@ class Https:
             mode=Mode.DEFENSIVE,
             at_once=1000,
         )
-        one = {"http/1.1": lambda tls: Connection(self.front, tls)}
+        one = {"http/1.1": lambda tls: Http1Connection(self.front, tls)}
         self.handshakes = Handshakes(self.front, served, make=make or one)
         self._thread = threading.Thread(target=self._loop.run_forever)
 

@@ -23,6 +23,7 @@ from gateway.core.notices import OperatorWarning, RequestServed
 from gateway.core.pages import Pages
 from gateway.testing import FakeClock, FakeInvoker, FakeSink
 from gateway.web.front import Front
+from gateway.web.h1_connection import Http1Connection
 from tests.web.transport import Peer, StandingLoop
 
 START = 1024.0
@@ -198,7 +199,7 @@ class World:
 
     def connect(self, client: Any = CLIENT, server: Any = SERVER, **options: Any) -> Peer:
         """Return a client that has connected; the options are those of Peer."""
-        connection = self.front()
+        connection = Http1Connection(self.front)
         names = {"peername": client, "sockname": server}
         peer = Peer(self.loop, connection, names=names, **options)
         self.peers.append(peer)

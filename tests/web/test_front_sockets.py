@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import uvloop
@@ -16,6 +17,7 @@ from gateway.core.pages import Pages
 from gateway.telemetry.system import HexDraws, SystemClock
 from gateway.testing import FakeSink
 from gateway.web.front import Front
+from gateway.web.h1_connection import Http1Connection
 from tests.web.peer import CANARY, GET, LISTENER, Telling, chunked
 from tests.web.transport import replies
 
@@ -54,7 +56,9 @@ class Server:
         loop = asyncio.get_running_loop()
         end = asyncio.Event()
         self._end = lambda: loop.call_soon_threadsafe(end.set)
-        accepting = await loop.create_server(self.front, sock=self.listening)
+        accepting = await loop.create_server(
+            partial(Http1Connection, self.front), sock=self.listening
+        )
         self.front.start_sweep()
         is_ready.set()
         await end.wait()

@@ -15,7 +15,7 @@ import trustme
 
 from gateway.core.handshake_pace import FAILURE_BURST, FAILURES_PER_SECOND
 from gateway.core.http import Tls
-from gateway.web.h1_connection import Connection
+from gateway.web.h1_connection import Http1Connection
 from gateway.web.handshake import LEFT, TIME_OUT, Handshake
 from gateway.wire.tls import Certificates, MutualTls
 from tests.web.handshakes import CLOSE, LIMITS, Serve, client_hello
@@ -76,7 +76,7 @@ def test_client_without_alpn_and_one_with_http_1_get_http_1(serve: Serve) -> Non
 
 
 def test_alpn_chooses_the_protocol(serve: Serve) -> None:
-    class Greeting(Connection):
+    class Greeting(Http1Connection):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             super().connection_made(transport)
             self._transport.write(b"two")
@@ -111,7 +111,7 @@ def test_connection_is_counted_once_after_its_handshake(serve: Serve) -> None:
         assert client.recv(65_536).startswith(b"HTTP/1.1 200")
         kinds = https.ask(lambda: [type(item) for item in https.front._connections])
 
-        assert kinds == [Connection]
+        assert kinds == [Http1Connection]
         assert https.ask(lambda: dict(https.front.members.per_address)) == {"127.0.0.1": 1}
     https.wait_until(lambda: not https.front._connections)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from gateway.testing import FakeClock
-from gateway.web.h1_connection import Connection
+from gateway.web.h1_connection import Http1Connection
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Peer(asyncio.Transport):
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        connection: Connection,
+        connection: Http1Connection,
         *,
         names: dict[str, Any],
         can_half_close: bool = True,
