@@ -35,7 +35,8 @@ when = stop
 if {is_early}:
     for name in ("listener_front", "portable_front"):
         composed = getattr(server, name)
-        setattr(server, name, lambda *given, composed=composed: [stop(), composed(*given)][1])
+        stopped = lambda *given, composed=composed, **named: [stop(), composed(*given, **named)][1]
+        setattr(server, name, stopped)
     when = lambda *_: None
 try:
     server.run(described, Fanout([]), when)
