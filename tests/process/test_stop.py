@@ -15,12 +15,12 @@ import pytest
 from tests.e2e.leftovers import adopting, children, wait_until
 from tests.e2e.serving import DEADLINE_SECONDS, Gate, Server, connect, serving, wait_until_refused
 from tests.process.whole import WAYS, WORKERS
-from tests.soaking import in_soak, soak_only
+from tests.soaking import IS_SOAK, in_soak, soak_only
 from tests.web.h2_peer import frame
 
 pytestmark = pytest.mark.slow
 
-STOP_SECONDS = 6.0
+STOP_SECONDS = 6.0 if IS_SOAK else 9.0
 """One for the last requests, two for a client that lingers, and the end of the
 environments; `docker stop` kills after 10. It was 27 s and more."""
 
