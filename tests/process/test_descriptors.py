@@ -96,7 +96,7 @@ def test_soft_limit_is_raised_and_a_function_keeps_lambdas(
 def serving_processes(server: Server) -> list[int]:
     """Return the processes that accept connections."""
     children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
-    workers = [int(pid) for pid in children if b"gateway\0serve" in cmdline(pid)]
+    workers = [int(pid) for pid in children if b"worker_process.py" in cmdline(pid)]
     return workers or [server.pid]
 
 
