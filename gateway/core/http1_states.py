@@ -1,7 +1,7 @@
 """The life of an HTTP/1 connection as a table: what may follow what (RFC 9112 section 9.3).
 
 One request at a time: a head is read, then its body, then it runs and its response is written.
-Whatever is refused, and every last response, is followed by lingering. A step that the table does
+Whatever is refused, and every last response, is followed by lingering. An input that the table does
 not have raises and changes nothing.
 """
 
@@ -10,7 +10,7 @@ from enum import IntEnum, auto
 from gateway.core.limits import Phase
 
 
-class Step(IntEnum):
+class Input(IntEnum):
     """What has happened to a connection."""
 
     HEAD_BEGUN = auto()
@@ -31,15 +31,15 @@ class Step(IntEnum):
 
 IDLE, HEAD, BODY, RUNNING, WRITING, LINGERING = Phase
 
-MOVES: dict[tuple[Phase, Step], Phase] = {
-    (IDLE, Step.HEAD_BEGUN): HEAD,
-    (HEAD, Step.LINES_EMPTY): IDLE,
-    (HEAD, Step.HEAD_READ): BODY,
-    (HEAD, Step.REQUEST_READ): RUNNING,
-    (BODY, Step.REQUEST_READ): RUNNING,
-    (RUNNING, Step.ANSWERED): WRITING,
-    (WRITING, Step.TAKEN): IDLE,
-    (WRITING, Step.ENDED): LINGERING,
-    (HEAD, Step.REFUSED): LINGERING,
-    (BODY, Step.REFUSED): LINGERING,
+TRANSITIONS: dict[tuple[Phase, Input], Phase] = {
+    (IDLE, Input.HEAD_BEGUN): HEAD,
+    (HEAD, Input.LINES_EMPTY): IDLE,
+    (HEAD, Input.HEAD_READ): BODY,
+    (HEAD, Input.REQUEST_READ): RUNNING,
+    (BODY, Input.REQUEST_READ): RUNNING,
+    (RUNNING, Input.ANSWERED): WRITING,
+    (WRITING, Input.TAKEN): IDLE,
+    (WRITING, Input.ENDED): LINGERING,
+    (HEAD, Input.REFUSED): LINGERING,
+    (BODY, Input.REFUSED): LINGERING,
 }

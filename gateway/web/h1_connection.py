@@ -19,7 +19,7 @@ from gateway.core.desync import (
 )
 from gateway.core.errors import GatewayError, IncompleteRequest, RequestTooLarge
 from gateway.core.http import Headers, HttpRequest, HttpResponse, Tls
-from gateway.core.http1_states import MOVES, Step
+from gateway.core.http1_states import TRANSITIONS, Input
 from gateway.core.limits import Overdue, Phase, Progress, overdue, pauses
 from gateway.core.outcomes import CLIENT_LEFT
 from gateway.web.client_address import address, is_unknown
@@ -27,7 +27,7 @@ from gateway.web.front import Front
 from gateway.web.h1_account import Account
 from gateway.web.h1_body import Body
 from gateway.web.h1_head import without_empty_lines
-from gateway.web.h1_request import Origin, declared_length, expects_continue
+from gateway.web.h1_request import ConnectionInfo, declared_length, expects_continue
 from gateway.web.lingering import Lingering
 from gateway.web.shared_room import NO_ROOM
 from gateway.web.stall import Stall
@@ -50,9 +50,9 @@ class Http1Connection(asyncio.Protocol):
         "_closes",
         "_front",
         "_has_left",
+        "_info",
         "_is_lost",
         "_keeps_alive",
-        "_origin",
         "_parser",
         "_request",
         "_scanned",
@@ -65,7 +65,7 @@ class Http1Connection(asyncio.Protocol):
     )
 
     _transport: asyncio.Transport
-    _origin: Origin
+    _info: ConnectionInfo
     _stall: Stall
     _request: HttpRequest
     _body: Body
@@ -93,7 +93,7 @@ class Http1Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is not a subclass of it
         self.client = address(transport.get_extra_info("peername"))
         server = address(transport.get_extra_info("sockname"))
-        self._origin = Origin(self.client, server, self._tls, self._front.draw(32))
+        self._info = ConnectionInfo(self.client, server, self._tls, self._front.draw(32))
         self.progress.opened_at = self.progress.active_at = self._front.monotonic()
         self._stall = Stall(self._transport, self.progress)
         self._account = Account(
@@ -160,9 +160,9 @@ class Http1Connection(asyncio.Protocol):
             self._buffer = joined(self._buffer, data)
             self._account.hold(len(self._buffer))
 
-    def _move(self, step: Step) -> None:
-        """Go on to the phase that the table has for this step."""
-        self.progress.phase = MOVES[self.progress.phase, step]
+    def _move(self, item: Input) -> None:
+        """Go on to the phase that the table has for this input."""
+        self.progress.phase = TRANSITIONS[self.progress.phase, item]
 
     # Reading.
 
@@ -170,7 +170,7 @@ class Http1Connection(asyncio.Protocol):
         """Start on the first complete head of the buffer, if there is one."""
         progress = self.progress
         if progress.phase is Phase.IDLE:
-            self._move(Step.HEAD_BEGUN)
+            self._move(Input.HEAD_BEGUN)
             progress.began_at = progress.active_at
         buffer = self._buffer
         if buffer[0] < SPACE:
@@ -204,7 +204,7 @@ class Http1Connection(asyncio.Protocol):
             self._scanned = 0
             self._account.close()
         if not rest.removeprefix(b"\r"):
-            self._move(Step.LINES_EMPTY)
+            self._move(Input.LINES_EMPTY)
             return b""
         return self._buffer
 
@@ -255,7 +255,7 @@ class Http1Connection(asyncio.Protocol):
         self, head: bytes, method: str, target: bytes, version: str, headers: Headers
     ) -> None:
         """Take a judged head as the current request and read its body, if it has one."""
-        request = self._origin.request(method, target, version, headers, self._front.now())
+        request = self._info.request(method, target, version, headers, self._front.now())
         request.received_bytes = len(head)
         request.classification = self._classification
         self._keeps_alive = self._parser.keeps_alive
@@ -271,7 +271,7 @@ class Http1Connection(asyncio.Protocol):
     def _expect_body(self, request: HttpRequest) -> None:
         """Get ready for the body, or refuse one that says that it is too large."""
         self._request = request
-        self._move(Step.HEAD_READ)
+        self._move(Input.HEAD_READ)
         try:
             self._body = Body(self._parser, declared_length(request.headers), self.progress)
         except RequestTooLarge as error:
@@ -304,7 +304,7 @@ class Http1Connection(asyncio.Protocol):
     # Answering.
 
     def _run(self, request: HttpRequest) -> None:
-        self._move(Step.REQUEST_READ)
+        self._move(Input.REQUEST_READ)
         self._task = self._front.start(self._respond(request))
         if self._buffer:
             self._account.hold(len(self._buffer))
@@ -332,7 +332,7 @@ class Http1Connection(asyncio.Protocol):
         """Write the response and decide whether the connection goes on after it."""
         front = self._front
         progress = self.progress
-        self._move(Step.ANSWERED)
+        self._move(Input.ANSWERED)
         progress.active_at = front.monotonic()
         self._closes = (
             self._closes or response.close or not self._keeps_alive or front.is_closing(progress)
@@ -348,7 +348,7 @@ class Http1Connection(asyncio.Protocol):
         if self._closes:
             self._close()
             return
-        self._move(Step.TAKEN)
+        self._move(Input.TAKEN)
         if self._buffer:
             self._read_head()
             if self._has_left:
@@ -372,25 +372,25 @@ class Http1Connection(asyncio.Protocol):
         """Return the current request, or what can be said of one whose head was refused."""
         if self.progress.phase is Phase.BODY:
             return self._request
-        return self._origin.unread(judgement, self._front.now())
+        return self._info.unread(judgement, self._front.now())
 
     def _end_with(self, request: HttpRequest, response: HttpResponse) -> None:
         """Write a last response before the request was read, and linger."""
         head = response_head(response, date=self._front.date, connection=b"close")
         self._transport.write(head + response.body)
         self._front.note(request, response, response.status, len(head) + len(response.body))
-        self._linger(Step.REFUSED)
+        self._linger(Input.REFUSED)
 
     def _close(self) -> None:
         """End the connection after a regular response, in stages where more may come."""
         if self._buffer or self._keeps_alive:
-            self._linger(Step.ENDED)
+            self._linger(Input.ENDED)
         else:
             self._transport.close()
 
-    def _linger(self, step: Step) -> None:
+    def _linger(self, item: Input) -> None:
         """Leave the connection to a protocol that drops what still comes, if it can."""
-        self._move(step)
+        self._move(item)
         self._buffer = b""
         self._account.release()
         self._parser.release()
@@ -399,7 +399,7 @@ class Http1Connection(asyncio.Protocol):
             return
         self._is_lost = True
         lingering = Lingering(self._front, self._transport, self.client, self.progress, self._stall)
-        lingering.begin(self, is_brief=step is Step.ENDED)
+        lingering.begin(self, is_brief=item is Input.ENDED)
         self._account.read_on()
 
     def _evict(self) -> None:

@@ -31,7 +31,7 @@ def path_of(target: bytes) -> bytes:
 
 
 @dataclass(slots=True)
-class Origin:
+class ConnectionInfo:
     """What all requests of one connection have in common."""
 
     client: tuple[str, int]

@@ -22,7 +22,7 @@ def held_bytes(head_bytes: int, fields: int) -> int:
     return head_bytes + FIELD_BYTES * fields
 
 
-class Step(Enum):
+class StreamState(Enum):
     """How far a stream is."""
 
     BODY = auto()
@@ -66,7 +66,7 @@ class Stream:
         self.claim = claim
         self.request = request
         self.has_ended = has_ended
-        self.step = Step.WAITING
+        self.step = StreamState.WAITING
         self.body = b"" if has_ended else bytearray()
         self.unsent: bytes | memoryview = b""
         self.unsent_bytes = self.dropped = 0
@@ -75,7 +75,7 @@ class Stream:
 
     def expect_body(self, now: float) -> None:
         """Get ready for the body."""
-        self.step = Step.BODY
+        self.step = StreamState.BODY
         self.progress = Progress(Phase.BODY, now, now, now)
 
     def add(self, data: bytes, now: float) -> bool:
@@ -95,7 +95,7 @@ class Stream:
         self.request.body = bytes(self.body)
         self.request.received_bytes += len(self.body)
         self.body = b""
-        self.step = Step.WAITING
+        self.step = StreamState.WAITING
 
     def declared(self) -> int:
         """Return the length that the client says its body has, 0 where it says nothing."""
@@ -107,7 +107,7 @@ class Stream:
         """Take the response and return the headers to send: names in lower case, values without
         the white space around them that HTTP/2 forbids (RFC 9113 section 8.2.1).
         """
-        self.step = Step.WRITING
+        self.step = StreamState.WRITING
         self.response = response
         self.body = b""
         if self.request.body:
@@ -138,6 +138,6 @@ class Stream:
 
     def end(self) -> None:
         """Hold nothing more: the response is written and noted."""
-        self.step = Step.ANSWERED
+        self.step = StreamState.ANSWERED
         self.unsent = b""
         del self.request, self.response

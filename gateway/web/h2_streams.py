@@ -19,7 +19,7 @@ from gateway.web.front import Front
 from gateway.web.h1_body import too_large
 from gateway.web.h1_connection import INCOMPLETE
 from gateway.web.h2_request import fault, oversized
-from gateway.web.h2_stream import Step, Stream, held_bytes
+from gateway.web.h2_stream import Stream, StreamState, held_bytes
 from gateway.web.h2_writer import Writer
 from gateway.web.shared_room import NO_ROOM, SharedRoom
 from gateway.wire.h2 import (
@@ -165,7 +165,7 @@ class Streams:
         if stream is None:
             return
         size = len(event.data)
-        if stream.step is not Step.BODY:
+        if stream.step is not StreamState.BODY:
             stream.dropped += size
             if stream.dropped > UPLOAD_BYTES:
                 self._cut_upload(stream, now)
@@ -204,7 +204,7 @@ class Streams:
         stream = self._find(stream_id, now)
         if stream is None:
             return
-        if stream.step is Step.BODY:
+        if stream.step is StreamState.BODY:
             stream.end_body()
             self._session.give_back(stream_id)
             self._ask(stream, now)
@@ -232,18 +232,18 @@ class Streams:
         self._session.give_back(stream.stream_id)
         self._shared.room.forget(stream.claim)
         front, step = self._front, stream.step
-        stream.step = Step.OVER
+        stream.step = StreamState.OVER
         stream.body = b""
-        if step is Step.RUNNING:
+        if step is StreamState.RUNNING:
             self._orphans += 1
-        elif step is Step.BODY:
+        elif step is StreamState.BODY:
             response = front.refused(stream.request, IncompleteRequest(INCOMPLETE))
             front.note(stream.request, response, self._left(response.status), 0)
-        elif step is Step.WAITING:
+        elif step is StreamState.WAITING:
             error = ClientLeft("the client left before the request was run")
             response = front.refused(stream.request, error)
             front.note(stream.request, response, self._left(response.status), 0)
-        elif step is Step.WRITING:
+        elif step is StreamState.WRITING:
             front.note(stream.request, stream.response, self._left(CLIENT_LEFT), stream.sent_bytes)
 
     def _left(self, status: int) -> int:
@@ -256,7 +256,7 @@ class Streams:
         self._shared.room.ask(stream.claim, partial(self._run, stream), now)
 
     def _run(self, stream: Stream) -> None:
-        stream.step = Step.RUNNING
+        stream.step = StreamState.RUNNING
         self.tasks.add(self._front.start(self._respond(stream)))
 
     async def _respond(self, stream: Stream) -> None:
@@ -265,7 +265,7 @@ class Streams:
         try:
             response = await front.responder.respond(request)
         except asyncio.CancelledError:
-            if stream.step is not Step.OVER:
+            if stream.step is not StreamState.OVER:
                 self._abandon(stream)
             self._end_task(stream)
             front.cancelled(request)
@@ -275,7 +275,7 @@ class Streams:
         now = front.monotonic()
         self._shared.room.learn(self._share, len(response.body), now)
         self._end_task(stream)
-        if stream.step is Step.OVER:
+        if stream.step is StreamState.OVER:
             front.note(request, response, self._left(CLIENT_LEFT), 0)
             return
         self._write(stream, response, now)
@@ -284,7 +284,7 @@ class Streams:
     def _end_task(self, stream: Stream) -> None:
         """Count out an invocation."""
         self.tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
-        if stream.step is Step.OVER:
+        if stream.step is StreamState.OVER:
             self._orphans -= 1
             self._shared.room.end(stream.claim)
             self._shared.wake()
@@ -319,7 +319,7 @@ class Streams:
 
     def _maybe_finish(self, stream: Stream) -> None:
         """Forget a stream that both sides have ended."""
-        if stream.has_ended and stream.step is Step.ANSWERED:
+        if stream.has_ended and stream.step is StreamState.ANSWERED:
             del self._open[stream.stream_id]
 
     # Deadlines.
@@ -333,7 +333,7 @@ class Streams:
     def refuse_pausing(self, now: float) -> None:
         """Answer requests of whose bodies nothing comes, because the gateway stops."""
         for stream in list(self._open.values()):
-            is_pausing = stream.step is Step.BODY and pauses(stream.progress, now)
+            is_pausing = stream.step is StreamState.BODY and pauses(stream.progress, now)
             if is_pausing and not self._owner.is_closing:
                 detail = "the gateway stops, and the body pauses"
                 self.answer_early(stream, self._front.page(503, stream.request, detail), now)
@@ -341,7 +341,7 @@ class Streams:
 
     def _check(self, stream: Stream, now: float) -> None:
         limits = self._front.limits
-        if stream.step is Step.BODY:
+        if stream.step is StreamState.BODY:
             if stream.claim.queue is not None:
                 stream.wait_for_room(now)
                 if now - stream.claim.asked_at >= limits.room_seconds:
@@ -350,11 +350,11 @@ class Streams:
             elif overdue(stream.progress, limits, now) is Overdue.TIME_OUT:
                 response = self._front.page(408, stream.request, "the client was too slow: body")
                 self.answer_early(stream, response, now)
-        elif stream.step is Step.ANSWERED and now - stream.moved_at >= UPLOAD_SECONDS:
+        elif stream.step is StreamState.ANSWERED and now - stream.moved_at >= UPLOAD_SECONDS:
             self._cut_upload(stream, now)
 
     def _cut_upload(self, stream: Stream, now: float) -> None:
         """Tell a client that was answered to send no more (RFC 9113 section 8.1)."""
-        if stream.step is Step.ANSWERED:
+        if stream.step is StreamState.ANSWERED:
             del self._open[stream.stream_id]
             self._owner.reset(stream.stream_id, NO_ERROR, now)

@@ -4,11 +4,11 @@ import pytest
 
 from gateway.core.desync import CHUNKED, judge
 from gateway.core.http import Tls
-from gateway.web.h1_request import Origin, declared_length, expects_continue, path_of
+from gateway.web.h1_request import ConnectionInfo, declared_length, expects_continue, path_of
 
 CLIENT, SERVER = ("198.51.100.7", 40111), ("192.0.2.1", 443)
 TLS = Tls("TLSv1.3", "TLS_AES_256_GCM_SHA384")
-ORIGIN = Origin(CLIENT, SERVER, TLS, "c0")
+ORIGIN = ConnectionInfo(CLIENT, SERVER, TLS, "c0")
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,9 @@ def test_request_has_what_its_connection_has() -> None:
     assert (request.client, request.server, request.tls) == (CLIENT, SERVER, TLS)
     assert (request.scheme, request.connection_id, request.arrived_at) == ("https", "c0", 12.0)
     assert (request.raw_path, request.query_string) == (b"/a", b"b")
-    assert Origin(CLIENT, SERVER, None, "").request("GET", b"/", "1.1", [], 0).scheme == "http"
+    assert (
+        ConnectionInfo(CLIENT, SERVER, None, "").request("GET", b"/", "1.1", [], 0).scheme == "http"
+    )
 
 
 def test_of_a_refused_head_only_what_could_be_read_is_said() -> None:

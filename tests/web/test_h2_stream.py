@@ -5,7 +5,7 @@ import pytest
 from gateway.core.alb import REQUEST_BODY_LIMIT
 from gateway.core.http import HttpRequest, HttpResponse
 from gateway.core.turns import Claim, Share
-from gateway.web.h2_stream import CONNECTION_SPECIFIC, Step, Stream
+from gateway.web.h2_stream import CONNECTION_SPECIFIC, Stream, StreamState
 
 DATE = b"Thu, 01 Jan 1970 00:17:04 GMT"
 
@@ -32,7 +32,7 @@ def test_complete_body_belongs_to_the_request_alone() -> None:
     request.end_body()
 
     assert (request.request.body, request.request.received_bytes) == (b"abc", 3)
-    assert (request.step, request.body) == (Step.WAITING, b"")
+    assert (request.step, request.body) == (StreamState.WAITING, b"")
     assert (request.progress.began_at, request.progress.active_at) == (1.0, 3.0)
 
 
@@ -62,7 +62,7 @@ def test_response_is_said_in_lower_case_without_connection_headers() -> None:
     headers = request.answer(response, DATE)
 
     assert headers == [(b"server", b"a"), (b"date", DATE), (b"x-y", b"b\tc")]
-    assert (request.step, bytes(request.unsent)) == (Step.WRITING, b"text")
+    assert (request.step, bytes(request.unsent)) == (StreamState.WRITING, b"text")
     assert request.sent_bytes == len(b"server: a\r\nx-y: b\tc\r\ndate: \r\n") + len(DATE)
 
 
