@@ -93,11 +93,12 @@ FLOODS = {
 class Attacker(threading.Thread):
     """Floods, and connects again."""
 
-    def __init__(self, port: int, flood: Flood, until: float, source: str) -> None:
+    until: float
+
+    def __init__(self, port: int, flood: Flood, source: str) -> None:
         super().__init__()
         self._there = ("127.0.0.1", port)
         self._flood = flood
-        self._until = until
         self._source = source
         self.counts = Counter[str]()
         self._context = ssl.create_default_context()
@@ -106,7 +107,7 @@ class Attacker(threading.Thread):
         self._context.set_alpn_protocols(["h2"])
 
     def run(self) -> None:
-        while time.monotonic() < self._until:  # noqa: TID251
+        while time.monotonic() < self.until:  # noqa: TID251
             with suppress(OSError):
                 self._attack()
 
@@ -123,7 +124,7 @@ class Attacker(threading.Thread):
         connection.sendall(PREFACE + self._flood.settings + self._flood.once)
         connection.settimeout(max(self._flood.pause_seconds, 0.0001))
         round_ = 0
-        while time.monotonic() < self._until:  # noqa: TID251
+        while time.monotonic() < self.until:  # noqa: TID251
             connection.settimeout(10)
             connection.sendall(self._flood.again(round_))
             round_ += 1
@@ -134,12 +135,14 @@ class Attacker(threading.Thread):
 
 
 def main(port: int, name: str, seconds: float, addresses: int = 1) -> None:
-    until = time.monotonic() + seconds  # noqa: TID251
     attackers = [
-        Attacker(port, FLOODS[name], until, f"127.0.0.{2 + number % addresses}")
+        Attacker(port, FLOODS[name], f"127.0.0.{2 + number % addresses}")
         for number in range(ATTACKERS)
     ]
+    # Their contexts took a part of a second each.
+    until = time.monotonic() + seconds  # noqa: TID251
     for attacker in attackers:
+        attacker.until = until
         attacker.start()
     counts = Counter[str]()
     for attacker in attackers:

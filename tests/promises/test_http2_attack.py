@@ -112,6 +112,7 @@ def test_honest_client_loses_nothing_beside_floods(
         )
         report(f"P13 {kind}, {name}: {figures}, errors {client.errors}, attackers {counts}")
     report(f"P13 {kind}: {growth:+.1f} MB for all of them")
+    assert [name for name, (_, counts) in seen.items() if not counts.get("connected")] == []
     assert {name: client.errors for name, (client, _) in seen.items()} == {n: {} for n in seen}
     assert growth <= GROWTH_MB
     assert [line for line in said if "connections closed unanswered" not in line] == []
