@@ -34,13 +34,18 @@ def serve(assignment: Assignment, channel: socket.socket) -> None:
     try:
         with ExitStack() as stack:
             stack.enter_context(channel)
-            _serve(assignment, document, channel, stack)
+            _serve(assignment, read_again(document), channel, stack)
     except StartEnded as ended:
         signal.signal(ended.number, signal.SIG_DFL)
         os.kill(os.getpid(), ended.number)
     except GatewayError as error:
         to_stderr(f"gateway: {error}")
         sys.exit(INVALID)
+
+
+def read_again(document: Document) -> Document:
+    """Return the document with variables as their files have them now; raises InvalidSetting."""
+    return replace(document, functions=tuple(one.read_again() for one in document.functions))
 
 
 def requiring_init(document: Document) -> Document:

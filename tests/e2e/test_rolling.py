@@ -122,3 +122,26 @@ def test_successor_that_cannot_start_leaves_the_old_ones(
         assert server.errors.wait_for(line)
         assert children(server.pid) == before
         assert get(server, "/") == (200, b"version 1")
+
+
+def test_successor_reads_the_file_of_variables_again(code: Path, tmp_path: Path) -> None:
+    (code / "app.py").write_text(
+        "import os\n\n"
+        "def handler(event, context):\n"
+        "    return {'statusCode': 200, 'body': os.environ['KIND']}\n"
+    )
+    file = tmp_path / "variables"
+    file.write_text("KIND=plain\n")
+    with serving_with_errors("app.handler", *TWO, "--env-file", str(file), code=code) as server:
+        seen = [get(server, "/")[1]]
+        file.write_text("KIND=other\n")
+        server.signal(signal.SIGHUP)
+        server.output.wait_for("^replaced 2 workers$")
+        seen.append(get(server, "/")[1])
+        file.write_text("nothing\n")
+        server.signal(signal.SIGHUP)
+        server.output.wait_for("^worker 1 is not replaced: ")
+        seen.append(get(server, "/")[1])
+
+        assert seen == [b"plain", b"other", b"other"]
+        assert server.errors.wait_for("^gateway: environment variable 'nothing' needs the form")
