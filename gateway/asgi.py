@@ -16,7 +16,6 @@ import asyncio
 import os
 import shlex
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,43 @@ from gateway.core.listener import DEFAULT_PORTS, listener_address
 from gateway.web.asgi import AsgiFront, Scope, Send, plain_scheme
 from gateway.web.asgi_body import Receive
 from gateway.web.server_headers import ServerHeaders
+
+
+class RunningGateway:
+    """A gateway in a task of its own, which both starts and ends it: an application is called by
+    many tasks, and what a gateway consists of has to end in the task that started it.
+
+    The task has no owner but the event loop: one that ends, ends what no lifespan has ended.
+    """
+
+    def __init__(self, document: Document, sink: Sink | None) -> None:
+        """Start it on the running event loop."""
+        self.loop = asyncio.get_running_loop()
+        self._gateway: asyncio.Future[Gateway] = self.loop.create_future()
+        self._ending = asyncio.Event()
+        self._task = self.loop.create_task(self._run(document, sink))
+
+    async def _run(self, document: Document, sink: Sink | None) -> None:
+        async with gateway(document, sink=sink) as running:
+            self._gateway.set_result(running)
+            await self._ending.wait()
+
+    async def started(self) -> Gateway:
+        """Wait until it runs; raises what the start raises, for every caller."""
+        either: set[asyncio.Future[Any]] = {self._gateway, self._task}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if self._task.done():
+            await self._task
+        return self._gateway.result()
+
+    def is_over(self) -> bool:
+        """Say whether it has ended, or could not start."""
+        return self._task.done()
+
+    async def end(self) -> None:
+        """End it."""
+        self._ending.set()
+        await asyncio.wait({self._task})
 
 
 class Application:
@@ -55,9 +91,7 @@ class Application:
         self._document = document
         self._server_headers = server_headers
         self._sink = sink
-        self._stack = AsyncExitStack()
-        self._gateway: Gateway | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._running: RunningGateway | None = None
         self._fronts: dict[tuple[str, int], AsgiFront] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,21 +117,19 @@ class Application:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _started(self) -> Gateway:
-        """Return the running gateway; the first caller starts it, and others wait."""
+        """Return the gateway of this event loop; the first caller starts it, and others wait."""
+        running = self._running
         loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            await self._stop()
-            self._loop, self._lock = loop, asyncio.Lock()
-        async with self._lock:
-            if self._gateway is None:
-                started = gateway(self._document, sink=self._sink)
-                self._gateway = await self._stack.enter_async_context(started)
-        return self._gateway
+        if running is None or running.loop is not loop or running.is_over():
+            self._fronts.clear()
+            running = self._running = RunningGateway(self._document, self._sink)
+        return await running.started()
 
     async def _stop(self) -> None:
+        running, self._running = self._running, None
         self._fronts.clear()
-        self._gateway = None
-        await self._stack.aclose()
+        if running is not None:
+            await running.end()
 
     async def _front(self, scope: Scope) -> AsgiFront:
         """Return the front of the listener that a scope came through, by scheme and port."""

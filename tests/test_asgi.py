@@ -16,6 +16,7 @@ import pytest
 
 import gateway.asgi
 from gateway.asgi import Application, application
+from gateway.config.command_line import document
 from gateway.config.document import Document
 from gateway.config.function import Function
 from gateway.config.listener import Listener, Rule
@@ -23,8 +24,10 @@ from gateway.config.target_group import TargetGroup
 from gateway.core.errors import InvalidSetting
 from gateway.core.notices import RequestServed
 from gateway.core.rules import PathPattern
+from gateway.telemetry.system import turns_of_the_loop
 from gateway.testing import FakeSink
 from gateway.web.asgi import Message, Scope
+from tests.e2e.leftovers import children
 
 PATIENCE_SECONDS = 5.0
 
@@ -165,7 +168,9 @@ async def test_application_lives_again(app: Application) -> None:
     assert statuses == [200, 200]
 
 
-def test_application_moves_to_a_new_event_loop(app: Application) -> None:
+def test_application_moves_to_a_new_event_loop(
+    app: Application, caplog: pytest.LogCaptureFixture
+) -> None:
     """As in a test suite that gives every test its own."""
     workers = new_workers()
 
@@ -177,6 +182,53 @@ def test_application_moves_to_a_new_event_loop(app: Application) -> None:
 
     assert (before.status_code, after.status_code) == (200, 200)
     assert not workers() & old
+    assert caplog.messages == []
+
+
+@pytest.mark.slow
+def test_application_of_environments_leaves_nothing_to_a_new_event_loop(
+    directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = Application(document(Function(HANDLER, directory), concurrency=1))
+    others = children(os.getpid())
+
+    async def asked() -> tuple[int, int]:
+        response = await get(app)
+        return response.status_code, len(children(os.getpid()) - others)
+
+    first = asyncio.run(asked())
+    left = children(os.getpid()) - others
+    second = asyncio.run(asked())
+
+    assert first[0] == second[0] == 200
+    assert first[1] > 0
+    assert left == children(os.getpid()) - others == set()
+    assert caplog.messages == []
+
+
+async def test_request_that_is_cancelled_does_not_end_the_start_for_others(
+    app: Application,
+) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as tasks:
+        first = tasks.create_task(get(app))
+        second = tasks.create_task(get(app))
+        await turns_of_the_loop(2)
+        first.cancel()
+
+    assert second.result().status_code == 200
+
+
+async def test_start_that_failed_is_tried_again_at_the_next_request(directory: Path) -> None:
+    code = directory / "later"
+    app = application("later.handler", code=code)
+    with pytest.raises(InvalidSetting, match="--code "):
+        await get(app)
+    code.mkdir()
+    (code / "later.py").write_text(ECHO)
+
+    response = await get(app)
+
+    assert response.status_code == 200
 
 
 async def test_lifespan_that_is_cancelled_stops_the_workers(app: Application) -> None:

@@ -1,8 +1,8 @@
 """A document into a running gateway: its functions, the service in front of them, and a responder
 for each listener."""
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from gateway.compose.functions import invokable
@@ -72,6 +72,7 @@ async def gateway(
     """
     check(document)
     async with AsyncExitStack() as stack:
+        stack.enter_context(_unwrapped_settings())
         functions = {
             function.completed_name(): await stack.enter_async_context(
                 invokable(document, function, sink)
@@ -87,3 +88,17 @@ async def gateway(
             for one, seen_as in addresses.items()
         }
         yield Gateway(document, functions, service, addresses, responders)
+
+
+@contextmanager
+def _unwrapped_settings() -> Iterator[None]:
+    """Raise an InvalidSetting as it is, not in the groups that TaskGroups make of it."""
+    try:
+        yield
+    except ExceptionGroup as group:
+        invalid: BaseException | None = group.subgroup(InvalidSetting)
+        while isinstance(invalid, ExceptionGroup):
+            invalid = invalid.exceptions[0]
+        if invalid is None:
+            raise
+        raise invalid from group

@@ -5,8 +5,8 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AsyncExitStack, ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -131,26 +131,11 @@ def serve(stage: Stage) -> None:
             on_stop(signal.SIG_DFL)
         memory.keep_one_heap()
         memory.calm_collector()
-        stack.enter_context(_unwrapped_settings())
         stage = stage.fitted()
         read = stage.secured or stack.enter_context(secured(stage.document))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(stage, read))
         on_stop(signal.SIG_DFL)  # a thread of the user's module may keep Python from ending
-
-
-@contextmanager
-def _unwrapped_settings() -> Iterator[None]:
-    """Raise an InvalidSetting as it is, not in the groups that TaskGroups make of it."""
-    try:
-        yield
-    except ExceptionGroup as group:
-        invalid: BaseException | None = group.subgroup(InvalidSetting)
-        while isinstance(invalid, ExceptionGroup):
-            invalid = invalid.exceptions[0]
-        if invalid is None:
-            raise
-        raise invalid from group
 
 
 async def _serve(stage: Stage, read: tuple[Secured | None, ...]) -> None:

@@ -97,3 +97,17 @@ async def test_function_that_cannot_be_loaded_ends_the_others(described: Documen
     with pytest.raises(InvalidSetting, match="No module named 'nothing'"):
         async with gateway(broken, sink=None):
             raise AssertionError("it runs")
+
+
+async def test_function_that_cannot_start_behind_one_that_is_watched_is_refused_as_it_is(
+    described: Document,
+) -> None:
+    first, second = described.functions
+    execution = replace(second.execution, requires_init=True)
+    broken = replace(second, handler="missing.handler", execution=execution)
+    process = replace(described.process, is_reloading=True)
+    asked = replace(described, functions=(first, broken), process=process)
+
+    with pytest.raises(InvalidSetting, match="No module named 'missing'"):
+        async with gateway(asked, sink=FakeSink()):
+            pytest.fail("it runs")
