@@ -65,7 +65,9 @@ class H2Client:
         self.events: list[h2.events.Event] = []
         self._read = 0
         self._begun = b""
+        others = set(self.room.shares)
         self.connection.connection_made(self.peer)
+        self.share = next(iter(self.room.shares - others), None)
         self.flush()
 
     def flush(self) -> None:

@@ -123,7 +123,7 @@ class Https:
             assert left == []
             assert self.defects == []
             assert self._heard.lines == []
-            assert self.front._connections == set()
+            assert self.front.members.connections == set()
             assert self.front.members.per_address == {}
 
     async def _close(self) -> list[str]:
@@ -169,7 +169,7 @@ class Https:
     @property
     def count(self) -> int:
         """Return how many connections are counted."""
-        found: int = self.ask(lambda: len(self.front._connections))
+        found: int = self.ask(lambda: len(self.front.members.connections))
         return found
 
     def connect(self) -> socket.socket:

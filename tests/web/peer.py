@@ -83,23 +83,23 @@ class Held:
 
     def __init__(self) -> None:
         self.requests: list[HttpRequest] = []
-        self._waiting: list[asyncio.Future[HttpResponse]] = []
+        self.waiting: list[asyncio.Future[HttpResponse]] = []
 
     def respond(self, request: HttpRequest, /) -> Awaitable[HttpResponse]:
         self.requests.append(request)
         future: asyncio.Future[HttpResponse] = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
+        self.waiting.append(future)
         return future
 
     def release(self, response: HttpResponse | None = None) -> None:
         """Answer the request that waits longest."""
-        future = self._waiting.pop(0)
+        future = self.waiting.pop(0)
         if not future.done():
             future.set_result(response or answer(b"released"))
 
     def fail(self, error: Exception) -> None:
         """Raise for the request that waits longest."""
-        self._waiting.pop(0).set_exception(error)
+        self.waiting.pop(0).set_exception(error)
 
 
 class World:
@@ -163,7 +163,7 @@ class World:
         if is_checked:
             assert not left, "a task was left"
             assert self.defects == []
-            assert self.front._connections == set()
+            assert self.front.members.connections == set()
             assert self.front.members.per_address == {}
             assert self.front.members.lingering == set()
             assert self.front.shared_room.room.shares == set()
@@ -193,7 +193,7 @@ class World:
 
     def sweep(self) -> None:
         """Look at every deadline now."""
-        for connection in list(self.front._connections):
+        for connection in list(self.front.members.connections):
             connection.check_deadlines(self.clock.monotonic())
         self.turn()
 

@@ -61,7 +61,7 @@ def test_connection_that_was_not_admitted_takes_no_room_away(serve: Serve) -> No
         assert world.connect().is_closed
 
     assert world.front.members.per_address == {"198.51.100.7": 1}
-    assert len(world.front._connections) == 1
+    assert len(world.front.members.connections) == 1
 
 
 def test_one_client_with_two_spellings_of_its_address_is_one(serve: Serve) -> None:

@@ -156,7 +156,7 @@ def test_drain_ends_what_is_left_at_its_limit(serve: Serve) -> None:
 
     assert task.done()
     assert all(peer.is_closed for peer in peers)
-    assert world.front._connections == set()
+    assert world.front.members.connections == set()
     assert [status for status, _ in world.noted] == [408, 460, 460]
 
 

@@ -65,7 +65,10 @@ class Server:
         accepting.close()
         await self.front.drain()
         self.front.stop()
-        self.left = [*(asyncio.all_tasks() - {asyncio.current_task()}), *self.front._connections]
+        self.left = [
+            *(asyncio.all_tasks() - {asyncio.current_task()}),
+            *self.front.members.connections,
+        ]
 
     def stop(self) -> None:
         with suppress(RuntimeError):  # it has ended
@@ -155,7 +158,7 @@ def test_client_that_takes_nothing_is_reset(new_loop: NewLoop) -> None:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.sendall(GET)
         client.sendall(CANARY)
-        wait_until(lambda: bool(server.sink.notices and not server.front._connections))
+        wait_until(lambda: bool(server.sink.notices and not server.front.members.connections))
 
         with pytest.raises(ConnectionResetError):
             read_to_end(client)

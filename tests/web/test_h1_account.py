@@ -290,7 +290,7 @@ def test_invocation_of_a_client_that_was_cut_off_counts_until_its_end(serve: Ser
     held = Held()
     world = serve(held, limits=Limits(room_bytes=8000))
     begun(world, BEGUN["requests"](8001))
-    assert len(world.front._connections) == 1
+    assert len(world.front.members.connections) == 1
     assert room(world).total == 0
 
     held.release()

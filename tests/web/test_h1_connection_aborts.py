@@ -86,7 +86,7 @@ def test_abort_ends_a_connection_at_once(serve: Serve, state: Callable[[World], 
     world.turn()
 
     assert (peer.is_closed, peer.is_aborted) == (True, True)
-    assert world.front._connections == set()
+    assert world.front.members.connections == set()
 
 
 @pytest.mark.parametrize("has_left", [False, True])
@@ -102,7 +102,7 @@ def test_abort_ends_the_wait_for_an_invocation(serve: Serve, has_left: bool) -> 
     world.turn()
 
     assert peer.is_closed
-    assert world.front._connections == set()
+    assert world.front.members.connections == set()
     assert world.noted == [(460, 0)]
     assert "ended before" in details(world)[0]
     assert len(held.requests) == 1
@@ -116,7 +116,7 @@ def test_abort_before_the_invocation_has_begun_leaves_nothing(serve: Serve) -> N
     peer.connection.abort()
     world.turn()
 
-    assert world.front._connections == set()
+    assert world.front.members.connections == set()
     assert world.noted == [(460, 0)]
 
 

@@ -184,7 +184,7 @@ def test_connection_lost_without_a_request_is_not_noted(serve: Serve, pieces: li
     world.turn()
 
     assert len(world.served) == before
-    assert world.front._connections == set()
+    assert world.front.members.connections == set()
 
 
 def test_connection_lost_within_a_body_is_noted(serve: Serve) -> None:

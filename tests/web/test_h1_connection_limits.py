@@ -353,7 +353,7 @@ def test_client_that_had_gone_before_it_was_accepted_is_not_counted(serve: Serve
 
     assert peer.is_aborted
     assert world.requests == []
-    assert world.front._connections == set()
+    assert world.front.members.connections == set()
 
 
 @pytest.mark.parametrize("name", [None, ""])

@@ -62,7 +62,7 @@ def test_requests_are_answered_in_the_order_of_their_answers(serve: Serve) -> No
     world = serve(held)
     client = H2Client(world)
     streams = [client.ask(head(path=f"/{count}")) for count in range(3)]
-    held._waiting.reverse()
+    held.waiting.reverse()
 
     for count in (2, 1, 0):
         held.release(answer(b"%d" % count))
@@ -222,7 +222,7 @@ def test_running_invocations_of_reset_streams_count(serve: Serve) -> None:
     held = Held()
     world = serve(held)
     client = H2Client(world)
-    client.connection._share.need = LEAST_NEED_BYTES
+    client.share.need = LEAST_NEED_BYTES
     for _ in range(100):
         client.codec.reset_stream(client.ask(), CANCEL)
         client.flush()
@@ -242,7 +242,7 @@ def test_streams_at_once_have_a_limit(serve: Serve, over: int) -> None:
     held = Held()
     world = serve(held)
     client = H2Client(world)
-    client.connection._share.need = LEAST_NEED_BYTES
+    client.share.need = LEAST_NEED_BYTES
     encode = client.codec.encoder.encode
     count = CONCURRENT_STREAMS + over
     client.peer.send(b"".join(frame(1, 5, 1 + 2 * index, encode(GET)) for index in range(count)))
@@ -274,12 +274,12 @@ def test_client_that_leaves_counts_until_its_invocations_are_over(serve: Serve) 
     client.peer.leave()
     world.turn()
     assert world.noted == [(400, 0)]
-    assert world.front._connections == {client.connection}
+    assert world.front.members.connections == {client.connection}
 
     held.release()
     world.turn()
     assert world.noted == [(400, 0), (460, 0)]
-    assert world.front._connections == set()
+    assert world.front.members.connections == set()
 
 
 def test_abort_ends_the_wait_for_invocations(serve: Serve) -> None:
@@ -293,7 +293,7 @@ def test_abort_ends_the_wait_for_invocations(serve: Serve) -> None:
     world.turn()
 
     assert [status for status, _ in world.noted] == [460, 460]
-    assert world.front._connections == set()
+    assert world.front.members.connections == set()
     assert not asyncio.all_tasks(world.loop)
 
 

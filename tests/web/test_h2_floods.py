@@ -101,13 +101,13 @@ def test_requests_that_were_begun_and_reset_are_noted(serve: Serve) -> None:
     held = peer.Held()
     world = serve(held)
     client = H2Client(world)
-    client.connection._share.need = 1
+    client.share.need = 1
     for _ in range(QUICK_RESETS):
         client.codec.reset_stream(client.ask(), CANCEL)
         client.flush()
     client.ask()  # refused, because too many run: a reset too
     assert client.peer.is_closed
-    assert client.connection in world.front._connections
+    assert client.connection in world.front.members.connections
 
     for _ in held.requests:
         held.release()

@@ -55,13 +55,13 @@ def test_random_frames_do_no_harm(seed: int) -> None:
                 client.peer.send(data[:size])
                 data = data[size:]
                 world.turn(2)
-                if waiting._waiting and random.random() < 0.3:
+                if waiting.waiting and random.random() < 0.3:
                     waiting.release()
             world.wait(random.choice([0, 1, 30]))
             if random.random() < 0.5:
                 client.peer.leave()
                 world.turn()
-        while waiting._waiting:
+        while waiting.waiting:
             waiting.release()
         world.turn()
         for client in clients:

@@ -87,7 +87,7 @@ def test_small_replies_let_many_run(serve: Serve) -> None:
     world.turn()
 
     assert len(held.requests) == 60 + CONCURRENT_STREAMS
-    while held._waiting:
+    while held.waiting:
         held.release()
 
 
@@ -141,8 +141,8 @@ def test_replies_above_what_was_reserved_close_the_largest_holder(serve: Serve) 
     shared = SharedRoom(1000, world.front)
     clients = [H2Client(world, window=0, shared=shared) for _ in range(3)]
     for client, count in zip(clients, (14, 24, 11), strict=True):
-        client.connection._share.address = str(count)
-        client.connection._share.need = LEAST_NEED_BYTES
+        client.share.address = str(count)
+        client.share.need = LEAST_NEED_BYTES
         client.peer.send(asked(*range(1, 2 * count, 2)))
     world.turn()
 
@@ -220,7 +220,7 @@ def test_bodies_without_room_get_no_windows_and_all_arrive(serve: Serve) -> None
 @pytest.mark.parametrize("over", [-1, 0, 1])
 def test_body_that_ignores_its_window_ends_the_connection(serve: Serve, over: int) -> None:
     client = H2Client(serve())
-    client.room.reply(Claim(client.connection._share), CONNECTION_BYTES)
+    client.room.reply(Claim(client.share), CONNECTION_BYTES)
     stream = client.ask(POST, bytes(65_000), ends=False)
 
     client.raw(frame(0, 0, stream, bytes(535 + over)))
@@ -232,7 +232,7 @@ def test_body_that_ignores_its_window_ends_the_connection(serve: Serve, over: in
 def test_time_in_which_a_body_may_not_come_does_not_count(serve: Serve) -> None:
     world = serve(limits=Limits(room_seconds=100))
     client = H2Client(world)
-    full = Claim(client.connection._share)
+    full = Claim(client.share)
     client.room.reply(full, CONNECTION_BYTES)
     stream = client.ask(POST, bytes(65_535), ends=False)
     assert client.codec.local_flow_control_window(stream) == 0
@@ -253,7 +253,7 @@ def test_body_that_waits_too_long_is_refused(
 ) -> None:
     world = serve()
     client = H2Client(world)
-    client.room.reply(Claim(client.connection._share), CONNECTION_BYTES)
+    client.room.reply(Claim(client.share), CONNECTION_BYTES)
     stream = client.ask(POST, bytes(65_535), ends=False)
 
     world.wait(seconds)

@@ -93,13 +93,13 @@ def test_connection_counts_before_its_handshake(serve: Serve) -> None:
     https = serve(limits=replace(LIMITS, connections=2))
 
     with https.connect(), https.connect():
-        https.wait_until(lambda: len(https.front._connections) == 2)
+        https.wait_until(lambda: len(https.front.members.connections) == 2)
         with https.connect() as third:
             assert read_all(third) == b""
-        kinds = https.ask(lambda: {type(item) for item in https.front._connections})
+        kinds = https.ask(lambda: {type(item) for item in https.front.members.connections})
 
         assert kinds == {Handshake}
-    https.wait_until(lambda: not https.front._connections)
+    https.wait_until(lambda: not https.front.members.connections)
     assert https.failures == [LEFT, LEFT]
 
 
@@ -109,11 +109,11 @@ def test_connection_is_counted_once_after_its_handshake(serve: Serve) -> None:
     with https.secure() as client:
         client.sendall(GET)
         assert client.recv(65_536).startswith(b"HTTP/1.1 200")
-        kinds = https.ask(lambda: [type(item) for item in https.front._connections])
+        kinds = https.ask(lambda: [type(item) for item in https.front.members.connections])
 
         assert kinds == [Http1Connection]
         assert https.ask(lambda: dict(https.front.members.per_address)) == {"127.0.0.1": 1}
-    https.wait_until(lambda: not https.front._connections)
+    https.wait_until(lambda: not https.front.members.connections)
 
 
 @pytest.mark.parametrize("share", [0, 1, 40, -1])
@@ -125,7 +125,7 @@ def test_client_that_falls_silent_is_cut_off(serve: Serve, share: int) -> None:
         client.sendall(hello[: share if share >= 0 else len(hello) - 1])
         assert read_all(client) == b""
 
-    https.wait_until(lambda: not https.front._connections)
+    https.wait_until(lambda: not https.front.members.connections)
     assert https.failures == [TIME_OUT]
 
 
@@ -139,7 +139,7 @@ def test_client_that_trickles_its_handshake_is_cut_off(serve: Serve) -> None:
             client.send(bytes([byte]))
             https.ask(lambda: None)
 
-    https.wait_until(lambda: not https.front._connections)
+    https.wait_until(lambda: not https.front.members.connections)
     assert https.failures == [TIME_OUT]
 
 
@@ -158,7 +158,7 @@ def test_malformed_handshake_is_counted_and_closed(serve: Serve, sent: bytes, re
             client.sendall(sent)
         read_all(client)
 
-    https.wait_until(lambda: not https.front._connections)
+    https.wait_until(lambda: not https.front.members.connections)
     assert https.failures == [reason]
 
 
@@ -170,7 +170,7 @@ def test_plain_http_gets_the_page_for_400(serve: Serve) -> None:
         (reply,) = replies(read_all(client))
 
     assert (reply.status, reply.headers["Connection"]) == (400, "close")
-    https.wait_until(lambda: not https.front._connections)
+    https.wait_until(lambda: not https.front.members.connections)
     assert https.failures == ["HTTP_REQUEST"]
     failed, notice = https.sink.notices
     assert (failed.client, failed.listener) == (notice.request.client, LISTENER)
@@ -183,7 +183,7 @@ def test_client_that_does_not_trust_us_is_counted(serve: Serve) -> None:
     with pytest.raises(ssl.SSLCertVerificationError), https.secure(ssl.create_default_context()):
         pass
 
-    https.wait_until(lambda: not https.front._connections)
+    https.wait_until(lambda: not https.front.members.connections)
     assert https.failures == ["TLSV1_ALERT_UNKNOWN_CA"]
 
 
@@ -202,7 +202,7 @@ def test_client_without_a_trusted_certificate_is_counted(
         client.sendall(GET)
         assert read_all(client) == b""
 
-    https.wait_until(lambda: not https.front._connections)
+    https.wait_until(lambda: not https.front.members.connections)
     missing, unknown = "PEER_DID_NOT_RETURN_A_CERTIFICATE", "CERTIFICATE_VERIFY_FAILED"
     assert https.failures == [missing if issuer == "none" else unknown]
     assert https.telling.requests == []
@@ -237,7 +237,7 @@ def test_handshake_that_would_wait_too_long_is_refused(serve: Serve) -> None:
     with pytest.raises(OSError, match=r"(?i)eof|reset"), https.secure():
         pass
 
-    https.wait_until(lambda: not https.front._connections)
+    https.wait_until(lambda: not https.front.members.connections)
     assert https.failures == ["TOO_MANY"]
 
 
@@ -246,7 +246,7 @@ def test_waiting_handshake_that_is_aborted_never_begins(serve: Serve) -> None:
     failed(https, FAILURE_BURST + 2)
     with https.connect() as client:
         client.sendall(client_hello())
-        https.wait_until(lambda: any(one._is_waiting for one in https.front._connections))
+        https.wait_until(lambda: any(one._is_waiting for one in https.front.members.connections))
         https.ask(https.front.abort)
         assert read_all(client) == b""
     with https.secure():  # its turn is after that one's

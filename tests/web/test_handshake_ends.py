@@ -70,7 +70,7 @@ def test_damaged_handshakes_leave_nothing_and_say_nothing(serve: Serve, seed: in
         for client in clients:
             read_all(client)
             client.close()
-        https.wait_until(lambda: not https.front._connections)
+        https.wait_until(lambda: not https.front.members.connections)
 
     assert len(https.failures) == 50
 
@@ -86,7 +86,7 @@ def test_client_that_leaves_is_forgotten(serve: Serve, how: str, share: int) -> 
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
 
     https.wait_until(lambda: https.failures)
-    https.wait_until(lambda: not https.front._connections)
+    https.wait_until(lambda: not https.front.members.connections)
     assert https.failures == [LEFT]
 
 
@@ -123,7 +123,7 @@ def test_many_clients_at_once(serve: Serve) -> None:
         statuses = [replies(read_all(client))[0].status for client in clients]
 
     assert statuses == [200] * 50
-    https.wait_until(lambda: not https.front._connections)
+    https.wait_until(lambda: not https.front.members.connections)
 
 
 BIG = 8 * 1024 * 1024
@@ -136,7 +136,7 @@ def test_client_that_takes_nothing_of_its_response_is_cut_off(serve: Serve) -> N
     with https.secure() as client:
         client.sendall(GET)
         https.wait_until(lambda: https.sink.notices)
-        https.wait_until(lambda: not https.front._connections)
+        https.wait_until(lambda: not https.front.members.connections)
 
         assert len(read_all(client)) < BIG
 
@@ -147,7 +147,7 @@ def test_stalled_client_is_seen_and_goes_on_where_it_stopped(serve: Serve) -> No
     with https.secure() as client:
         client.sendall(GET + CLOSE)
         https.wait_until(lambda: https.sink.notices)
-        (connection,) = https.ask(lambda: list(https.front._connections))
+        (connection,) = https.ask(lambda: list(https.front.members.connections))
         https.wait_until(lambda: connection.progress.stalled_at is not None)
         assert https.ask(connection._transport.get_write_buffer_size) > 0
         assert len(https.sink.notices) == 1  # the second has to wait
@@ -167,10 +167,10 @@ def test_close_notify_in_the_middle_of_a_request_is_not_worth_a_word(serve: Serv
         client.settimeout(0.0)
         with pytest.raises(ssl.SSLError):
             client.unwrap()  # sends close_notify, and does not wait for the other's
-        (connection,) = https.ask(lambda: list(https.front._connections))
+        (connection,) = https.ask(lambda: list(https.front.members.connections))
         https.wait_until(lambda: connection._has_left)
         https.ask(held.release)
-        https.wait_until(lambda: not https.front._connections)
+        https.wait_until(lambda: not https.front.members.connections)
 
     assert [notice.elb_status for notice in https.sink.notices] == [460]
 
@@ -186,7 +186,7 @@ def test_garbage_after_the_handshake_ends_the_connection(serve: Serve) -> None:
         raw.settimeout(DEADLINE_SECONDS)
         raw.sendall(b"garbage" * 100)
         read_all(raw)
-        https.wait_until(lambda: not https.front._connections)
+        https.wait_until(lambda: not https.front.members.connections)
 
     assert https.failures == []
 
@@ -196,8 +196,8 @@ def test_abort_ends_handshakes(serve: Serve, share: int) -> None:
     https = serve()
     with https.connect() as client:
         client.sendall(client_hello()[:share])
-        https.wait_until(lambda: https.front._connections)
-        (handshake,) = https.ask(lambda: list(https.front._connections))
+        https.wait_until(lambda: https.front.members.connections)
+        (handshake,) = https.ask(lambda: list(https.front.members.connections))
         https.wait_until(lambda: handshake._task is not None or not share)
         https.ask(https.front.abort)
 
@@ -210,7 +210,7 @@ def test_abort_ends_handshakes(serve: Serve, share: int) -> None:
 def test_hasty_drain_does_not_wait_for_handshakes(serve: Serve) -> None:
     https = serve()
     with https.connect() as client:
-        https.wait_until(lambda: https.front._connections)
+        https.wait_until(lambda: https.front.members.connections)
         https.run(https.front.close_idle())
 
         assert read_all(client) == b""

@@ -79,7 +79,7 @@ def test_client_that_leaves_without_a_word_is_counted(serve: Serve, tmp_path: Pa
     world.turn()
 
     assert failures(world) == [LEFT]
-    assert world.front._connections == set()
+    assert world.front.members.connections == set()
 
 
 def test_client_too_many_is_neither_served_nor_a_failed_handshake(
@@ -91,7 +91,7 @@ def test_client_too_many_is_neither_served_nor_a_failed_handshake(
 
     assert peer.is_aborted
     assert failures(world) == []
-    assert len(world.front._connections) == 1
+    assert len(world.front.members.connections) == 1
 
 
 def test_plain_http_is_refused_and_lingers(serve: Serve, tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_plain_http_client_that_takes_nothing_of_the_page_is_reset(
 def test_abort_ends_a_handshake_without_counting_it(serve: Serve, tmp_path: Path) -> None:
     world = serve()
     peer = connect(world, tmp_path)
-    (handshake,) = world.front._connections
+    (handshake,) = world.front.members.connections
     assert isinstance(handshake, Handshake)
 
     world.front.abort()
@@ -145,7 +145,7 @@ def test_client_that_had_gone_before_it_was_accepted_is_not_counted(
     peer = connect(world, tmp_path, client=None)
 
     assert peer.is_aborted
-    assert world.front._connections == set()
+    assert world.front.members.connections == set()
     assert failures(world) == [LEFT]
 
 

@@ -197,13 +197,13 @@ def test_abort_ends_a_linger(serve: Serve) -> None:
     world.turn()
 
     assert peer.is_closed
-    assert world.front._connections == set()
+    assert world.front.members.connections == set()
 
 
 def test_connection_that_was_lost_has_no_deadlines(serve: Serve) -> None:
     world = serve()
     peer = refused(world)
-    (lingering_,) = world.front._connections
+    (lingering_,) = world.front.members.connections
     peer.leave()
     world.turn()
 

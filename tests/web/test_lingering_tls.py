@@ -68,11 +68,11 @@ def test_refused_client_hears_close_notify_and_may_go_on(
 
     assert reply.status == 413
     assert rest == b""
-    https.wait_until(lambda: not https.front._connections)
+    https.wait_until(lambda: not https.front.members.connections)
 
 
 def lingering(https: Https) -> Lingering:
-    (found,) = https.front._connections
+    (found,) = https.front.members.connections
     assert isinstance(found, Lingering)
     return found
 
@@ -92,7 +92,7 @@ def test_refused_client_that_does_not_end_is_cut_off(serve: Serve) -> None:
     with https.secure() as client:
         client.sendall(REFUSED)
         (reply,) = replies(read_until_close_notify(client))
-        https.wait_until(lambda: not https.front._connections)
+        https.wait_until(lambda: not https.front.members.connections)
 
     assert reply.status == 413
 
@@ -103,7 +103,7 @@ def test_refused_plain_client_that_stays_is_cut_off(serve: Serve) -> None:
     with https.connect() as client:
         client.sendall(GET)
         assert read_all(client).startswith(b"HTTP/1.1 400")
-        https.wait_until(lambda: not https.front._connections)
+        https.wait_until(lambda: not https.front.members.connections)
 
     assert https.failures == ["HTTP_REQUEST"]
 
@@ -115,5 +115,5 @@ def test_refused_plain_client_that_goes_on_is_cut_off(serve: Serve) -> None:
         while True:
             client.sendall(b"G" * 65_536)
 
-    https.wait_until(lambda: not https.front._connections)
+    https.wait_until(lambda: not https.front.members.connections)
     assert https.failures == ["HTTP_REQUEST"]

@@ -27,7 +27,7 @@ def test_turns_go_round_the_connections(serve: Serve, at_once: int) -> None:
     world = serve(held)
     shared = SharedRoom(at_once, world.front)
     many, few = H2Client(world, shared=shared), H2Client(world, shared=shared)
-    many.connection._share.need = few.connection._share.need = LEAST_NEED_BYTES
+    many.share.need = few.share.need = LEAST_NEED_BYTES
     many.peer.send(asked(1, 3, 5, 7))
     world.turn()
     few.peer.send(asked(1))
@@ -45,7 +45,7 @@ def test_stream_that_waits_too_long_for_its_turn_is_run(serve: Serve) -> None:
     held = peer.Held()
     world = serve(held)
     client = H2Client(world, shared=SharedRoom(1, world.front))
-    client.connection._share.need = LEAST_NEED_BYTES
+    client.share.need = LEAST_NEED_BYTES
     client.peer.send(asked(1, 3))
     world.turn()
     assert len(held.requests) == 1
