@@ -31,7 +31,7 @@ STOP_SECONDS = 3.0
 ATTEMPTS = 2
 """A start that the server did not survive is tried once more, with another server."""
 
-# Room for what /proc/PID/environ of a child is to show: see replace_environ in fork_server.py.
+# Room for what /proc/PID/environ of a child is to show: see _replace_environ in fork_child.py.
 _SHOWN_ENVIRON = " " * 512
 
 # What this interpreter may need to start at all. Nothing else of the gateway's variables, because a

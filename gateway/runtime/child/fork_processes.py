@@ -1,4 +1,4 @@
-"""The processes below a fork server: how they are found, and how they are ended.
+"""The processes below a fork server: how they are tied to it, found and ended.
 
 It imports nothing of ours, like fork_server.py, which loads it.
 """
@@ -6,12 +6,33 @@ It imports nothing of ours, like fork_server.py, which loads it.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
+import sys
 from pathlib import Path
 
 MARKER = "AWS_LAMBDA_LOG_STREAM_NAME"
 """The variable that tells the processes of one environment from those of another."""
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def end_with_parent(number: int = signal.SIGKILL) -> None:
+    """Have this process get a signal when its parent ends; on Linux only, raises OSError."""
+    _prctl(_PR_SET_PDEATHSIG, number)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what its descendants leave; on Linux only, raises OSError."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux" and _libc.prctl(option, value, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), f"prctl {option}")
 
 
 def kill(pid: int) -> None:

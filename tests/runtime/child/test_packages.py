@@ -24,6 +24,7 @@ OURS = [
     "gateway", "gateway.core", "api", "bootstrap", "bootstrap_loop", "fork_server", "launch",
     "logs", "marshaller", "packages", "sandbox", "search", "awslambdaric.bootstrap_loop",
     "awslambdaric.packages", "awslambdaric.search", "_sandbox", "_fork_processes",
+    "_fork_child", "_fork_channel", "fork_child", "fork_channel",
 ]  # fmt: skip
 
 
