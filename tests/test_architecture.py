@@ -296,3 +296,27 @@ def test_newest_release_in_the_changelog_is_this_version() -> None:
 
     assert headings[0] == "Unreleased"
     assert headings[1] == gateway.__version__
+
+
+def test_unpublished_version_is_written_in_one_file() -> None:
+    written = {
+        name_of(path)
+        for path in SOURCES
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Constant) and node.value == "$LATEST"
+    }
+
+    assert written == {"gateway/core/invocation.py"}
+
+
+SIBLINGS = {"gateway.balancer", "gateway.functions", "gateway.invokers"}
+
+
+def test_only_compose_takes_classes_of_two_packages_beside_each_other() -> None:
+    taking = {
+        name_of(path)
+        for path in SOURCES
+        if len({package_of(full) for full in imports(parsed(path)).values()} & SIBLINGS) > 1
+    }
+
+    assert {Path(name).parent.name for name in taking} <= {"compose"}
