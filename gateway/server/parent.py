@@ -16,9 +16,10 @@ from gateway.config.document import Document
 from gateway.config.function import Execution
 from gateway.core.delays import LONGEST_DELAY_SECONDS, delay_seconds
 from gateway.core.errors import InvalidSetting
+from gateway.server.assignment import Assignment
 from gateway.server.signals import STOP_SIGNALS, terminals
 from gateway.server.stage import Stage
-from gateway.server.worker import Assignment, Worker, ending, first_of
+from gateway.server.worker import Worker, ending, first_of
 from gateway.telemetry.writer import LineWriter
 
 GRACE_SECONDS = 10.0

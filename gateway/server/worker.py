@@ -7,9 +7,7 @@ worker stays behind.
 """
 
 import asyncio
-import marshal
 import os
-import pickle
 import signal
 import socket
 import subprocess
@@ -17,35 +15,19 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.config.document import Document
+from gateway.server.assignment import Assignment, message
 from gateway.telemetry.writer import to_stderr
 
 PROGRAM = Path(__file__).with_name("worker_process.py")
-
-LENGTH_BYTES = 4
-"""Of the number before the assignment."""
 
 STEADY_SECONDS = 60.0
 """A worker that has been ready this long does not count as a failed start."""
 
 REPLACED = b"replaced\n"
 """What the parent says to a worker whose successor serves."""
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """What the parent sends a worker, before anything else."""
-
-    document: Document
-    """The worker's share."""
-    descriptors: tuple[int, ...]
-    """The inherited sockets of the listeners."""
-    is_successor: bool
-    """Whether the worker replaces one that serves: it must not serve code whose init fails."""
 
 
 class WorkerSlot:
@@ -218,10 +200,3 @@ def _started(channel: int, descriptors: tuple[int, ...]) -> subprocess.Popen[byt
         pass_fds=(channel, *descriptors),
         process_group=0,
     )
-
-
-def message(assignment: Assignment) -> bytes:
-    """Return the parent's search path and an assignment, with their length before them; the path
-    comes first, because with it the worker finds what the assignment is made of."""
-    content = marshal.dumps(sys.path) + pickle.dumps(assignment)
-    return len(content).to_bytes(LENGTH_BYTES) + content

@@ -10,12 +10,13 @@ from dataclasses import replace
 from gateway.compose.sinks import sinks
 from gateway.config.document import Document
 from gateway.core.errors import GatewayError
+from gateway.server.assignment import Assignment
 from gateway.server.run import serve as serve_stage
 from gateway.server.run import shared_function
 from gateway.server.signals import STOP_SIGNALS, StartEnded, end_start
 from gateway.server.stage import Stage
 from gateway.server.systemd import notifier
-from gateway.server.worker import Assignment, WorkerSlot
+from gateway.server.worker import WorkerSlot
 from gateway.telemetry.system import CLOCK
 from gateway.telemetry.writer import to_stderr
 

@@ -7,12 +7,14 @@ the working directory are found by a worker only where the parent finds them.
 import io
 import marshal
 import pickle
+import signal
 import socket
 import sys
 
 
 def main() -> None:
     """Serve as a worker; ends with status 2 and a line where it cannot start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the stage has handlers: no traceback
     channel = socket.socket(fileno=int(sys.argv[1]))
     channel.set_inheritable(False)
     given = io.BytesIO(_received(channel))

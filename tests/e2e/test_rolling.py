@@ -1,5 +1,6 @@
 """Several processes behind one port: nothing is lost when they change."""
 
+import shutil
 import signal
 from pathlib import Path
 
@@ -7,7 +8,10 @@ import pytest
 
 from tests.e2e.leftovers import children, wait_until
 from tests.e2e.serving import (
+    ROOT,
     Gate,
+    Server,
+    gateway_command,
     get,
     serving,
 )
@@ -145,3 +149,21 @@ def test_successor_reads_the_file_of_variables_again(code: Path, tmp_path: Path)
 
         assert seen == [b"plain", b"other", b"other"]
         assert server.errors.wait_for("^gateway: environment variable 'nothing' needs the form")
+
+
+def test_successors_may_be_of_another_version_of_the_gateway(code: Path, tmp_path: Path) -> None:
+    installed = tmp_path / "installed"
+    shutil.copytree(ROOT / "gateway", installed / "gateway", ignore=lambda *_: {"__pycache__"})
+    listener = installed / "gateway" / "config" / "listener.py"
+    options = ("--code", str(code), "--port", "0", *TWO, "--as", "https://shop.example.org")
+    command = gateway_command("serve", "app.handler", *options)
+    with Server(command, cwd=installed, env={"PYTHONPATH": str(installed)}) as server:
+        server.wait_until_listening()
+        field = '    host: str = "127.0.0.1"\n'
+        assert field in listener.read_text()
+        listener.write_text(listener.read_text().replace(field, f"    fresh: int = 1\n{field}"))
+        server.signal(signal.SIGHUP)
+
+        assert server.output.wait_for("^replaced 2 workers$")
+        assert get(server, "/") == (200, b"version 1")
+        assert server.stop() == 0

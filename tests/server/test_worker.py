@@ -1,17 +1,11 @@
 """What a worker and its parent tell each other; whole workers are in tests/e2e/test_rolling.py."""
 
-import io
-import marshal
-import pickle
 import socket
-import sys
 import threading
 
 import pytest
 
-from gateway.config.command_line import document
-from gateway.config.function import Function
-from gateway.server.worker import LENGTH_BYTES, REPLACED, Assignment, WorkerSlot, ending, message
+from gateway.server.worker import REPLACED, WorkerSlot, ending
 
 
 @pytest.mark.parametrize(
@@ -42,18 +36,6 @@ def test_ready_worker_of_a_dead_parent_goes_on() -> None:
         WorkerSlot(0, theirs).say_ready("isolation: some")
 
         assert theirs.fileno() >= 0
-
-
-def test_message_has_its_length_then_the_search_path_then_the_assignment() -> None:
-    described = document(Function("app.handler", name="shop"), port=0)
-    assignment = Assignment(described, (7, 8), is_successor=True)
-
-    sent = message(assignment)
-    content = io.BytesIO(sent[LENGTH_BYTES:])
-
-    assert int.from_bytes(sent[:LENGTH_BYTES]) == len(sent) - LENGTH_BYTES
-    assert marshal.load(content) == sys.path
-    assert pickle.load(content) == assignment
 
 
 def test_replaced_worker_hears_of_it_and_of_its_parents_death(

@@ -1,9 +1,13 @@
 """The program of a worker: what it does with what its parent sends; whole workers are in
 tests/e2e/test_workers.py."""
 
+import fcntl
+import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 from dataclasses import replace
 
 import pytest
@@ -11,7 +15,9 @@ import pytest
 from gateway.config.command_line import document
 from gateway.config.document import Document
 from gateway.config.function import Function
-from gateway.server.worker import PROGRAM, Assignment, message
+from gateway.server.assignment import Assignment, message
+from gateway.server.worker import PROGRAM
+from tests.e2e.leftovers import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -35,6 +41,12 @@ def ended(
         )
 
 
+def unread(sender: socket.socket) -> int:
+    """Return how many bytes the other side has not read."""
+    (count,) = struct.unpack("i", fcntl.ioctl(sender, termios.TIOCOUTQ, b"\0" * 4))
+    return int(count)
+
+
 def assignment(described: Document, listening: socket.socket) -> bytes:
     return message(Assignment(described, (listening.fileno(),), is_successor=False))
 
@@ -46,6 +58,21 @@ def test_worker_whose_parent_dies_before_it_knows_its_work_ends_quietly(length: 
         done = ended(sent, listening.fileno(), is_dead=True)
 
     assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"")
+
+
+def test_interrupt_before_a_worker_knows_its_work_ends_it_without_a_traceback() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs, ours:
+        ours.sendall(b"\0")
+        command = [sys.executable, "-P", str(PROGRAM), str(theirs.fileno())]
+        with subprocess.Popen(
+            command, pass_fds=(theirs.fileno(),), stderr=subprocess.PIPE
+        ) as worker:
+            wait_until(lambda: not unread(ours), "it reads its work")
+            worker.send_signal(signal.SIGINT)
+            _, errors = worker.communicate()
+
+    assert (worker.returncode, errors) == (-signal.SIGINT, b"")
 
 
 def test_worker_that_cannot_start_says_why_and_ends_with_status_2() -> None:
