@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from gateway.runtime.confinement import Hierarchy
+from gateway.runtime.control_groups import Hierarchy
 from gateway.runtime.leftovers import sweep_groups
 from gateway.runtime.owner import is_ownerless, own_prefix
 

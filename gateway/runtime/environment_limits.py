@@ -6,7 +6,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from gateway.runtime.confinement import Abilities, ControlGroups, group_members
+from gateway.runtime.confinement import Abilities
+from gateway.runtime.control_groups import ControlGroups, group_members
 from gateway.runtime.owner import own_prefix
 from gateway.runtime.process import KILL_PAUSE_SECONDS, KILLS, Members
 from gateway.runtime.usage import Storage, memory_bytes
@@ -35,7 +36,7 @@ class EnvironmentLimits:
         self._is_limited_by_group = abilities.limits_memory
         self._has_room = abilities.can_unshare
         self._groups = ControlGroups(
-            abilities,
+            abilities.hierarchies,
             memory_bytes=memory_bytes,
             processes=processes,
             tmp_bytes=tmp_bytes if abilities.can_unshare else 0,

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from gateway.runtime.confinement import Abilities, kill_groups, remove_group
+from gateway.runtime.confinement import Abilities
+from gateway.runtime.control_groups import kill_groups, remove_group
 from gateway.runtime.owner import is_ownerless
 
 

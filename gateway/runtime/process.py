@@ -19,7 +19,8 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from typing import IO
 
-from gateway.runtime.confinement import BOOT, group_members, kill_all, kill_groups
+from gateway.runtime.confinement import BOOT
+from gateway.runtime.control_groups import group_members, kill_all, kill_groups
 from gateway.runtime.launch import LaunchFailed, Outlets, Plan
 from gateway.runtime.processes import MARKER, families
 

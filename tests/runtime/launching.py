@@ -13,7 +13,8 @@ from typing import IO
 
 import pytest
 
-from gateway.runtime.confinement import Abilities, Hierarchy, find_abilities
+from gateway.runtime.confinement import Abilities, find_abilities
+from gateway.runtime.control_groups import Hierarchy
 from gateway.runtime.interpreter import own
 from gateway.runtime.launch import Outlets, Plan, Room
 from gateway.runtime.process import ChildProcess, ProcessLauncher

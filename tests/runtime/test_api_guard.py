@@ -16,7 +16,7 @@ import pytest
 from gateway.runtime import api
 from gateway.runtime.api import RuntimeApiServer
 from gateway.runtime.api_guard import Guard
-from gateway.runtime.confinement import ControlGroups
+from gateway.runtime.control_groups import ControlGroups
 from gateway.runtime.peers import Sight
 from gateway.runtime.process import MARKER, Members
 from tests.runtime.api_client import NEXT, connected, post
@@ -129,7 +129,7 @@ async def running(code: str, server: RuntimeApiServer, owner: Owner) -> AsyncIte
 async def grouped(owner: Owner) -> AsyncIterator[None]:
     if not abilities().hierarchies:
         pytest.skip("no control group can be made here")
-    async with ControlGroups(abilities(), memory_bytes=2**28, processes=64) as groups:
+    async with ControlGroups(abilities().hierarchies, memory_bytes=2**28, processes=64) as groups:
         owner.groups = groups.directories
         yield
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from gateway.core.notices import LogStream
 from gateway.runtime.blueprint import Blueprint
-from gateway.runtime.confinement import Abilities, Hierarchy
+from gateway.runtime.confinement import Abilities
+from gateway.runtime.control_groups import Hierarchy
 from gateway.runtime.launch import Outlets, Plan, Process, Room
 from gateway.telemetry.system import SystemClock
 

@@ -11,14 +11,8 @@ import pytest
 
 from gateway.runtime import confinement
 from gateway.runtime.call_filter import program
-from gateway.runtime.confinement import (
-    Abilities,
-    Hierarchy,
-    find_abilities,
-    find_limits,
-    sufficient,
-    works,
-)
+from gateway.runtime.confinement import Abilities, find_abilities, find_limits, sufficient, works
+from gateway.runtime.control_groups import Hierarchy
 from gateway.runtime.peers import Sight, find_sight
 from tests.runtime.launching import (
     a_hierarchy,

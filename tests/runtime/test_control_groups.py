@@ -5,14 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.runtime import confinement
-from gateway.runtime.confinement import (
-    Abilities,
-    ControlGroups,
-    Hierarchy,
-    group_members,
-    kill_groups,
-)
+from gateway.runtime import control_groups
+from gateway.runtime.control_groups import ControlGroups, Hierarchy, group_members, kill_groups
 from gateway.runtime.launch import LaunchFailed
 from tests.runtime.launching import (
     a_hierarchy,
@@ -39,7 +33,7 @@ signal.pause()
 
 
 def limited(memory_bytes: int = 64 * MEGABYTE, processes: int = 100) -> ControlGroups:
-    return ControlGroups(abilities(), memory_bytes=memory_bytes, processes=processes)
+    return ControlGroups(abilities().hierarchies, memory_bytes=memory_bytes, processes=processes)
 
 
 async def test_groups_are_made_entered_and_removed() -> None:
@@ -135,7 +129,9 @@ signal.pause()
 async def test_full_tmp_does_not_count_as_memory(tmp_path: Path) -> None:
     need_memory_group()
     size = 80 * MEGABYTE
-    groups = ControlGroups(abilities(), memory_bytes=40 * MEGABYTE, processes=10, tmp_bytes=size)
+    groups = ControlGroups(
+        abilities().hierarchies, memory_bytes=40 * MEGABYTE, processes=10, tmp_bytes=size
+    )
     async with groups:
         plan = room_plan(FILL, tmp_path, tmp_bytes=size)
         async with launched(replace(plan, cgroups=groups.directories)) as it:
@@ -165,13 +161,13 @@ async def test_processes_end_at_their_limit() -> None:
 
 
 async def test_without_hierarchies_there_is_nothing_to_make() -> None:
-    async with ControlGroups(Abilities(), memory_bytes=1, processes=1) as groups:
+    async with ControlGroups((), memory_bytes=1, processes=1) as groups:
         assert groups.directories == ()
         assert groups.peak_memory_bytes() == groups.used_memory_bytes() == 0
 
 
 def test_groups_that_cannot_be_made_leave_none(tmp_path: Path) -> None:
-    found = Abilities(False, (a_hierarchy(tmp_path), a_hierarchy(tmp_path / "missing")))
+    found = (a_hierarchy(tmp_path), a_hierarchy(tmp_path / "missing"))
     groups = ControlGroups(found, memory_bytes=1, processes=1)
 
     with pytest.raises(LaunchFailed, match="no control group"):
@@ -180,7 +176,7 @@ def test_groups_that_cannot_be_made_leave_none(tmp_path: Path) -> None:
 
 
 def test_groups_removed_twice_are_removed(tmp_path: Path) -> None:
-    groups = ControlGroups(Abilities(False, (a_hierarchy(tmp_path),)), memory_bytes=1, processes=1)
+    groups = ControlGroups((a_hierarchy(tmp_path),), memory_bytes=1, processes=1)
     groups.make()
     busy = Path(groups.directories[0], "inner", "busy")
     busy.parent.mkdir()
@@ -205,7 +201,7 @@ def test_limits_are_written_in_the_words_of_each_version(
     for name in files:
         (tmp_path / name).touch()
     found = a_hierarchy(tmp_path.parent, "memory", "pids", version=version)
-    confinement._set_limits(found, tmp_path, {"memory": 7, "pids": 3})
+    control_groups._set_limits(found, tmp_path, {"memory": 7, "pids": 3})
 
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == files
 
@@ -215,7 +211,7 @@ def test_limits_are_written_in_the_words_of_each_version(
 )
 def test_peak_is_read_in_the_words_of_each_version(tmp_path: Path, version: int, peak: str) -> None:
     found = a_hierarchy(tmp_path, "memory", version=version)
-    groups = ControlGroups(Abilities(False, (found,)), memory_bytes=1, processes=1)
+    groups = ControlGroups((found,), memory_bytes=1, processes=1)
     group = Path(groups.directories[0])
     group.mkdir()
 
@@ -225,8 +221,8 @@ def test_peak_is_read_in_the_words_of_each_version(tmp_path: Path, version: int,
 
 
 def test_a_killed_group_cannot_fork_until_it_is_allowed_to(tmp_path: Path) -> None:
-    there = Abilities(hierarchies=(Hierarchy(str(tmp_path), 1, frozenset({"pids"})),))
-    groups = ControlGroups(there, memory_bytes=1, processes=7)
+    there = Hierarchy(str(tmp_path), 1, frozenset({"pids"}))
+    groups = ControlGroups((there,), memory_bytes=1, processes=7)
     groups.make()
     limit = Path(groups.directories[0], "pids.max")
 

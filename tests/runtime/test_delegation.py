@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.runtime.confinement import Hierarchy
+from gateway.runtime.control_groups import Hierarchy
 from gateway.runtime.delegation import LEAF, OF, delegate
 from gateway.runtime.owner import own_prefix
 from tests.runtime.test_owner import prefix_of_the_dead

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.runtime.confinement import Abilities, ControlGroups
+from gateway.runtime.confinement import Abilities
+from gateway.runtime.control_groups import ControlGroups
 from gateway.runtime.leftovers import sweep
 from gateway.runtime.owner import own_prefix
 from tests.runtime.launching import abilities, is_any_there, need_memory_group, until
@@ -77,9 +78,9 @@ def test_directory_that_cannot_be_listed_is_passed_over(
 
 MAKE_AND_DIE = """
 import os, subprocess, sys
-from gateway.runtime.confinement import ControlGroups
+from gateway.runtime.control_groups import ControlGroups
 from tests.runtime.launching import abilities
-groups = ControlGroups(abilities(), memory_bytes=2**26, processes=16)
+groups = ControlGroups(abilities().hierarchies, memory_bytes=2**26, processes=16)
 groups.make()
 pids = []
 if sys.argv[1:]:
@@ -124,7 +125,7 @@ async def test_groups_of_dead_gateways_are_removed_and_those_of_the_living_are_n
 ) -> None:
     need_memory_group()
     left = left_behind()
-    async with ControlGroups(abilities(), memory_bytes=2**26, processes=16) as groups:
+    async with ControlGroups(abilities().hierarchies, memory_bytes=2**26, processes=16) as groups:
         sweep(abilities())
 
         assert (len(left), is_any_there(left)) == (len(groups.directories), False)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.runtime import process as module
-from gateway.runtime.confinement import ControlGroups
+from gateway.runtime.control_groups import ControlGroups
 from gateway.runtime.launch import LaunchFailed, Outlets, Plan
 from gateway.runtime.process import (
     MARKER,
@@ -346,7 +346,9 @@ async def test_fork_bomb_is_gone_within_two_seconds_without_control_groups(marke
 async def test_fork_bomb_in_control_groups_is_gone_within_two_seconds(marker: str) -> None:
     if not any("pids" in found.controllers for found in abilities().hierarchies):
         pytest.skip("no control group that limits processes can be made here")
-    async with ControlGroups(abilities(), memory_bytes=256 << 20, processes=100) as groups:
+    async with ControlGroups(
+        abilities().hierarchies, memory_bytes=256 << 20, processes=100
+    ) as groups:
         plan = replace(python_plan(BOMB, {MARKER: marker}), cgroups=groups.directories)
         async with launched(plan) as it:
             await until(lambda: len(it.process.members.find()) >= 100)
