@@ -1,7 +1,7 @@
 """One execution environment: performs what core/environment.py decides.
 
-It owns the process, the resources around it (resources.py) and one timer. Everything happens on the
-event loop; the one task is a process's, from its start to its end.
+It owns the processes, one after the other (process_sequence.py), the resources around them
+(resources.py) and one timer. Everything happens on the event loop.
 """
 
 import asyncio
@@ -12,7 +12,6 @@ from typing import Literal
 from gateway.core import environment as life
 from gateway.core import function_errors
 from gateway.core.environment import Effect, ExecutionEnvironment, Input, Limit, Refused, State
-from gateway.core.function_errors import MAX_RESPONSE_BYTES
 from gateway.core.http import Headers, header
 from gateway.core.invocation import Invocation, InvocationResult, LogType
 from gateway.core.notices import (
@@ -23,24 +22,23 @@ from gateway.core.notices import (
     OperatorWarning,
 )
 from gateway.core.report import log_tail
+from gateway.runtime.answers import (
+    input_of_error,
+    input_of_init_error,
+    input_of_truncated,
+    judged_response,
+)
 from gateway.runtime.api_routes import Answer, Poll, Posted
 from gateway.runtime.blueprint import Blueprint
-from gateway.runtime.launch import LaunchFailed, Process
 from gateway.runtime.limit_timer import LimitTimer
 from gateway.runtime.process import Members
+from gateway.runtime.process_sequence import ProcessSequence
 from gateway.runtime.resources import Resources
-from gateway.runtime.run import Run, decoded
+from gateway.runtime.run import Run
 from gateway.runtime.slots import InitFailed, Readiness, Undelivered
 
 PACKAGES = 200
 """Of how many packages a function's operator is told in all: a function may make names up."""
-
-CLOSE_SECONDS = 3.0
-"""How long the start or the end of a process may take once the environment is closed: one that
-hangs, as in a mount of a file server that is gone, must not keep the gateway from ending."""
-
-STREAMING = ("", "streaming")
-"""What a runtime may say of its response mode."""
 
 
 class ProcessEnvironment:
@@ -56,10 +54,7 @@ class ProcessEnvironment:
         self._stream = blueprint.stream()
         self._resources = Resources(blueprint, self._stream, self, self._members)
         self._timer = LimitTimer(self._loop, blueprint.clock, self._expire)
-        self._process: Process | None = None
-        self._process_task: asyncio.Task[None] | None = None
-        self._generation = 0
-        """Counts starts and ends, so that a process that comes too late is seen as that."""
+        self._processes = ProcessSequence(self._resources, self._not_started, self._exited)
         self._waiting: Poll | None = None
         self._run: Run | None = None
         self._warming: asyncio.Future[None] | None = None
@@ -110,8 +105,7 @@ class ProcessEnvironment:
         with suppress(Refused):
             self._receive(life.Closed())
         self._end_warming(InitFailed("closed"))
-        if self._process_task is not None:
-            await ended(self._process_task, CLOSE_SECONDS)
+        await self._processes.ended()
         await self._resources.close()
 
     # What the Runtime API tells (a Platform); Refused goes back to the runtime.
@@ -136,40 +130,23 @@ class ProcessEnvironment:
 
     def responded(self, request_id: str, posted: Posted, /) -> None:
         """Take a response."""
-        if posted.header(b"lambda-runtime-function-response-mode") not in STREAMING:
-            kind = "Runtime.InvalidResponseModeHeader"
-            self._receive(life.Errored(request_id, b"", kind, resets=True))
-            # AWS's answer; the reset has just ended the runtime and its connection.
-            raise Refused(400, "InvalidFunctionResponseMode", "Invalid function response mode")
-        if posted.is_too_large:
-            kind = "Function.ResponseSizeTooLarge"
-            self._receive(life.Errored(request_id, function_errors.TOO_LARGE, kind))
-            text = f"Exceeded maximum allowed payload size ({MAX_RESPONSE_BYTES} bytes)."
-            raise Refused(413, "RequestEntityTooLarge", text)
-        kind = posted.trailer(b"lambda-runtime-function-error-type")
-        if kind:
-            payload = decoded(posted.trailer(b"lambda-runtime-function-error-body"))
-            self._receive(life.Errored(request_id, payload, function_errors.normalised(kind)))
-        else:
-            self._receive(life.Responded(request_id, posted.body))
+        judged = judged_response(request_id, posted)
+        self._receive(judged.item)
+        if judged.refusal is not None:
+            raise judged.refusal
 
     def errored(self, request_id: str, posted: Posted, /) -> None:
         """Take the error of an invocation."""
-        kind = posted.header(b"lambda-runtime-function-error-type")
-        payload = function_errors.TOO_LARGE if posted.is_too_large else posted.body
-        self._receive(life.Errored(request_id, payload, function_errors.normalised(kind)))
+        self._receive(input_of_error(request_id, posted))
 
     def init_errored(self, posted: Posted, /) -> None:
         """Take an error of the init phase."""
-        kind = posted.header(b"lambda-runtime-function-error-type")
-        self._receive(life.InitErrored(posted.body, function_errors.normalised(kind)))
+        self._receive(input_of_init_error(posted))
 
     def truncated(self, request_id: str, /) -> None:
         """Answer for a response whose end never came."""
-        kind = "Runtime.TruncatedResponse"
         with suppress(Refused):
-            payload = function_errors.truncated(request_id)
-            self._receive(life.Errored(request_id, payload, kind, resets=True))
+            self._receive(input_of_truncated(request_id))
 
     def imported(self, names: list[str], /) -> None:
         """Tell the operator once of each package that has to be brought along to AWS."""
@@ -194,9 +171,7 @@ class ProcessEnvironment:
 
     def _members(self) -> Members:
         """Return the processes that may speak to the Runtime API."""
-        process = self._process
-        is_alive = process is not None and not process.exited.done()
-        return self._resources.limits.members(process.pid if process and is_alive else 0)
+        return self._resources.limits.members(self._processes.pid)
 
     # Effects.
 
@@ -237,51 +212,20 @@ class ProcessEnvironment:
         self._resources.limits.begin_use()
         phase: Literal["init", "invoke"] = "init" if limit is Limit.INIT else "invoke"
         self._emit(InitStarted(self._stream, blueprint.clock.now(), phase))
-        self._generation += 1
-        life_of_process = self._live(self._generation, self._process_task)
-        self._process_task = self._loop.create_task(life_of_process)
+        self._processes.start()
 
-    async def _live(self, generation: int, before: asyncio.Task[None] | None) -> None:
-        """Start a process once the one before is gone, and see it to its end."""
-        if before is not None:
-            await ended(before)
-        if generation != self._generation:
-            return
-        try:
-            process = self._process = await self._resources.start()
-        except (LaunchFailed, OSError) as error:
-            self._not_started(generation, str(error))
-            return
-        if generation == self._generation:
-            self._resources.limits.watch(process.pid, process.kill)
-        else:  # killed before it was there
-            process.kill()
-        await self._ended(generation, await asyncio.shield(process.exited))
+    def _not_started(self, why: str) -> None:
+        self._why = why
+        self._receive(life.NotStarted(why))
 
-    def _not_started(self, generation: int, why: str) -> None:
-        if generation == self._generation:
-            self._why = why
-            self._receive(life.NotStarted(why))
-
-    async def _ended(self, generation: int, status: int) -> None:
-        """Record an end, what was sent before it first, and clear away what is left."""
-        self._process = None
-        resources = self._resources
-        if generation == self._generation:
-            await resources.api.read_to_end()
-        if generation == self._generation:
-            has_left_event = self._run is not None and self._run.has_left_event()
-            self._receive(life.Exited(status, has_left_event))
-        await resources.limits.emptied()
-        await resources.api.emptied()  # or its last poll would be taken for the next one's
+    def _exited(self, status: int) -> None:
+        has_left_event = self._run is not None and self._run.has_left_event()
+        self._receive(life.Exited(status, has_left_event))
 
     def _kill(self) -> None:
         self._timer.stop()
-        self._generation += 1
         self._waiting = None
-        self._resources.limits.rest()
-        if self._process is not None:
-            self._process.kill()
+        self._processes.kill()
         self._resources.api.disconnect()
 
     def _deliver(self, *, is_new: bool) -> None:
@@ -393,12 +337,3 @@ class ProcessEnvironment:
     def _expire(self) -> None:
         with suppress(Refused):
             self._receive(life.DeadlinePassed())
-
-
-async def ended(task: asyncio.Task[None], seconds: float | None = None) -> None:
-    """Wait for the end of a task; it is cancelled when that takes longer, and with this."""
-    try:
-        await asyncio.wait([task], timeout=seconds)
-    finally:
-        task.cancel()
-    await asyncio.wait([task])

@@ -1,7 +1,6 @@
 """One invocation in one execution environment: its delivery, its result, its report."""
 
 import asyncio
-import base64
 import math
 from dataclasses import dataclass, field
 from typing import cast
@@ -102,14 +101,6 @@ class Run:
             self.invocation.trace_id,
             len(completed.payload),
         )
-
-
-def decoded(text: str) -> bytes:
-    """Return what a trailer holds as base64; as it is when it is not base64."""
-    try:
-        return base64.b64decode(text)
-    except ValueError:
-        return text.encode()
 
 
 def text_of(entries: list[LogEntry]) -> str:

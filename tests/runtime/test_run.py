@@ -8,7 +8,7 @@ from gateway.core.environment import Complete
 from gateway.core.invocation import FunctionRef, Invocation
 from gateway.core.notices import LogEntry, LogStream
 from gateway.runtime.api_routes import Event
-from gateway.runtime.run import Run, decoded, text_of
+from gateway.runtime.run import Run, text_of
 
 STREAM = LogStream("g", "s", "shop", "7", "e", "", 128)
 
@@ -88,10 +88,6 @@ async def test_failure_after_a_success_is_reported_and_one_after_an_error_is_not
     assert (late.status, late.error_type, late.produced_bytes) == ("error", "Late", 1)
     assert (error.status, error.error_type, error.produced_bytes) == ("error", "Runtime.X", 2)
     assert late.trace_id == "Root=1"
-
-
-def test_trailer_that_is_not_base64_is_taken_as_it_is() -> None:
-    assert (decoded("e30="), decoded("abcde")) == (b"{}", b"abcde")
 
 
 def test_entries_are_lines() -> None:

@@ -1,11 +1,11 @@
-"""Processes whose start or end hangs, as in a mount of a file server that is gone."""
+"""The processes of an environment, with starts or ends that hang: a file server that is gone."""
 
 import asyncio
 from pathlib import Path
 
 import pytest
 
-from gateway.runtime import environment
+from gateway.runtime import process_sequence
 from gateway.runtime.launch import Outlets, Plan
 from tests.runtime.api_client import PATIENCE_SECONDS, until
 from tests.runtime.environments import Puppet, PuppetLauncher, world
@@ -44,7 +44,7 @@ class UnkillableLauncher(PuppetLauncher):
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr(process_sequence, "CLOSE_SECONDS", 0.05)
 
 
 async def test_start_that_hangs_is_over_at_the_limits_and_ended_by_the_close(
