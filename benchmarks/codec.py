@@ -17,7 +17,11 @@ from heads import HEADS, TARGET, Pairs
 from gateway.core.alb import AlbCodec
 from gateway.core.attributes import Attributes
 from gateway.core.http import HttpRequest
-from gateway.core.listener import ListenerAddress
+
+try:
+    from gateway.core.listener import ListenerAddress
+except ImportError:  # `make instructions` measures revisions in which it has its former name
+    from gateway.core.listener import Listener as ListenerAddress
 
 Result = dict[str, float]
 Case = tuple[str, Callable[[], object]]

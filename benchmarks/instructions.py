@@ -8,6 +8,7 @@ the limit, 1 one is over it, 2 nothing could be counted.
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from typing import Any
 
 import callgrind
 import machine
-from comparison import Figures, compared, described, is_within, table
+from comparison import NOISE, Figures, compared, described, is_within, table
 from workloads import WORKLOADS, Amount
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,6 +32,7 @@ SAME = ("python", "packages")
 
 def main() -> int:
     """Measure, compare, print; return the exit status."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = parsed()
     if not callgrind.is_installed():
         print("valgrind is not installed, nothing is counted: tools/install-system installs it.")
@@ -49,7 +51,8 @@ def parsed() -> argparse.Namespace:
     place = {"metavar": "PATH_OR_REVISION"}
     parser.add_argument("--of", default=str(ROOT), help="measure this (default: here)", **place)
     parser.add_argument("--against", help="measure this too and compare with it", **place)
-    parser.add_argument("--limit", type=float, default=LIMIT, help=f"ratio (default {LIMIT})")
+    ratio = f"ratio (default {LIMIT}); start and memory {NOISE} at most"
+    parser.add_argument("--limit", type=float, default=LIMIT, help=ratio)
     parser.add_argument("--only", choices=WORKLOADS, nargs="+", default=list(WORKLOADS))
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"default {ROUNDS}")
     parser.add_argument("--count", type=int, default=COUNT, help=f"a round (default {COUNT})")

@@ -2,11 +2,12 @@
 
 Everything goes through doors that stay: the command, its socket, and the codec's public name.
 One connection asks and waits, so that the gateway does the same for each request. A figure is the
-median of a few rounds, because timers and the garbage collector fall into some of them; that of
-environments the least, because what a busy machine adds there, more turns of the loop until the
-child has answered, is never negative.
+median of a few rounds, because timers and the garbage collector fall into some of them. With an
+environment the gateway, the function and the client take turns, step by step, and periodic timers
+are stopped: else the figure grows with the time that a busy machine takes.
 """
 
+import shutil
 import socket
 import statistics
 import sys
@@ -23,11 +24,12 @@ from heads import HEADS, TARGET, request_bytes
 
 HERE = Path(__file__).resolve().parent
 FUNCTION = HERE / "servers" / "function"
+STEPPED = HERE / "servers" / "stepped"
 READY = "listening on "
-INLINE = ("--in-process", "--threads", "0")
+COMMAND = ("-m", "gateway")
+STILL = (str(HERE / "servers" / "still_gateway.py"),)
+INLINE = ("--code", str(FUNCTION), "--in-process", "--threads", "0")
 ENVIRONMENT = ("--concurrency", "1", "--timeout", "60", "--min-environments", "1")
-MEMORY_STARTS = 5
-PIECES = 8
 FIELDS = {"Rss": "resident", "Anonymous": "anonymous"}
 """Of smaps_rollup (proc(5)). Not Pss and the private ones: these depend on what other processes
 have the same libraries open."""
@@ -51,8 +53,9 @@ def codec(checkout: Path, amount: Amount) -> Figures:
     figures = Figures()
     with TemporaryDirectory() as directory:
         script = str(HERE / "codec_loop.py")
-        with counted([script], checkout, Path(directory)) as process:
+        with counted([script], checkout, Path(directory), from_start=False) as process:
             process.wait_for("ready")
+            process.begin()
             for case in ("small", "browser", "body"):
                 rounds = counts(process, loop(process, case), amount)
                 figures[f"codec, {case}"] = round(statistics.median(rounds))
@@ -83,19 +86,47 @@ def data_path(checkout: Path, amount: Amount) -> Figures:
 
 def environments(checkout: Path, amount: Amount) -> Figures:
     """Count the gateway's side of an invocation in an execution environment."""
-    with serving(checkout, ENVIRONMENT) as (process, connection):
-        rounds = counts(process, asking(connection, get(2)), in_pieces(amount))
-        return {"environment, GET, 2 headers": round(min(rounds))}
+    with stepped(checkout) as (process, run):
+        rounds = counts(process, run, amount)
+        return {"environment, GET, 2 headers": round(statistics.median(rounds))}
 
 
-def in_pieces(amount: Amount) -> Amount:
-    """Return the same amount in rounds so short that some fall between the machine's other work."""
-    return Amount(amount.rounds * PIECES, max(1, amount.count // PIECES))
+@contextmanager
+def stepped(checkout: Path) -> Iterator[tuple[Counted, Round]]:
+    """Run a gateway with one environment, whose function waits for a step of the client."""
+    with TemporaryDirectory() as directory, closing(socket.socket(socket.AF_UNIX)) as steps:
+        code = Path(shutil.copytree(STEPPED, Path(directory) / "code"))
+        steps.bind(str(code / "steps"))
+        steps.listen()
+        options = ("--code", str(code), *ENVIRONMENT)
+        with serving(checkout, options, STILL) as (process, connection):
+            function, _ = steps.accept()
+            process.tell("still")
+            process.wait_for("still")
+            with closing(function):
+                yield process, taking_turns(process, connection, function)
 
 
-def memory(checkout: Path, _amount: Amount) -> Figures:
+def taking_turns(process: Counted, connection: socket.socket, function: socket.socket) -> Round:
+    """Return what sends requests so that the gateway never has two things to do at once: the event
+    is delivered before the function answers, and its answer taken before the next request."""
+
+    def run(count: int) -> None:
+        for _ in range(count):
+            process.wait_until_idle()
+            connection.sendall(get(2))
+            received(function)
+            process.wait_until_idle()
+            function.sendall(b".")
+            read_response(connection)
+        process.wait_until_idle()
+
+    return run
+
+
+def memory(checkout: Path, amount: Amount) -> Figures:
     """Measure the memory, in KB, of a gateway that listens; not under valgrind."""
-    each = [resident(checkout) for _ in range(MEMORY_STARTS)]
+    each = [resident(checkout) for _ in range(amount.rounds)]
     return {
         f"memory, {name} KB": statistics.median(one[name] for one in each)
         for name in FIELDS.values()
@@ -114,18 +145,22 @@ def resident(checkout: Path) -> Figures:
     return {name: float(values[f"{field}:"]) for field, name in FIELDS.items()}
 
 
-def command(directory: Path, options: tuple[str, ...]) -> list[str]:
+def command(
+    directory: Path, options: tuple[str, ...], gateway: tuple[str, ...] = COMMAND
+) -> list[str]:
     """Return the interpreter's arguments that serve the function on a socket in the directory."""
-    serve = ["-m", "gateway", "serve", "app.handler", "--code", str(FUNCTION), "--quiet"]
-    return [*serve, "--uds", str(directory / "socket"), *options]
+    serve = ["serve", "app.handler", "--quiet", "--uds", str(directory / "socket")]
+    return [*gateway, *serve, *options]
 
 
 @contextmanager
-def serving(checkout: Path, options: tuple[str, ...]) -> Iterator[tuple[Counted, socket.socket]]:
+def serving(
+    checkout: Path, options: tuple[str, ...], gateway: tuple[str, ...] = COMMAND
+) -> Iterator[tuple[Counted, socket.socket]]:
     """Run a gateway under callgrind and connect to it until this context ends."""
     with TemporaryDirectory() as directory:
         path = Path(directory)
-        with counted(command(path, options), checkout, path) as process:
+        with counted(command(path, options, gateway), checkout, path) as process:
             process.wait_for(READY)
             with closing(socket.socket(socket.AF_UNIX)) as connection:
                 connection.connect(str(path / "socket"))

@@ -15,6 +15,14 @@ def test_figure_at_the_limit_is_within_it_and_one_above_is_not() -> None:
     assert over["data path"] == (1.0275, True)
 
 
+def test_start_and_memory_may_not_grow_beyond_noise() -> None:
+    now = {"start": 1004.0, "memory, resident KB": 1006.0, "codec": 1006.0}
+
+    rows = compared(now, dict.fromkeys(now, 1000.0), 1.02)
+
+    assert [row.name for row in rows if row.is_over] == ["memory, resident KB"]
+
+
 def test_figure_without_a_baseline_has_no_ratio_and_fails_nothing() -> None:
     rows = compared({"start": 7.0, "memory": 5.0}, BEFORE, 1.02)
 
