@@ -66,10 +66,10 @@ def _run(document: Document, sink: Sink | None, on_ready: OnReady, stack: ExitSt
     notifier = systemd.notifier(os.environ, CLOCK.monotonic)
     sockets = _opened(document, stack)
     document = bound(document, sockets)
-    read = None
+    read: tuple[Secured | None, ...] = ()
     if document.process.user:
-        if document.process.workers == 1 and _has_certificates(document):
-            read = stack.enter_context(secured(document))  # as root
+        if document.process.workers == 1:
+            read = stack.enter_context(secured(document, is_early=True))  # as root
         _become(document)
     found = urls(document, sockets)
     files = presence.directory(os.environ)
@@ -85,13 +85,6 @@ def _run(document: Document, sink: Sink | None, on_ready: OnReady, stack: ExitSt
     on_stop(signal.SIG_DFL)
     if status:
         raise SystemExit(status)
-
-
-def _has_certificates(document: Document) -> bool:
-    """Say whether all certificates are files; those that are made belong to the user that
-    serves."""
-    found = [one.https for one in document.listeners if one.https]
-    return bool(found) and all(https.certificates for https in found)
 
 
 def _opened(document: Document, stack: ExitStack) -> tuple[socket.socket, ...]:
@@ -132,7 +125,7 @@ def serve(stage: Stage) -> None:
         memory.keep_one_heap()
         memory.calm_collector()
         stage = stage.fitted()
-        read = stage.secured or stack.enter_context(secured(stage.document))
+        read = stack.enter_context(secured(stage.document, stage.secured))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(stage, read))
         on_stop(signal.SIG_DFL)  # a thread of the user's module may keep Python from ending
@@ -155,7 +148,7 @@ async def _serve(stage: Stage, read: tuple[Secured | None, ...]) -> None:
         # From here to the handlers of the server the event loop does not turn once, so a signal
         # that comes meanwhile finds them.
         await stack.enter_async_context(reloading(running, read, stage))
-        hints = [one.hint for one in read if one]
+        hints = dict.fromkeys(one.hint for one in read if one)
         said = [running.said, stage.room, *hints, privileges.root_warning()]
         on_ready = partial(stage.say_ready, "\n".join(filter(None, said)))
         await _serve_listeners(running, read, stage, on_ready)

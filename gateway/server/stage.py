@@ -2,9 +2,10 @@
 
 import socket
 from asyncio import AbstractEventLoop, Protocol
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 from gateway.config.document import Document
 from gateway.config.function import Execution
@@ -52,7 +53,7 @@ class Stage:
     """What the parent has given to this worker; None for the only process."""
     room: str = ""
     """How many connections there is room for, where that is less than usual."""
-    secured: tuple[Secured | None, ...] | None = None
+    secured: tuple[Secured | None, ...] = ()
     """What was read of certificates before root's rights were given up, by listener."""
 
     def say(self, text: str) -> None:
@@ -109,15 +110,22 @@ def descriptor_use(execution: Execution) -> descriptors.Use:
 
 
 @contextmanager
-def secured(document: Document) -> Iterator[tuple[Secured | None, ...]]:
-    """Read or make the certificates of each HTTPS listener; None for plain HTTP."""
+def secured(
+    document: Document, early: Sequence[Secured | None] = (), *, is_early: bool = False
+) -> Iterator[tuple[Secured | None, ...]]:
+    """Read or make the certificates of each HTTPS listener where they were not read `early`; None
+    for plain HTTP, and early for certificates that are made: they belong to the user that
+    serves."""
     with ExitStack() as stack:
-        yield tuple(stack.enter_context(_secured(listener)) for listener in document.listeners)
+        yield tuple(
+            found or stack.enter_context(_secured(listener, is_early=is_early))
+            for listener, found in zip_longest(document.listeners, early)
+        )
 
 
 @contextmanager
-def _secured(listener: Listener) -> Iterator[Secured | None]:
-    if listener.https is None:
+def _secured(listener: Listener, *, is_early: bool) -> Iterator[Secured | None]:
+    if listener.https is None or (is_early and not listener.https.certificates):
         yield None
         return
     # Plain HTTP does without 70 ms and 9 MB.

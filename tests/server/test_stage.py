@@ -17,7 +17,9 @@ from gateway.config.remote import Address, Emulators, Remote
 from gateway.core.notices import OperatorWarning
 from gateway.server.stage import Stage, descriptor_use, secured, urls
 from gateway.server.systemd import notifier
+from gateway.telemetry.system import CLOCK
 from gateway.testing import FakeSink
+from gateway.wire.local_certificate import local_certificate
 
 ONE = document(Function("app.handler", name="shop"), port=0)
 TWO = replace(ONE, listeners=ONE.listeners * 2)
@@ -104,3 +106,22 @@ def test_certificates_are_read_for_https_listeners_only(
         assert nothing is None
         assert read
         assert read.renew() == []
+
+
+def test_files_are_read_early_and_certificates_are_made_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    [plain] = ONE.listeners
+    with local_certificate("localhost", tmp_path / "given", now=CLOCK.now()) as made:
+        files = (made.files.certificate, made.files.certificate)
+        listeners = [replace(plain, https=Https(given)) for given in ((files,), ())]
+        described = replace(ONE, listeners=(*listeners, plain))
+        with secured(described, is_early=True) as early, secured(described, early) as read:
+            given, later, nothing = early
+
+    assert given
+    assert read[0] is given
+    assert (later, nothing) == (None, None)
+    assert read[1]
+    assert read[2] is None
