@@ -18,6 +18,9 @@ PATTERN = re.compile(r"[A-Za-z0-9_\-.$/~\"'@:+&*?%]{1,128}")
 MOST_VALUES = 5
 """Values of a rule (alb.md 4.2)."""
 
+MOST_WILDCARDS = 6
+"""Of a rule: the newer of AWS's two numbers (alb.md 4.2)."""
+
 UNRESERVED = re.compile(rb"%(?:2[de]|3[0-9]|[46][1-9a-f]|[57][0-9a]|5f|7e)", re.IGNORECASE)
 """Percent forms of letters, digits and `-._~` (RFC 3986 2.3)."""
 
@@ -32,6 +35,8 @@ class PathPattern:
         """Raise InvalidSetting for values that AWS refuses."""
         if not 1 <= len(self.values) <= MOST_VALUES:
             raise InvalidSetting(f"a rule has 1 to {MOST_VALUES} path patterns")
+        if sum(value.count("*") + value.count("?") for value in self.values) > MOST_WILDCARDS:
+            raise InvalidSetting(f"a rule has up to {MOST_WILDCARDS} wildcards, * and ?")
         for value in self.values:
             if not PATTERN.fullmatch(value):
                 raise InvalidSetting(
@@ -45,8 +50,17 @@ class PathPattern:
 
 
 def _expression(value: str) -> str:
-    literal = re.escape(value)
-    return literal.replace(r"\*", ".*").replace(r"\?", ".")
+    """Return the expression of a pattern. What follows a wildcard is taken where it is found first
+    and not looked for again, so the time does not grow with a power of the path's length."""
+    first, *others = map(_fixed, value.split("*"))
+    if not others:
+        return first
+    *inner, last = others
+    return f"{first}{''.join(f'(?>.*?{part})' for part in inner)}.*{last}"
+
+
+def _fixed(part: str) -> str:
+    return re.escape(part).replace(r"\?", ".")
 
 
 def check_priority(priority: int) -> None:

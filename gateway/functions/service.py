@@ -39,5 +39,6 @@ class FunctionService:
 
 def _qualified(reference: FunctionRef) -> str:
     """Return the ARN, or without one the name, followed by the qualifier."""
-    qualifier = reference.qualifier or LATEST
-    return f"{(reference.arn or reference.name).removesuffix(f':{qualifier}')}:{qualifier}"
+    named, qualifier = reference.arn or reference.name, reference.qualifier or LATEST
+    is_qualified = named.endswith(f":{reference.name}:{qualifier}")
+    return named if is_qualified else f"{named}:{qualifier}"

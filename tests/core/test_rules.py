@@ -1,6 +1,8 @@
 """Path patterns: what they match, what AWS refuses, and the path that they are compared with."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.core.errors import InvalidSetting
 from gateway.core.rules import PathPattern, check_priority, normalised
@@ -30,6 +32,39 @@ def test_pattern_matches_the_whole_path(
     patterns: tuple[str, ...], path: bytes, *, matches: bool
 ) -> None:
     assert bool(PathPattern(patterns).compiled().fullmatch(path)) == matches
+
+
+def does_match(pattern: str, path: str) -> bool:
+    """Say it in the plainest way."""
+    if not pattern:
+        return not path
+    if pattern[0] == "*":
+        return any(does_match(pattern[1:], path[count:]) for count in range(len(path) + 1))
+    return bool(path) and pattern[0] in {"?", path[0]} and does_match(pattern[1:], path[1:])
+
+
+@given(st.text("ab.*?", max_size=8), st.text("ab.", max_size=12))
+def test_pattern_matches_as_a_plain_evaluator_says(pattern: str, path: str) -> None:
+    matched = PathPattern((pattern,)).compiled().fullmatch(path.encode())
+
+    assert bool(matched) == does_match(pattern, path)
+
+
+def test_path_that_almost_matches_several_wildcards_costs_no_power_of_its_length() -> None:
+    """It would take years."""
+    assert not PathPattern(("*a*a*a*a*a*b",)).compiled().fullmatch(b"/" + 16_000 * b"a")
+
+
+@pytest.mark.parametrize(
+    ("values", "is_valid"), [(("/*/*/*", "/???"), True), (("/*/*/*", "/????"), False)]
+)
+def test_rule_has_up_to_six_wildcards(values: tuple[str, ...], *, is_valid: bool) -> None:
+    condition = PathPattern(values)
+    if is_valid:
+        condition.check()
+    else:
+        with pytest.raises(InvalidSetting, match="a rule has up to 6 wildcards"):
+            condition.check()
 
 
 @pytest.mark.parametrize(

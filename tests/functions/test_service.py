@@ -30,6 +30,7 @@ async def test_unqualified_name_means_the_latest_version(qualifier: str) -> None
         (FunctionRef("shop", "7", f"{ARN}:7"), f"{ARN}:7"),
         (FunctionRef("shop", "$latest", ARN), f"{ARN}:$latest"),
         (FunctionRef("cart", "", ""), "cart:$LATEST"),
+        (FunctionRef("prod", "prod", f"{ARN[:-4]}prod"), f"{ARN[:-4]}prod:prod"),
     ],
 )
 def test_what_is_not_there_has_lambdas_text(reference: FunctionRef, arn: str) -> None:
