@@ -39,6 +39,13 @@ class Document:
         """Return the function that a listener forwards to; raises InvalidSetting."""
         return self.function(self.target_group(listener.target_group).function)
 
+    def reached_from(self, listener: Listener) -> list[Function]:
+        """Return the functions that a listener and its rules forward to, each once; raises
+        InvalidSetting."""
+        groups = (listener.target_group, *(rule.target_group for rule in listener.rules))
+        names = dict.fromkeys(self.target_group(name).function for name in groups)
+        return [self.function(name) for name in names]
+
     def outputs(self) -> list[str]:
         """Return the files and directories that the gateway itself writes to."""
         own = (self.process.access_log, self.process.function_logs)

@@ -171,7 +171,8 @@ async def _serve_listeners(
     served = list[ServedFront]()
     for listener, listening, tls in zip(listeners, stage.sockets, read, strict=True):
         seen_as, responder = running.addresses[listener], running.responders[listener]
-        at_once = stage.document.served_by(listener).execution.most_started()
+        reached = stage.document.reached_from(listener)
+        at_once = sum(one.execution.most_started() for one in reached)
         front = listener_front(listener, seen_as, responder, stage.sink, at_once=at_once)
         protocols = tls.protocols(front) if tls else partial(Http1Connection, front)
         served.append(ServedFront(front, protocols, listening))

@@ -31,6 +31,14 @@ def test_names_lead_from_a_listener_to_its_function() -> None:
     assert [BOTH.served_by(listener) for listener in BOTH.listeners] == [SHOP, CART]
 
 
+def test_listener_reaches_the_functions_of_its_rules_each_once() -> None:
+    shops, carts = BOTH.listeners
+    ruled = replace(shops, rules=(rule(1), rule(2, "/basket/*"), rule(3, "/shop/*", "shops")))
+
+    assert BOTH.reached_from(ruled) == [SHOP, CART]
+    assert BOTH.reached_from(carts) == [CART]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
