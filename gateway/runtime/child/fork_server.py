@@ -59,6 +59,16 @@ def load(path: str) -> ModuleType:
     return module
 
 
+def load_sandbox(path: str) -> ModuleType:
+    """Execute sandbox.py, which imports room.py beside it; no child can import either."""
+    sys.path.insert(0, str(Path(path).parent))
+    try:
+        return load(path)
+    finally:
+        del sys.path[0]
+        sys.modules.pop("room", None)
+
+
 if TYPE_CHECKING:
     from gateway.runtime.child import fork_channel, fork_child, fork_interpreter, fork_processes
 else:
@@ -73,7 +83,7 @@ def prepare(sandbox_path: str, child_directory: str) -> fork_child.Runtime:
     main = fork_interpreter.main_module(f"{child_directory}/__main__.py")
     loop = importlib.import_module("awslambdaric.bootstrap_loop")
     loop.preload()
-    sandbox = load(sandbox_path)
+    sandbox = load_sandbox(sandbox_path)
     for name in PRELOADED:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)

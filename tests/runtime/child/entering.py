@@ -32,7 +32,7 @@ def entered(plan: dict[str, object], code: str, before: str = "") -> str:
 
     Python finds what it imports while it still has the machine's directories.
     """
-    script = f"import errno, os\nfrom gateway.runtime.child import sandbox\n{before}\n"
+    script = f"import errno, os\nfrom gateway.runtime.child import room, sandbox\n{before}\n"
     script += f"sandbox.enter({plan!r})\n{code}"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT
@@ -42,12 +42,12 @@ def entered(plan: dict[str, object], code: str, before: str = "") -> str:
 
 
 NO_OVERLAY = """
-mount = sandbox._mount
+mount = room._mount
 def refuse(source, target, kind, flags, data=""):
     if kind == "overlay":
         raise PermissionError(1, "no overlay")
     mount(source, target, kind, flags, data)
-sandbox._mount = refuse
+room._mount = refuse
 """
 
-NO_SETATTR = "sandbox._MOUNT_SETATTR = 100000\n"
+NO_SETATTR = "room._MOUNT_SETATTR = 100000\n"

@@ -1,5 +1,6 @@
 """The files that a function sees, looked at from inside its room by real processes."""
 
+import errno
 import os
 import resource
 from dataclasses import asdict, replace
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.runtime.child import sandbox
+from gateway.runtime.child import room
 from gateway.runtime.process import open_namespaces
 from tests.runtime.child.entering import NO_OVERLAY, NO_SETATTR, TRY, entered, tree
 from tests.runtime.launching import (
@@ -171,7 +172,7 @@ TABLE = r"""
 def test_mount_points_of_the_stage_are_told_from_those_that_it_covers(tmp_path: Path) -> None:
     (tmp_path / "table").write_text(TABLE.lstrip())
 
-    found = sandbox._mount_points("/tmp", str(tmp_path / "table"))
+    found = room._mount_points("/tmp", str(tmp_path / "table"))
     assert found == ["/tmp", "/tmp/usr", "/tmp/usr/a b"]
 
 
@@ -213,10 +214,10 @@ def test_machine_whose_var_run_is_a_directory_hides_it_too(task: Path, tmp_path:
     plan = asdict(room_plan("", task))
     token = tree(tmp_path / "token", {"it": "secret"})
     before = f"""
-hold = sandbox._hold
+hold = room._hold
 def other(path, held):
     return hold({str(token / "it")!r} if path == "/var/run/app/it" else path, held)
-sandbox._hold = other
+room._hold = other
 exists = os.path.exists
 os.path.exists = lambda path: path == "/var/run/app/it" or exists(path)
 """
@@ -228,7 +229,7 @@ os.path.exists = lambda path: path == "/var/run/app/it" or exists(path)
 
 
 def test_device_that_the_machine_has_not_got_is_left_out(task: Path) -> None:
-    before = "sandbox._DEVICES += ('nothing',)"
+    before = "room._DEVICES += ('nothing',)"
     code = "print(len(os.listdir('/dev')), os.path.exists('/dev/nothing'))"
 
     assert entered(asdict(room_plan("", task)), code, before) == "9 False"
@@ -257,3 +258,29 @@ async def test_nothing_is_left_on_the_machine(task: Path, layers: list[Path]) ->
     await run(room_plan("open('/tmp/x', 'w')", task, *layers))
 
     assert machine() == before
+
+
+def test_failed_call_is_named() -> None:
+    with pytest.raises(OSError, match="umount2") as caught:
+        room.call("umount2", b"/no/such/mount", 0)
+
+    assert caught.value.errno in (errno.ENOENT, errno.EPERM)
+
+
+@pytest.mark.parametrize(
+    ("sources", "expected"),
+    [
+        (["d1"], ["d1"]),
+        (["d1", "d2"], ["d1", "d2"]),
+        (["d1", "f", "d2"], ["d2"]),
+        (["d1", "f"], []),
+    ],
+)
+def test_what_is_not_a_directory_hides_those_before_it(
+    tmp_path: Path, sources: list[str], expected: list[str]
+) -> None:
+    tree(tmp_path, {"d1/x": "", "d2/x": "", "f": ""})
+
+    entries = {entry.name: entry for entry in os.scandir(tmp_path)}
+    found = room._last_directories([entries[name] for name in sources])
+    assert found == [f"{tmp_path}/{name}" for name in expected]
