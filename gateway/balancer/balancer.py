@@ -33,11 +33,13 @@ REQUEST_RESPONSE = InvocationType.REQUEST_RESPONSE
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """The action `forward` to a Lambda target group: its ARN, its function, its form of events."""
+    """The action `forward` to a Lambda target group: its ARN, its function, its form of events, and
+    the priority of the rule whose action it is, 0 for the default rule."""
 
     target_group_arn: str
     function: FunctionRef
     codec: EventCodec
+    rule_priority: int = 0
 
 
 class Balancer:
@@ -53,6 +55,7 @@ class Balancer:
         draw: Callable[[int], str],
     ) -> None:
         self._target_group_arn = forward.target_group_arn
+        self._rule_priority = forward.rule_priority
         self._codec = forward.codec
         self._function = forward.function
         self._invoker = invoker
@@ -76,6 +79,7 @@ class Balancer:
     def begin(self, request: HttpRequest, forwarding: Forwarding) -> Invocation:
         """Return the invocation that a request becomes; raises RequestRefused."""
         forwarding.target_group_arn = self._target_group_arn
+        forwarding.rule_priority = self._rule_priority
         forwarding.function = self._function
         if refused := maybe_refusal(request):
             raise refused

@@ -60,13 +60,13 @@ def responder(
     """Return the Responder of a listener that events name as `seen_as`: its rules where it has any,
     then its default action; raises InvalidSetting."""
 
-    def forwards(target_group: str) -> Balancer:
+    def forwards(target_group: str, priority: int = 0) -> Balancer:
         action = forward(document, listener, seen_as, target_group)
-        return balancer(listener, action, invoker, clock)
+        return balancer(listener, replace(action, rule_priority=priority), invoker, clock)
 
     default = forwards(listener.target_group)
     rules = [
-        Rule(rule.priority, rule.path_pattern, forwards(rule.target_group))
+        Rule(rule.priority, rule.path_pattern, forwards(rule.target_group, rule.priority))
         for rule in listener.rules
     ]
     return Rules(rules, default) if rules else default

@@ -70,6 +70,8 @@ class Forwarding:
     """One line for the operator: which rule was broken, by what."""
     request_id: str = ""
     target_group_arn: str = ""
+    rule_priority: int = 0
+    """The priority of the rule that matched, 0 for the default rule."""
     target_status: int = 0
     """The function's own status, 0 when it gave none."""
     dispatched_at: float = 0.0

@@ -87,7 +87,8 @@ def _decided(notice: RequestServed) -> str:
     """Return fields 21 to 33, matched_rule_priority to request_transform_status."""
     request = notice.request
     forwarding = notice.response.forwarding
-    priority, action = ("0", "forward") if _is_forwarded(forwarding) else ("-", "-")
+    is_forwarded = _is_forwarded(forwarding)
+    priority, action = (forwarding.rule_priority, "forward") if is_forwarded else ("-", "-")
     name, _, reason = request.classification.partition(" ")
     connection = f"TID_{request.connection_id}" if request.connection_id else "-"
     return (
@@ -121,8 +122,7 @@ def _target_status(forwarding: Forwarding) -> str:
 
 
 def _is_forwarded(forwarding: Forwarding) -> bool:
-    """Say whether the default rule ran: the target was called, or the Lambda target group
-    refused."""
+    """Say whether a rule ran: the target was called, or the Lambda target group refused."""
     return forwarding.dispatched_at > 0 or forwarding.error_reason.startswith("Lambda")
 
 

@@ -141,6 +141,20 @@ async def test_forwarding_of_a_served_request_is_complete() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "answer", [InvocationResult(b'{"statusCode": 200}'), Throttled("busy"), ServiceFailed("no")]
+)
+async def test_forwarding_has_the_priority_of_its_rule(answer: Any) -> None:
+    action = Forward(ARN, FUNCTION, AlbCodec(ARN, LISTENER, Attributes()), rule_priority=7)
+    of_rule = Balancer(
+        action, FakeInvoker([answer]), pages=Pages(), clock=FakeClock(NOW), draw=draw
+    )
+
+    response = await of_rule.respond(asked())
+
+    assert response.forwarding.rule_priority == 7
+
+
 async def test_hint_about_a_reply_is_kept() -> None:
     cookies = {"Set-Cookie": ["a=1", "a=2"]}
 

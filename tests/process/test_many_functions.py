@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -50,11 +51,11 @@ def save(directory: Path, name: str, word: str) -> None:
 
 
 @contextmanager
-def many(directory: Path, workers: int) -> Iterator[tuple[Server, str, str]]:
+def many(directory: Path, workers: int, *more: str) -> Iterator[tuple[Server, str, str]]:
     """The gateway, and the URLs of its two listeners."""
     for name in NAMES:
         save(directory, name, "first")
-    with Server([sys.executable, str(PROGRAM), str(directory), str(workers)]) as server:
+    with Server([sys.executable, str(PROGRAM), str(directory), str(workers), *more]) as server:
         server.wait_until_listening()
         second = server.output.wait_for(LISTENING.pattern, after=1)["url"]
         yield server, server.url, second
@@ -88,6 +89,26 @@ def test_each_listener_and_rule_leads_to_its_function(tmp_path: Path, workers: i
 
     assert held.listening == (2 + len(NAMES) if workers == 1 else 2)  # a Runtime API each
     assert server.errors.wait_for_end() == []
+
+
+@WORKERS
+def test_access_log_has_the_priority_of_the_rule_that_matched(tmp_path: Path, workers: int) -> None:
+    log = tmp_path / "access.log"
+    with many(tmp_path, workers, str(log)) as (server, first, second):
+        assert answer(first, "/cart/1") == expected("cart", header="multiValueHeaders")
+        assert answer(first, "/cart/mail") == expected("mail")
+        assert answer(first, "/") == expected("shop")
+        assert answer(second, "/cart/1") == expected("mail")
+        assert server.stop() == 0
+
+    lines = [shlex.split(line) for line in log.read_text().splitlines()]
+    found = [(fields[16].split("/")[1], fields[20], fields[22]) for fields in lines]
+    assert sorted(found) == [
+        ("cart", "20", "forward"),
+        ("mail", "0", "forward"),
+        ("mail", "10", "forward"),
+        ("shop", "0", "forward"),
+    ]
 
 
 @WORKERS

@@ -205,8 +205,12 @@ FORWARD_CASES: list[tuple[dict[str, Any], dict[int, str]]] = [
     ({"error_reason": "LambdaRequestTooLarge", **NOT_CALLED},
      {REQUEST_TIME: "-1", TARGET_TIME: "-1", RESPONSE_TIME: "-1", TARGET_STATUS: "-",
       PRIORITY: "0", ACTIONS: '"forward"', ARN_FIELD: ARN, REASON: '"LambdaRequestTooLarge"'}),
+    # A rule matched; its target answered, or its target group refused.
+    ({"rule_priority": 50000}, {PRIORITY: "50000", ACTIONS: '"forward"'}),
+    ({"rule_priority": 7, "error_reason": "LambdaRequestTooLarge", **NOT_CALLED},
+     {PRIORITY: "7", ACTIONS: '"forward"'}),
     # The listener refused: 400, 405, 463.
-    ({"target_group_arn": "", **NOT_CALLED},
+    ({"rule_priority": 7, "target_group_arn": "", **NOT_CALLED},
      {REQUEST_TIME: "-1", TARGET_TIME: "-1", RESPONSE_TIME: "-1", TARGET_STATUS: "-",
       PRIORITY: "-", ACTIONS: '"-"', ARN_FIELD: "-", REASON: '"-"'}),
     # It waited before, and took its time.

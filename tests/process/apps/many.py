@@ -1,9 +1,9 @@
 """A gateway of three functions on two listeners, from a document written here.
 
-    many.py DIRECTORY WORKERS
+    many.py DIRECTORY WORKERS [ACCESS_LOG]
 
-The first listener forwards /cart/* to `cart` and everything else to `shop`, the second one to
-`mail`.
+The first listener forwards /cart/* to `cart`, /cart/mail to `mail` and everything else to `shop`,
+the second one everything to `mail`.
 """
 
 import sys
@@ -21,13 +21,18 @@ from gateway.server.run import run
 
 NAMES = ("shop", "cart", "mail")
 
+RULES = (
+    Rule(20, PathPattern(("/cart/*",)), "cart"),
+    Rule(10, PathPattern(("/cart/mail",)), "mail"),
+)
 
-def main(directory: Path, workers: int) -> None:
+
+def main(directory: Path, workers: int, access_log: str = "") -> None:
     """Serve until a signal comes."""
     execution = Execution(concurrency=4)
     document = Document(
         listeners=(
-            Listener("shop", port=0, rules=(Rule(1, PathPattern(("/cart/*",)), "cart"),)),
+            Listener("shop", port=0, rules=RULES),
             Listener("mail", port=0),
         ),
         target_groups=(
@@ -38,7 +43,7 @@ def main(directory: Path, workers: int) -> None:
         functions=tuple(
             Function("app.handler", directory / name, name, execution=execution) for name in NAMES
         ),
-        process=Process(workers=workers),
+        process=Process(workers=workers, access_log=access_log),
     )
     with ExitStack() as stack:
         run(document, sinks(document, stack) if workers == 1 else None, announce)
@@ -52,4 +57,4 @@ def announce(urls: list[str], said: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])
