@@ -13,7 +13,8 @@ from contextlib import ExitStack, suppress
 
 from gateway.core.interfaces import Clock
 from gateway.core.notices import LogEntry
-from gateway.runtime.output import Frames, Journal, Lines, drain
+from gateway.runtime.frames import Frames
+from gateway.runtime.output import Journal, Lines, drain
 
 PIPE_BYTES = 1024 * 1024
 """What a function can write before it has to wait for the gateway, where the system allows it."""

@@ -4,13 +4,8 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 from gateway.core.notices import LogEntry
-from gateway.runtime.output import (
-    HEADER,
-    OUTPUT_BYTES,
-    Frames,
-    Journal,
-    Lines,
-)
+from gateway.runtime.frames import HEADER, Frames
+from gateway.runtime.output import OUTPUT_BYTES, Journal, Lines
 
 AT = 1767607872.324
 TEXT, JSON = 0xA55A0003, 0xA55A0002

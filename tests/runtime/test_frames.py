@@ -9,16 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.notices import LogEntry
-from gateway.runtime.output import (
-    CANDIDATES,
-    EVENT_OVERHEAD_BYTES,
-    LEVELS,
-    LINE_BYTES,
-    Frames,
-    Journal,
-    Lines,
-    drain,
-)
+from gateway.runtime.frames import CANDIDATES, LEVELS, Frames
+from gateway.runtime.output import EVENT_OVERHEAD_BYTES, LINE_BYTES, Journal, Lines, drain
 from tests.runtime.output import (
     AT,
     JSON,

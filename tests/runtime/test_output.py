@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.notices import LogEntry
+from gateway.runtime.frames import Frames
 from gateway.runtime.output import (
     EVENT_OVERHEAD_BYTES,
     LINE_BYTES,
     OUTPUT_BYTES,
-    Frames,
     Journal,
     Lines,
     drain,
