@@ -34,6 +34,9 @@ ABANDONED_LIMIT = 32
 WAITING_LIMIT = 1000
 """Invocations that may wait for a worker; more are throttled at once."""
 
+LARGE_BYTES = 64 * 1024
+"""A worker that has made a larger result waits until the event loop takes it."""
+
 SMALLEST_WAIT_SECONDS = 0.0005
 
 TRACE_ID_KEY = b"_X_AMZN_TRACE_ID"
@@ -212,7 +215,22 @@ class InProcess:
         if job.claim.acquire(blocking=False):
             result = self.run(job.invocation, job.output)
             with suppress(RuntimeError):  # the loop is gone, and with it the caller
-                self._loop.call_soon_threadsafe(self._finish, job, result)
+                if len(result.payload) > LARGE_BYTES:
+                    self._hand_over_large(job, result)
+                else:
+                    self._loop.call_soon_threadsafe(self._finish, job, result)
+
+    def _hand_over_large(self, job: PendingInvocation, result: InvocationResult) -> None:
+        """Wait until the event loop has taken the result: while it is busy, each worker has made
+        one large result at most."""
+        taken = threading.Event()
+
+        def finish() -> None:
+            taken.set()
+            self._finish(job, result)
+
+        self._loop.call_soon_threadsafe(finish)
+        taken.wait(self._settings.timeout_seconds)
 
     def _finish(self, job: PendingInvocation, result: InvocationResult) -> None:
         """Hand a result over, on the event loop; the caller may have left."""

@@ -12,9 +12,11 @@ import pytest
 
 from gateway.core.invocation import FunctionRef, Invocation
 from gateway.invokers.capture import captured_streams, current_request_id
+from gateway.invokers.in_process import LARGE_BYTES
 from gateway.runtime.child import bootstrap
 from gateway.runtime.child.bootstrap import InitError
 from gateway.runtime.child.lambda_context import LambdaContext
+from gateway.telemetry.system import turns_of_the_loop
 from gateway.testing import FakeClock
 from tests.invokers.gate import (
     ARN,
@@ -275,3 +277,29 @@ async def test_exit_whose_reason_raises_is_an_answer_like_any_other(
 
     assert error(result)["errorType"] == "Runtime.ExitError"
     assert after.payload == b'"well"'
+
+
+# Large results
+
+
+@pytest.mark.parametrize(
+    ("size", "is_second_made"),
+    [(LARGE_BYTES - 1, True), (LARGE_BYTES, True), (LARGE_BYTES + 1, False)],
+)
+async def test_worker_makes_no_second_large_result_before_the_loop_has_taken_the_first(
+    size: int, is_second_made: bool
+) -> None:
+    made = threading.Semaphore(0)
+
+    def handler(event: Any, context: Any) -> str:
+        made.release()
+        return "x" * (size - 2)  # and the quotes
+
+    async with in_process(handler, threads=1) as invoker, asyncio.TaskGroup() as tasks:
+        invocations = [tasks.create_task(invoker.invoke(invocation({}))) for _ in range(2)]
+        await turns_of_the_loop(1)
+        assert made.acquire(timeout=PATIENCE_SECONDS)  # here the loop does not turn
+        patience = PATIENCE_SECONDS if is_second_made else 0.05
+        assert made.acquire(timeout=patience) is is_second_made
+
+    assert [len(each.result().payload) for each in invocations] == [size] * 2
