@@ -168,7 +168,7 @@ class Handshake(asyncio.Protocol):
         connection.connection_made(cast("asyncio.Transport", transport))
         for data in self._early:
             if not tls.is_closing():
-                transport.get_protocol().data_received(data)
+                cast("asyncio.Protocol", transport.get_protocol()).data_received(data)
 
     # Plain HTTP.
 

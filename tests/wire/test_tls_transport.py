@@ -1,12 +1,15 @@
 """Between a TLS layer and its socket: when the layer is told of a client that takes nothing."""
 
 import asyncio
+import gc
+import random
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
 
-from gateway.wire.tls_transport import TlsTransport, feed
+from gateway.wire.tls_transport import PIECE_BYTES, TlsTransport, feed
 
 
 class Transport(asyncio.Transport):
@@ -16,6 +19,7 @@ class Transport(asyncio.Transport):
         super().__init__()
         self.waiting = 0
         self.written = b""
+        self.sizes: list[int] = []
         self.limits: dict[str, int | None] = {}
         self.protocol: Any = None
         self.is_gone = False
@@ -50,6 +54,7 @@ class Transport(asyncio.Transport):
 
     def write(self, data: Any) -> None:
         self.written += data
+        self.sizes.append(len(data))
 
     def is_closing(self) -> bool:
         return self.is_gone
@@ -58,11 +63,9 @@ class Transport(asyncio.Transport):
 class Layer(asyncio.BufferedProtocol):
     """A TLS layer that has room for four bytes at a time."""
 
-    def __init__(self, raw: Transport) -> None:
-        self.raw = raw
+    def __init__(self) -> None:
         self.taken = b""
         self.told: list[str] = []
-        self.more = 0
         self.above: Any = None
         self._room = bytearray(4)
 
@@ -75,22 +78,20 @@ class Layer(asyncio.BufferedProtocol):
     def connection_lost(self, _error: Exception | None) -> None:
         """Tell what is above, as a layer does."""
         self.told.append("lost")
-        self.above.connection_lost(None)
+        above, self.above = self.above, None
+        above.connection_lost(None)
 
     def pause_writing(self) -> None:
         self.told.append("pause")
 
     def resume_writing(self) -> None:
-        """Write what was kept, which may be too much again."""
         self.told.append("resume")
-        if self.more:
-            self.raw.waiting, self.more = self.more, 0
-            self.raw.protocol.pause_writing()
 
 
 class Application(asyncio.Protocol):
     def __init__(self) -> None:
         self.told: list[Any] = []
+        self.transport: Any = None
 
     def data_received(self, data: bytes) -> None:
         self.told.append(data)
@@ -114,38 +115,83 @@ class Joined:
 
     def __init__(self) -> None:
         self.tls, self.raw = Transport(), Transport()
-        self.layer = Layer(self.raw)
+        self.layer = Layer()
         self.raw.protocol = self.layer
         self.application = Application()
         self.transport = TlsTransport(self.tls, self.raw, self.application)
         self.layer.above = self.tls.protocol
 
 
-def test_connection_pauses_and_goes_on_with_the_socket() -> None:
+def test_connection_pauses_and_goes_on_with_the_socket_and_the_layer_hears_nothing() -> None:
     joined = Joined()
 
     joined.raw.waiting = 9
     joined.raw.protocol.pause_writing()
-    assert joined.application.told == joined.layer.told == ["pause"]
-
-    joined.raw.waiting = 0
-    joined.raw.protocol.resume_writing()
-    assert joined.application.told == joined.layer.told == ["pause", "resume"]
-
-
-def test_connection_waits_until_the_layer_has_written_all_it_kept() -> None:
-    joined = Joined()
-    joined.raw.waiting, joined.layer.more = 9, 5
-    joined.raw.protocol.pause_writing()
-
-    joined.raw.waiting = 0
-    joined.raw.protocol.resume_writing()
-    assert joined.layer.told == ["pause", "resume", "pause"]
     assert joined.application.told == ["pause"]
 
     joined.raw.waiting = 0
     joined.raw.protocol.resume_writing()
     assert joined.application.told == ["pause", "resume"]
+    assert joined.layer.told == []  # it would keep what it encrypts
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [[1], [PIECE_BYTES], [PIECE_BYTES, 1], [PIECE_BYTES] * 2, [PIECE_BYTES, PIECE_BYTES, 1]],
+)
+def test_no_more_is_encrypted_at_once_than_a_piece(sizes: list[int]) -> None:
+    joined = Joined()
+    data = random.Random(1).randbytes(sum(sizes))
+    joined.transport.write(data)
+
+    assert joined.tls.written == data
+    assert joined.tls.sizes == sizes
+
+
+def test_rest_is_not_encrypted_for_a_client_that_has_gone() -> None:
+    joined = Joined()
+    joined.raw.is_gone = True
+    joined.transport.write(b"x" * (PIECE_BYTES + 1))
+
+    assert joined.tls.written == b""
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("uncollected")
+def test_lost_connection_keeps_neither_layer_nor_protocol() -> None:
+    joined = Joined()
+    joined.application.transport = joined.transport  # as a connection has
+    layer, application = weakref.ref(joined.layer), weakref.ref(joined.application)
+    transport, told = joined.transport, joined.application.told
+    joined.raw.protocol.connection_lost(None)  # which has the layer tell what is above
+    joined.raw.protocol = joined.tls.protocol = None
+    del joined
+
+    assert told == ["lost"]
+    assert (layer(), application()) == (None, None)
+    transport.write(b"late")
+    assert transport.get_write_buffer_size() == 0
+
+
+@pytest.mark.usefixtures("uncollected")
+def test_half_closed_connection_keeps_no_layer(turns: "Turns") -> None:
+    joined = Joined()
+    layer, other = weakref.ref(joined.layer), Application()
+    turns.do(joined.transport.write_eof)
+    turns.do()
+    del joined.layer
+    joined.tls.protocol = None
+
+    assert layer() is None
+    joined.transport.set_protocol(other)
+    assert joined.raw.protocol is other
+    assert joined.transport.get_protocol() is other
 
 
 def test_what_waits_is_counted_on_both_sides() -> None:
@@ -278,9 +324,9 @@ def test_another_protocol_gets_data_and_pauses() -> None:
     joined.raw.protocol.pause_writing()
     joined.raw.protocol.resume_writing()
     joined.tls.protocol.eof_received()
+    assert joined.transport.get_protocol() is other
     joined.tls.protocol.connection_lost(None)
 
-    assert joined.transport.get_protocol() is other
     assert other.told == [b"data", "pause", "resume", "eof", "lost"]
     assert joined.application.told == []
 
@@ -288,7 +334,7 @@ def test_another_protocol_gets_data_and_pauses() -> None:
 @pytest.mark.parametrize("data", [b"", b"abc", b"abcd", b"abcdefghi"])
 def test_layer_is_fed_whatever_its_room(data: bytes) -> None:
     raw = Transport()
-    layer = Layer(raw)
+    layer = Layer()
     raw.protocol = layer
     feed(raw, data)
 
