@@ -30,6 +30,7 @@ NEVER = 2**30
 """More than ever waits: the layer itself does not ask the connection to pause."""
 
 NOTHING = asyncio.Protocol()
+NOTHING_BUFFERED = asyncio.BufferedProtocol()
 """What stays in the place of a protocol that was let go of."""
 
 
@@ -125,6 +126,7 @@ class TlsTransport:
         self._above.use(NOTHING)
         self._below.end_layer()
         raw.pause_reading()  # uvloop changes between kinds of protocol only then
+        raw.set_protocol(NOTHING_BUFFERED)  # uvloop keeps the methods of the last one of its kind
         raw.set_protocol(protocol)
         self._let_go()
         raw.write_eof()
