@@ -54,13 +54,20 @@ class Document:
     def share(self, number: int) -> "Document":
         """Return the settings of a worker, counted from 0, with its part of what is divided; raises
         InvalidSetting when a function has less than one invocation for each worker."""
-        workers = self.process.workers
-        functions = tuple(
-            replace(function, execution=function.execution.share(number, workers))
-            for function in self.functions
-        )
+        functions = tuple(self._share(function, number) for function in self.functions)
         process = replace(self.process, workers=1, worker=number)
         return replace(self, functions=functions, process=process)
+
+    def _share(self, function: Function, number: int) -> Function:
+        """Return what a worker runs of a function; raises InvalidSetting, which names it if there
+        are several."""
+        try:
+            execution = function.execution.share(number, self.process.workers)
+        except InvalidSetting as error:
+            if len(self.functions) == 1:
+                raise
+            raise InvalidSetting(f"function {function.completed_name()!r}: {error}") from error
+        return replace(function, execution=execution)
 
 
 T = TypeVar("T")

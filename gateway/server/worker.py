@@ -26,6 +26,9 @@ PROGRAM = Path(__file__).with_name("worker_process.py")
 STEADY_SECONDS = 60.0
 """A worker that has been ready this long does not count as a failed start."""
 
+READY_END = b"\0"
+"""Ends what a worker says when it is ready, which may have several lines."""
+
 REPLACED = b"replaced\n"
 """What the parent says to a worker whose successor serves."""
 
@@ -43,7 +46,7 @@ class WorkerSlot:
     def say_ready(self, isolation: str) -> None:
         """Tell the parent that this worker serves; nothing happens when the parent is gone."""
         with suppress(OSError):
-            self.channel.sendall(f"{isolation}\n".encode())
+            self.channel.sendall(isolation.encode() + READY_END)
 
     def watch_parent(self) -> None:
         """Hear when the worker has been replaced, and stop as for SIGTERM when the parent dies;
@@ -115,14 +118,14 @@ class Worker:
             self._loop.remove_writer(self._channel)
 
     def _read(self) -> None:
-        """Take the line that says that it is ready."""
+        """Take the text that says that it is ready."""
         try:
             data = self._channel.recv(4096)
         except OSError:
             data = b""
         self._received += data
-        if self._received.endswith(b"\n"):
-            self.isolation = self._received.decode(errors="replace").rstrip("\n")
+        if self._received.endswith(READY_END):
+            self.isolation = self._received.removesuffix(READY_END).decode(errors="replace")
             self.ready_at = self._loop.time()
             self._ready.set_result(None)
             if not self.is_leaving:
@@ -192,10 +195,11 @@ async def first_of(*futures: "asyncio.Future[Any]", seconds: float | None = None
 
 
 def _started(channel: int, descriptors: tuple[int, ...]) -> subprocess.Popen[bytes]:
-    """Start a worker that inherits the descriptors."""
+    """Start a worker that inherits the descriptors; it has the parent's arguments, which `ps` shows
+    and handlers may look at."""
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001 - multiprocessing takes them from there, too
     return subprocess.Popen(  # noqa: S603 - the command line is our own
-        [sys.executable, *flags, "-P", str(PROGRAM), str(channel)],
+        [sys.executable, *flags, "-P", str(PROGRAM), str(channel), *sys.argv[1:]],
         stdin=subprocess.DEVNULL,
         pass_fds=(channel, *descriptors),
         process_group=0,

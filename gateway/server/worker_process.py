@@ -15,7 +15,7 @@ import sys
 def main() -> None:
     """Serve as a worker; ends with status 2 and a line where it cannot start."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the stage has handlers: no traceback
-    channel = socket.socket(fileno=int(sys.argv[1]))
+    channel = socket.socket(fileno=int(sys.argv.pop(1)))
     channel.set_inheritable(False)
     given = io.BytesIO(_received(channel))
     sys.path[:] = marshal.load(given)  # noqa: S302 - the parent wrote it

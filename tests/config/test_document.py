@@ -81,7 +81,10 @@ def test_listener_reaches_the_functions_of_its_rules_each_once() -> None:
             },
             "--server uvicorn speaks plain HTTP",
         ),
-        ({"process": Process(workers=51)}, "51 workers cannot share 50 invocations at once"),
+        (
+            {"process": Process(workers=51)},
+            "function 'shop': 51 workers cannot share 50 invocations at once",
+        ),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(changes: dict[str, Any], message: str) -> None:

@@ -91,6 +91,22 @@ def test_log_of_several_workers_has_whole_lines(code: Path, tmp_path: Path) -> N
     assert {line.count('"') for line in lines} == {lines[0].count('"')}
 
 
+def test_worker_is_known_by_the_arguments_of_its_parent(code: Path) -> None:
+    (code / "app.py").write_text(
+        "import sys\ndef handler(event, context):\n"
+        '    return {"statusCode": 200, "body": " ".join(sys.argv[1:])}\n'
+    )
+    with serving("app.handler", *TWO, "--in-process", code=code) as server:
+        words = get(server, "/")[1].decode()
+        shown = {
+            Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+            for pid in children(server.pid)
+        }
+
+    assert words.startswith("serve app.handler --code ")
+    assert [words in line for line in shown] == [True, True]
+
+
 def test_variables_of_the_parent_do_not_reach_the_function(code: Path) -> None:
     (code / "app.py").write_text(
         "import os\ndef handler(event, context):\n"

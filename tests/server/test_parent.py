@@ -106,7 +106,7 @@ class FakeProcess:
         self.status: int | None = None
         with socket.socket(fileno=os.dup(pass_fds[0])) as channel:
             if failure is not None:
-                channel.sendall(b"isolation: none\n")
+                channel.sendall(b"isolation: none\0")
         self.made.append(self)
 
     def end(self, status: int) -> None:

@@ -24,9 +24,9 @@ def test_ending_is_said_in_words(status: int, words: str) -> None:
 def test_ready_worker_tells_its_parent_in_a_line() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        WorkerSlot(3, theirs).say_ready("isolation: some")
+        WorkerSlot(3, theirs).say_ready("isolation: some\n2 lines")
 
-        assert ours.recv(100) == b"isolation: some\n"
+        assert ours.recv(100) == b"isolation: some\n2 lines\0"
 
 
 def test_ready_worker_of_a_dead_parent_goes_on() -> None:
