@@ -97,7 +97,8 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
 class Owner:
     """Says which processes are in the environment."""
 
-    marker: str = "m-own"
+    marker: str = f"m-own-{os.getpid()}"
+    """Of this process: another run of these tests kills all that bear its marker."""
     pid: int = 0
     groups: tuple[str, ...] = ()
 
@@ -165,7 +166,7 @@ async def test_others_of_the_same_user_are_refused(groups: Callable[[Owner], Any
         running(SLEEP, server, owner) as own,
     ):
         owner.pid = own.process.pid
-        async with running(WAYS["itself"], server, Owner("m-sibling")) as sibling:
+        async with running(WAYS["itself"], server, Owner(f"m-sibling-{os.getpid()}")) as sibling:
             assert await said(sibling) == "403"
         for request in (NEXT, post("invocation/a/response"), post("init/error")):
             async with connected(server.address) as client:  # of the process of this test
