@@ -16,7 +16,7 @@ from gateway.config.variables import CREDENTIALS
 from gateway.core import desync_rules
 from gateway.core.attributes import names
 from gateway.core.desync import Mode
-from gateway.core.desync_rules import Rule
+from gateway.core.desync_rules import DesyncRule
 from gateway.core.errors import GatewayError
 from gateway.core.limits import ATTRIBUTES, Limits, limit_names
 from gateway.core.outcomes import OUTCOMES
@@ -167,7 +167,7 @@ def test_every_error_and_credential_of_environments_is_documented() -> None:
 
 
 def test_every_desync_rule_is_documented() -> None:
-    rules = [rule for rule in vars(desync_rules).values() if isinstance(rule, Rule)]
+    rules = [rule for rule in vars(desync_rules).values() if isinstance(rule, DesyncRule)]
     reasons = {f"`{rule.reason}`" for rule in rules} | {"-"}
     documented = [row for row in rows("behaviour/desync.md") if row[1] in reasons]
 

@@ -11,7 +11,7 @@ from gateway.core.rules import PathPattern, normalised
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class PreparedRule:
     """A rule whose action answers the requests that its condition matches."""
 
     priority: int
@@ -22,7 +22,7 @@ class Rule:
 class Rules:
     """Hands a request to the action of the first rule that matches, else to the default action."""
 
-    def __init__(self, rules: Sequence[Rule], default: Responder) -> None:
+    def __init__(self, rules: Sequence[PreparedRule], default: Responder) -> None:
         ascending = sorted(rules, key=lambda rule: rule.priority)
         self._rules: list[tuple[re.Pattern[bytes], Responder]] = [
             (rule.condition.compiled(), rule.action) for rule in ascending

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from gateway.balancer.balancer import Balancer, Forward
-from gateway.balancer.rules import Rule, Rules
+from gateway.balancer.rules import PreparedRule, Rules
 from gateway.config.document import Document
 from gateway.config.listener import Listener
 from gateway.core.alb import AlbCodec
@@ -66,7 +66,7 @@ def responder(
 
     default = forwards(listener.target_group)
     rules = [
-        Rule(rule.priority, rule.path_pattern, forwards(rule.target_group, rule.priority))
+        PreparedRule(rule.priority, rule.path_pattern, forwards(rule.target_group, rule.priority))
         for rule in listener.rules
     ]
     return Rules(rules, default) if rules else default

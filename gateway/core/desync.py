@@ -20,8 +20,8 @@ from gateway.core.desync_rules import (
     BODY_WITHOUT_MEANING,
     FIELD_VALUE_BYTES,
     LENGTH_DIGITS,
+    DesyncRule,
     Found,
-    Rule,
     Tier,
     bare,
     broken,
@@ -57,7 +57,7 @@ PARSED_VERSIONS = frozenset({"1.1", "1.0"})
 HOST, LENGTH, ENCODING = Role.HOST, Role.LENGTH, Role.ENCODING  # looked up in 0.1 us each
 SAYABLE = frozenset({None, HOST})
 
-NOTHING = Rule(Tier.COMPLIANT, "", "")
+NOTHING = DesyncRule(Tier.COMPLIANT, "", "")
 TIERS = tuple(Tier)
 
 
@@ -148,7 +148,7 @@ def judge(head: bytes) -> Judgement:
     )
 
 
-def _detail(found: Found, status: int, worst: Rule) -> str:
+def _detail(found: Found, status: int, worst: DesyncRule) -> str:
     """Say what was wrong: what it is refused for, else what gave the reason."""
     cause = next((rule for rule in found if status and rule.status == status), worst)
     part = found.get(cause, b"")[:80].decode("latin-1")

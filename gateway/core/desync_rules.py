@@ -67,7 +67,7 @@ class Tier(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rule:
+class DesyncRule:
     """One thing that can be wrong with a head."""
 
     tier: Tier
@@ -80,56 +80,62 @@ class Rule:
 
 COMPLIANT, ACCEPTABLE, AMBIGUOUS, SEVERE = Tier
 
-BARE_LF = Rule(ACCEPTABLE, "NonCrLfLineTermination", "a line ends in LF alone")
-ODD_HEADER = Rule(ACCEPTABLE, "NonCompliantHeader", "odd bytes in a header")
-ZERO_LENGTH = Rule(ACCEPTABLE, "GetHeadZeroContentLength", "Content-Length: 0 on GET or HEAD")
-ODD_VERSION = Rule(ACCEPTABLE, "NonCompliantVersion", "HTTP/1.2 to 1.9, or stray spaces")
-NO_VERSION = Rule(ACCEPTABLE, "NonCompliantVersion", "HTTP/0.9 or no version", NO_VERSION_STATUS)
-SPACE_IN_URI = Rule(ACCEPTABLE, "SpaceInUri", "a space in the target")
+BARE_LF = DesyncRule(ACCEPTABLE, "NonCrLfLineTermination", "a line ends in LF alone")
+ODD_HEADER = DesyncRule(ACCEPTABLE, "NonCompliantHeader", "odd bytes in a header")
+ZERO_LENGTH = DesyncRule(ACCEPTABLE, "GetHeadZeroContentLength", "Content-Length: 0 on GET or HEAD")
+ODD_VERSION = DesyncRule(ACCEPTABLE, "NonCompliantVersion", "HTTP/1.2 to 1.9, or stray spaces")
+NO_VERSION = DesyncRule(
+    ACCEPTABLE, "NonCompliantVersion", "HTTP/0.9 or no version", NO_VERSION_STATUS
+)
+SPACE_IN_URI = DesyncRule(ACCEPTABLE, "SpaceInUri", "a space in the target")
 
-EMPTY_NAME = Rule(AMBIGUOUS, "EmptyHeader", "a header line without name")
-LOOK_ALIKE = Rule(AMBIGUOUS, "SuspiciousHeader", "a name that looks like one that frames")
-FOLDED_LINE = Rule(AMBIGUOUS, "MultilineHeader", "a folded header line")
-NO_COLON = Rule(AMBIGUOUS, "MissingHeaderColon", "a header line without colon")
-EQUAL_LENGTHS = Rule(AMBIGUOUS, "DuplicateContentLength", "Content-Length repeated")
-BOTH = Rule(AMBIGUOUS, "BothTeClPresent", "Content-Length beside Transfer-Encoding")
-UNDEFINED_LENGTH = Rule(
+EMPTY_NAME = DesyncRule(AMBIGUOUS, "EmptyHeader", "a header line without name")
+LOOK_ALIKE = DesyncRule(AMBIGUOUS, "SuspiciousHeader", "a name that looks like one that frames")
+FOLDED_LINE = DesyncRule(AMBIGUOUS, "MultilineHeader", "a folded header line")
+NO_COLON = DesyncRule(AMBIGUOUS, "MissingHeaderColon", "a header line without colon")
+EQUAL_LENGTHS = DesyncRule(AMBIGUOUS, "DuplicateContentLength", "Content-Length repeated")
+BOTH = DesyncRule(AMBIGUOUS, "BothTeClPresent", "Content-Length beside Transfer-Encoding")
+UNDEFINED_LENGTH = DesyncRule(
     AMBIGUOUS,
     "UndefinedContentLengthSemantics",
     "Content-Length on GET or HEAD, in HTTP/0.9, or behind a tab",
 )
-UNDEFINED_CODING = Rule(
+UNDEFINED_CODING = DesyncRule(
     AMBIGUOUS,
     "UndefinedTransferEncodingSemantics",
     "Transfer-Encoding on GET or HEAD, or a name like it before HTTP/1.1, or behind a tab",
 )
-OLD_CODING = Rule(
+OLD_CODING = DesyncRule(
     AMBIGUOUS,
     "UndefinedTransferEncodingSemantics",
     "Transfer-Encoding before HTTP/1.1",
     OLD_CODING_STATUS,
 )
-CONTROL_IN_URI = Rule(AMBIGUOUS, "AmbiguousUri", "a control character in the target")
-EMPTY_FIRST = Rule(AMBIGUOUS, "MissingUri", "an empty line before the request line")
-NO_URI = Rule(AMBIGUOUS, "MissingUri", "no target", 400)
-PARTIAL_LINE = Rule(AMBIGUOUS, "PartialHeaderLine", "the last line has no end", 400)
-NO_EMPTY_LINE = Rule(AMBIGUOUS, "MissingLastEmptyLine", "no empty line ends the head", 400)
+CONTROL_IN_URI = DesyncRule(AMBIGUOUS, "AmbiguousUri", "a control character in the target")
+EMPTY_FIRST = DesyncRule(AMBIGUOUS, "MissingUri", "an empty line before the request line")
+NO_URI = DesyncRule(AMBIGUOUS, "MissingUri", "no target", 400)
+PARTIAL_LINE = DesyncRule(AMBIGUOUS, "PartialHeaderLine", "the last line has no end", 400)
+NO_EMPTY_LINE = DesyncRule(AMBIGUOUS, "MissingLastEmptyLine", "no empty line ends the head", 400)
 
-BAD_HEADER = Rule(SEVERE, "BadHeader", "NUL, CR or LF inside a header", 400)
-MORE = Rule(SEVERE, "BadHeader", "the head goes on behind its empty line", 400)
-BAD_URI = Rule(SEVERE, "BadUri", "NUL or CR in the target", 400)
-BAD_METHOD = Rule(SEVERE, "BadMethod", "the method is not a token", 400)
-BAD_VERSION = Rule(SEVERE, "BadVersion", "a version that cannot be read", 400)
-HIGHER_MAJOR = Rule(SEVERE, "BadVersion", "HTTP/2 or higher in an HTTP/1 line", HIGHER_MAJOR_STATUS)
-OTHER_LENGTHS = Rule(SEVERE, "MultipleContentLength", "Content-Lengths that differ", 400)
-BAD_LENGTH = Rule(SEVERE, "BadContentLength", "a Content-Length that is not a number", 400)
-TWICE_CHUNKED = Rule(SEVERE, "MultipleTransferEncodingChunked", "chunked more than once", 400)
-BAD_CODING = Rule(SEVERE, "BadTransferEncoding", "an unknown transfer coding", 400)
+BAD_HEADER = DesyncRule(SEVERE, "BadHeader", "NUL, CR or LF inside a header", 400)
+MORE = DesyncRule(SEVERE, "BadHeader", "the head goes on behind its empty line", 400)
+BAD_URI = DesyncRule(SEVERE, "BadUri", "NUL or CR in the target", 400)
+BAD_METHOD = DesyncRule(SEVERE, "BadMethod", "the method is not a token", 400)
+BAD_VERSION = DesyncRule(SEVERE, "BadVersion", "a version that cannot be read", 400)
+HIGHER_MAJOR = DesyncRule(
+    SEVERE, "BadVersion", "HTTP/2 or higher in an HTTP/1 line", HIGHER_MAJOR_STATUS
+)
+OTHER_LENGTHS = DesyncRule(SEVERE, "MultipleContentLength", "Content-Lengths that differ", 400)
+BAD_LENGTH = DesyncRule(SEVERE, "BadContentLength", "a Content-Length that is not a number", 400)
+TWICE_CHUNKED = DesyncRule(SEVERE, "MultipleTransferEncodingChunked", "chunked more than once", 400)
+BAD_CODING = DesyncRule(SEVERE, "BadTransferEncoding", "an unknown transfer coding", 400)
 
-OTHER_CODING = Rule(COMPLIANT, "", "a transfer coding other than one chunked", OTHER_CODING_STATUS)
-NO_HOST = Rule(COMPLIANT, "", "HTTP/1.1 without Host", 400)
-BAD_HOST = Rule(COMPLIANT, "", "an invalid Host", 400)
-TWO_HOSTS = Rule(COMPLIANT, "", "more than one Host", TWO_HOSTS_STATUS)
+OTHER_CODING = DesyncRule(
+    COMPLIANT, "", "a transfer coding other than one chunked", OTHER_CODING_STATUS
+)
+NO_HOST = DesyncRule(COMPLIANT, "", "HTTP/1.1 without Host", 400)
+BAD_HOST = DesyncRule(COMPLIANT, "", "an invalid Host", 400)
+TWO_HOSTS = DesyncRule(COMPLIANT, "", "more than one Host", TWO_HOSTS_STATUS)
 
 BY_ENDING = {
     HeadEnd.PARTIAL_LINE: PARTIAL_LINE,
@@ -151,7 +157,7 @@ BY_FOLDED_ROLE = {
 }
 """To unfold is to put a space there (RFC 9112 section 5.2), and no value that frames has one."""
 
-Found = dict[Rule, bytes]
+Found = dict[DesyncRule, bytes]
 """The rules broken, in the order noted, each with the bytes that broke it first."""
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.balancer.rules import Rule, Rules
+from gateway.balancer.rules import PreparedRule, Rules
 from gateway.core.http import HttpRequest, HttpResponse
 from gateway.core.rules import PathPattern
 
@@ -17,8 +17,8 @@ class Named:
         return HttpResponse(200, "OK", [], self._name)
 
 
-def rule(priority: int, pattern: str, name: bytes) -> Rule:
-    return Rule(priority, PathPattern((pattern,)), Named(name))
+def rule(priority: int, pattern: str, name: bytes) -> PreparedRule:
+    return PreparedRule(priority, PathPattern((pattern,)), Named(name))
 
 
 RULES = Rules([rule(20, "/a/*", b"20"), rule(10, "/a/b*", b"10")], Named(b"default"))

@@ -3,9 +3,9 @@
 import pytest
 
 from gateway.core import desync_rules
-from gateway.core.desync_rules import LENGTH_END, Rule, Tier, is_host, number
+from gateway.core.desync_rules import LENGTH_END, DesyncRule, Tier, is_host, number
 
-RULES = [rule for rule in vars(desync_rules).values() if isinstance(rule, Rule)]
+RULES = [rule for rule in vars(desync_rules).values() if isinstance(rule, DesyncRule)]
 
 REASONS = {  # alb.md 4.9
     Tier.COMPLIANT: {""},
