@@ -76,7 +76,7 @@ class Outlets:
     making new ones, so that /tmp survives a reset (lambda.md 1.10)."""
 
 
-class Process(Protocol):
+class LaunchedProcess(Protocol):
     """A running process and all that it started."""
 
     pid: int
@@ -91,7 +91,7 @@ class Process(Protocol):
 class Launcher(Protocol):
     """Starts processes."""
 
-    async def start(self, plan: Plan, outlets: Outlets) -> Process:
+    async def start(self, plan: Plan, outlets: Outlets) -> LaunchedProcess:
         """Start a process; raises LaunchFailed when it cannot be started at all."""
         ...
 

@@ -6,7 +6,7 @@ The one task of an environment is a process's, from its start to its end.
 import asyncio
 from collections.abc import Callable
 
-from gateway.runtime.launch import LaunchFailed, Process
+from gateway.runtime.launch import LaunchedProcess, LaunchFailed
 from gateway.runtime.resources import Resources
 
 CLOSE_SECONDS = 3.0
@@ -29,7 +29,7 @@ class ProcessSequence:
         self._on_failed = on_failed
         self._on_exited = on_exited
         self._loop = asyncio.get_running_loop()
-        self._process: Process | None = None
+        self._process: LaunchedProcess | None = None
         self._task: asyncio.Task[None] | None = None
         self._generation = 0
         """Counts starts and ends, so that a process that comes too late is seen as that."""

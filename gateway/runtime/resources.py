@@ -13,7 +13,7 @@ from gateway.runtime.api import RuntimeApiServer
 from gateway.runtime.api_guard import Guard
 from gateway.runtime.api_routes import Platform
 from gateway.runtime.blueprint import Blueprint
-from gateway.runtime.launch import Outlets, Plan, Process
+from gateway.runtime.launch import LaunchedProcess, Outlets, Plan
 from gateway.runtime.outlet import Outlet
 from gateway.runtime.process import Members, open_namespaces
 
@@ -37,7 +37,7 @@ class Resources:
         self._plan: Plan | None = None
         self._namespaces: tuple[int, ...] = ()
 
-    async def start(self) -> Process:
+    async def start(self) -> LaunchedProcess:
         """Start a process; raises LaunchFailed and OSError."""
         if self._outlet is None:
             self._outlet = Outlet(asyncio.get_running_loop(), self._blueprint.clock)

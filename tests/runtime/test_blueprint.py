@@ -8,7 +8,7 @@ from gateway.core.notices import LogStream
 from gateway.runtime.blueprint import Blueprint
 from gateway.runtime.confinement import Abilities
 from gateway.runtime.control_groups import Hierarchy
-from gateway.runtime.launch import Outlets, Plan, Process, Room
+from gateway.runtime.launch import LaunchedProcess, Outlets, Plan, Room
 from gateway.telemetry.system import SystemClock
 
 MEGABYTE = 1024 * 1024
@@ -21,7 +21,7 @@ CODE, BASE, EXTRA = Path("/srv/shop"), Path("/srv/base"), Path("/srv/extra")
 class NoLauncher:
     """Never asked."""
 
-    async def start(self, plan: Plan, outlets: Outlets) -> Process:
+    async def start(self, plan: Plan, outlets: Outlets) -> LaunchedProcess:
         raise NotImplementedError
 
 
