@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import import_module
 
-from gateway.config.remote import Address, Emulators, LambdaFunction, Remote
+from gateway.config.remote import Emulators, Endpoint, LambdaFunction, Remote
 from gateway.core.errors import InvalidSetting
 from gateway.core.interfaces import Clock, Invoker, Sink
 from gateway.core.invoke_api import endpoint
@@ -85,13 +85,13 @@ async def _function(  # noqa: PLR0913, PLR0917 - what is brought together here
     return ConcurrencyCap(breaker, leases, place.name)
 
 
-def lambda_address(region: str) -> Address:
+def lambda_address(region: str) -> Endpoint:
     """Return where AWS's own Lambda is in a region."""
     scheme, _, host = endpoint(region).partition("://")
-    return Address(scheme, host, 443)
+    return Endpoint(scheme, host, 443)
 
 
-def peer_of(address: Address, remote: Remote, *, connections: int) -> Peer:
+def peer_of(address: Endpoint, remote: Remote, *, connections: int) -> Peer:
     """Return the connections to one origin, through the proxy that the environment names; raises
     InvalidSetting for a malformed proxy URL."""
     place = (address.scheme, address.host, address.port)

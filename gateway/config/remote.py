@@ -30,7 +30,7 @@ IGNORE_ENDPOINTS = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class Endpoint:
     """Scheme, host and port of a URL without a path."""
 
     scheme: str
@@ -47,7 +47,7 @@ class Address:
 class Emulators:
     """Runtime Interface Emulators that run the same function."""
 
-    addresses: tuple[Address, ...]
+    addresses: tuple[Endpoint, ...]
 
     def __str__(self) -> str:
         count = len(self.addresses)
@@ -60,7 +60,7 @@ class LambdaFunction:
 
     name: FunctionName
     region: str
-    endpoint: Address | None = None
+    endpoint: Endpoint | None = None
     """None: AWS's own in the region."""
     profile: str = ""
     """Of the AWS configuration files; empty: what the environment names."""
@@ -93,7 +93,7 @@ class Remote:
         return f"remote: {self.place}"
 
 
-def address(text: str, option: str) -> Address:
+def address(text: str, option: str) -> Endpoint:
     """Return what a URL names; raises InvalidSetting, without the credentials that may be in it."""
     try:
         parts = urlsplit(text)
@@ -104,7 +104,7 @@ def address(text: str, option: str) -> Address:
     is_named = host is not None and HOST.fullmatch(host) and "@" not in parts.netloc
     if parts.scheme not in PORTS or host is None or not is_named or not is_bare or port == 0:
         raise _no_address(option)
-    return Address(parts.scheme, host, port or PORTS[parts.scheme])
+    return Endpoint(parts.scheme, host, port or PORTS[parts.scheme])
 
 
 def _no_address(option: str) -> InvalidSetting:
@@ -121,7 +121,7 @@ def emulators(urls: tuple[str, ...]) -> Emulators:
     return Emulators(addresses)
 
 
-def endpoint(given: str, machine: Mapping[str, str]) -> Address | None:
+def endpoint(given: str, machine: Mapping[str, str]) -> Endpoint | None:
     """Return the endpoint that was asked for, by option or as for AWS's own tools by variable
     (AWS SDKs and Tools reference guide, "Service-specific endpoints"); raises InvalidSetting."""
     if given:

@@ -16,7 +16,7 @@ from gateway.cli.remote_options import (
     served_function_options,
 )
 from gateway.config.function import Function
-from gateway.config.remote import Address, Emulators, LambdaFunction, Remote
+from gateway.config.remote import Emulators, Endpoint, LambdaFunction, Remote
 from gateway.core.circuit import CircuitSettings
 from gateway.core.invoke_api import FunctionName
 
@@ -24,7 +24,7 @@ ARN = "arn:aws:lambda:eu-central-1:111122223333:function:my-fn:prod"
 RIE = ("--rie", "http://127.0.0.1:9000")
 NAMED = ("--function", "my-fn")
 INVOKED = (*NAMED, "--region", "eu-west-1")
-EMULATOR = Emulators((Address("http", "127.0.0.1", 9000),))
+EMULATOR = Emulators((Endpoint("http", "127.0.0.1", 9000),))
 MY_FN = FunctionName("my-fn")
 received: dict[str, Any] = {}
 
@@ -129,7 +129,7 @@ def test_every_setting_of_a_function_arrives() -> None:
         LambdaFunction(
             MY_FN,
             "eu-west-1",
-            Address("https", "lambda.test", 443),
+            Endpoint("https", "lambda.test", 443),
             "shop",
             wants_log=True,
             retries=2,

@@ -10,7 +10,7 @@ import pytest
 from gateway.compose import functions
 from gateway.config.command_line import document
 from gateway.config.function import Execution, Function
-from gateway.config.remote import Address, Emulators, Remote
+from gateway.config.remote import Emulators, Endpoint, Remote
 from gateway.core.errors import InvalidSetting, ServiceUnreachable
 from gateway.core.invocation import LogType
 from gateway.core.notices import (
@@ -38,7 +38,7 @@ def once(function: Function, *, is_in_process: bool = False) -> Function:
 
 
 async def test_remote_function_is_invoked_where_it_is(shop: Function) -> None:
-    place = Emulators((Address("http", "127.0.0.1", 1),))
+    place = Emulators((Endpoint("http", "127.0.0.1", 1),))
     described = document(replace(shop, handler=""), remote=Remote(place))
     async with functions.invokable(described, described.functions[0], None) as running:
         with pytest.raises(ServiceUnreachable):
@@ -48,7 +48,7 @@ async def test_remote_function_is_invoked_where_it_is(shop: Function) -> None:
 
 
 async def test_warnings_of_a_function_elsewhere_have_no_version(shop: Function) -> None:
-    place = Emulators((Address("http", "127.0.0.1", 1),))
+    place = Emulators((Endpoint("http", "127.0.0.1", 1),))
     described = document(replace(shop, handler=""), remote=Remote(place))
     sink = FakeSink()
     async with functions.invokable(described, described.functions[0], sink) as running:

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.compose import remote as module
 from gateway.compose.remote import lambda_address, peer_of, running
-from gateway.config.remote import Address, Emulators, LambdaFunction, Remote
+from gateway.config.remote import Emulators, Endpoint, LambdaFunction, Remote
 from gateway.core.circuit import CircuitSettings
 from gateway.core.errors import (
     CircuitOpen,
@@ -74,8 +74,8 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return config
 
 
-def local(port: int) -> Address:
-    return Address("http", HOST, port)
+def local(port: int) -> Endpoint:
+    return Endpoint("http", HOST, port)
 
 
 def lambda_function(port: int, **settings: Any) -> LambdaFunction:
@@ -311,7 +311,7 @@ def test_origin_is_spoken_to_as_was_asked(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("HTTP_PROXY", "http://proxy.test:3128")
     remote = Remote(Emulators(()), connect_seconds=1.5, allowed_hosts=frozenset({"meta.test"}))
 
-    peer = peer_of(Address("http", "rie.test", 9000), remote, connections=7)
+    peer = peer_of(Endpoint("http", "rie.test", 9000), remote, connections=7)
 
     settings = peer._settings
     assert peer.authority == b"rie.test:9000"
@@ -324,11 +324,11 @@ def test_malformed_proxy_is_an_invalid_setting(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("HTTP_PROXY", "socks5://proxy.test:3128")
 
     with pytest.raises(InvalidSetting, match="must be http://HOST:PORT"):
-        peer_of(Address("http", "rie.test", 9000), Remote(Emulators(())), connections=1)
+        peer_of(Endpoint("http", "rie.test", 9000), Remote(Emulators(())), connections=1)
 
 
 async def test_metadata_address_is_refused_unless_it_is_named() -> None:
-    place = Emulators((Address("http", "169.254.169.254", 80),))
+    place = Emulators((Endpoint("http", "169.254.169.254", 80),))
     async with started(Remote(place, connect_seconds=SHORT_SECONDS)) as invoker:
         error = await failure(invoker)
 

@@ -4,8 +4,8 @@ itself."""
 import pytest
 
 from gateway.config.remote import (
-    Address,
     Emulators,
+    Endpoint,
     LambdaFunction,
     Remote,
     account_id,
@@ -19,7 +19,7 @@ from gateway.core.errors import InvalidSetting
 from gateway.core.invoke_api import function_name
 
 ARN = "arn:aws:lambda:eu-west-1:111122223333:function:my-fn:prod"
-LOCAL = Address("http", "127.0.0.1", 9000)
+LOCAL = Endpoint("http", "127.0.0.1", 9000)
 
 
 def nowhere() -> str:
@@ -31,12 +31,12 @@ def nowhere() -> str:
     [
         ("http://127.0.0.1:9000", LOCAL),
         ("http://127.0.0.1:9000/", LOCAL),
-        ("http://my_rie", Address("http", "my_rie", 80)),
-        ("https://Lambda.example.org", Address("https", "lambda.example.org", 443)),
-        ("http://[::1]:9000", Address("http", "::1", 9000)),
+        ("http://my_rie", Endpoint("http", "my_rie", 80)),
+        ("https://Lambda.example.org", Endpoint("https", "lambda.example.org", 443)),
+        ("http://[::1]:9000", Endpoint("http", "::1", 9000)),
     ],
 )
-def test_address_is_scheme_host_and_port(url: str, expected: Address) -> None:
+def test_address_is_scheme_host_and_port(url: str, expected: Endpoint) -> None:
     assert address(url, "--rie") == expected
     assert address(str(expected), "--rie") == expected
 
@@ -96,7 +96,7 @@ def test_emulator_that_is_named_twice_is_refused() -> None:
     ],
 )
 def test_endpoint_is_given_or_that_of_awss_variables(
-    given: str, machine: dict[str, str], expected: Address | None
+    given: str, machine: dict[str, str], expected: Endpoint | None
 ) -> None:
     assert endpoint(given, machine) == expected
 
@@ -166,7 +166,7 @@ def test_name_is_short_in_events(function: str) -> None:
     ("place", "expected"),
     [
         (Emulators((LOCAL,)), "remote: 1 emulator"),
-        (Emulators((LOCAL, Address("http", "127.0.0.1", 9001))), "remote: 2 emulators"),
+        (Emulators((LOCAL, Endpoint("http", "127.0.0.1", 9001))), "remote: 2 emulators"),
         (
             LambdaFunction(function_name("my-fn:prod"), "eu-west-1"),
             "remote: AWS Lambda my-fn:prod in eu-west-1",

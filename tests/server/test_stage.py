@@ -13,7 +13,7 @@ from gateway.config.command_line import document
 from gateway.config.document import Document
 from gateway.config.function import Execution, Function
 from gateway.config.https import Https
-from gateway.config.remote import Address, Emulators, Remote
+from gateway.config.remote import Emulators, Endpoint, Remote
 from gateway.core.notices import OperatorWarning
 from gateway.server.stage import Stage, descriptor_use, secured, urls
 from gateway.server.systemd import notifier
@@ -85,7 +85,7 @@ def test_uvicorn_keeps_its_own_limits(sockets: tuple[socket.socket, ...]) -> Non
         (Execution(concurrency=7), "7 execution environments x 12"),
         (Execution(is_in_process=True, threads=3), "3 threads x 4"),
         (
-            Execution(remote=Remote(Emulators((Address("http", "h", 1),))), concurrency=5),
+            Execution(remote=Remote(Emulators((Endpoint("http", "h", 1),))), concurrency=5),
             "5 invocations elsewhere x 2",
         ),
     ],
