@@ -20,7 +20,7 @@ CLOSE_SECONDS = 1.0
 would turn the close into a reset, GOAWAY unread."""
 
 
-class Stage(IntEnum):
+class EndingStage(IntEnum):
     """How far a connection is from its end."""
 
     OPEN = 0
@@ -37,10 +37,10 @@ class Ending:
     __slots__ = ("_entered_at", "stage")
 
     def __init__(self) -> None:
-        self.stage = Stage.OPEN
+        self.stage = EndingStage.OPEN
         self._entered_at = 0.0
 
-    def enter(self, stage: Stage, now: float) -> bool:
+    def enter(self, stage: EndingStage, now: float) -> bool:
         """Go on to a stage; says whether the connection was not there yet."""
         if self.stage >= stage:
             return False
@@ -48,15 +48,15 @@ class Ending:
         self._entered_at = now
         return True
 
-    def due(self, now: float) -> Stage:
+    def due(self, now: float) -> EndingStage:
         """Return the stage that the connection must have reached whatever it does."""
-        is_late = self.stage is Stage.ANNOUNCED and now - self._entered_at >= LAST_SECONDS
-        return Stage.LEAVING if is_late else self.stage
+        is_late = self.stage is EndingStage.ANNOUNCED and now - self._entered_at >= LAST_SECONDS
+        return EndingStage.LEAVING if is_late else self.stage
 
-    def due_without_streams(self, quiet_seconds: float, now: float) -> Stage:
+    def due_without_streams(self, quiet_seconds: float, now: float) -> EndingStage:
         """Return the same for a connection that has had no stream for these seconds."""
-        if self.stage is Stage.ANNOUNCED and quiet_seconds >= QUIET_SECONDS:
-            return Stage.LEAVING
-        if self.stage is Stage.LEAVING and now - self._entered_at >= CLOSE_SECONDS:
-            return Stage.CLOSING
+        if self.stage is EndingStage.ANNOUNCED and quiet_seconds >= QUIET_SECONDS:
+            return EndingStage.LEAVING
+        if self.stage is EndingStage.LEAVING and now - self._entered_at >= CLOSE_SECONDS:
+            return EndingStage.CLOSING
         return self.stage

@@ -11,7 +11,7 @@ import asyncio
 from typing import cast
 
 from gateway.core.floods import CALM_SECONDS, HEADERS, Floods, Frame
-from gateway.core.goaway import CLOSE_SECONDS, Ending, Stage
+from gateway.core.goaway import CLOSE_SECONDS, Ending, EndingStage
 from gateway.core.http import HttpRequest, Tls
 from gateway.core.limits import Phase, Progress
 from gateway.core.turns import Share
@@ -94,7 +94,7 @@ class Http2Connection(asyncio.Protocol):
     @property
     def is_closing(self) -> bool:
         """Say whether the connection is closed, or will be when all is taken."""
-        return self._ending.stage is Stage.CLOSING
+        return self._ending.stage is EndingStage.CLOSING
 
     # What the event loop tells.
 
@@ -261,23 +261,23 @@ class Http2Connection(asyncio.Protocol):
         self._session.reset(stream_id, code)
         self._count_reset(now)
 
-    def _enter(self, stage: Stage, now: float) -> None:
+    def _enter(self, stage: EndingStage, now: float) -> None:
         """Go on to a stage of the ending that is due."""
-        if stage is Stage.ANNOUNCED:
+        if stage is EndingStage.ANNOUNCED:
             self._announce(now)
-        elif stage is Stage.LEAVING:
+        elif stage is EndingStage.LEAVING:
             self._leave(now)
-        elif stage is Stage.CLOSING:
+        elif stage is EndingStage.CLOSING:
             self._close()
 
     def _announce(self, now: float) -> None:
         """Send the first GOAWAY: what is on its way is still answered."""
-        if self._ending.enter(Stage.ANNOUNCED, now):
+        if self._ending.enter(EndingStage.ANNOUNCED, now):
             self._session.announce_end()
 
     def _leave(self, now: float) -> None:
         """Name the last stream; the connection closes when all are answered."""
-        if self._ending.enter(Stage.LEAVING, now):
+        if self._ending.enter(EndingStage.LEAVING, now):
             self._session.go_away(self._last_stream, NO_ERROR)
 
     def _end_quiet(self, now: float) -> None:
@@ -296,7 +296,7 @@ class Http2Connection(asyncio.Protocol):
     def _close(self, cut_after: float | None = None) -> None:
         """Close once what was written is taken, or is not within this time."""
         now = self._front.monotonic()
-        self._ending.enter(Stage.CLOSING, now)
+        self._ending.enter(EndingStage.CLOSING, now)
         if cut_after is not None:
             self._cut_at = now + cut_after
         self._streams.drop_all()
