@@ -75,13 +75,13 @@ class Refuse:
 
 
 @dataclass(frozen=True, slots=True)
-class Announce:
+class AnnounceState:
     """Tell the operator about the state."""
 
     state: State
 
 
-Effect = Admit | Refuse | Announce
+Effect = Admit | Refuse | AnnounceState
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ class Circuit:
         announced: list[Effect] = []
         if self._state is not before:
             self._enter(item)
-            announced.append(Announce(self._state))
+            announced.append(AnnounceState(self._state))
         return [*announced, *self._answer(item, before)]
 
     def _count(self, item: Input) -> None:

@@ -10,7 +10,7 @@ from gateway.core.circuit import (
     Abandoned,
     AdmissionRequested,
     Admit,
-    Announce,
+    AnnounceState,
     Circuit,
     CircuitSettings,
     Effect,
@@ -77,7 +77,7 @@ class CircuitBreaker:
 
     def _perform(self, effects: list[Effect]) -> None:
         for effect in effects:
-            if isinstance(effect, Announce):
+            if isinstance(effect, AnnounceState):
                 self._announce(effect.state)
 
     def _announce(self, state: State) -> None:

@@ -9,7 +9,7 @@ from gateway.core.circuit import (
     Abandoned,
     AdmissionRequested,
     Admit,
-    Announce,
+    AnnounceState,
     Circuit,
     CircuitSettings,
     Effect,
@@ -28,11 +28,11 @@ OPENED: list[Step] = [
     (AdmissionRequested(0.0), [Admit(0)]),
     (Failed(0, 0.5), []),
     (AdmissionRequested(1.0), [Admit(0)]),
-    (Failed(0, 1.0), [Announce(State.OPEN)]),
+    (Failed(0, 1.0), [AnnounceState(State.OPEN)]),
 ]
 HALF_OPENED: list[Step] = [
     *OPENED,
-    (AdmissionRequested(11.0), [Announce(State.HALF_OPEN), Admit(2)]),
+    (AdmissionRequested(11.0), [AnnounceState(State.HALF_OPEN), Admit(2)]),
 ]
 
 PLAYBOOKS: dict[str, list[Step]] = {
@@ -50,7 +50,7 @@ PLAYBOOKS: dict[str, list[Step]] = {
     "an invocation without outcome says nothing": [
         (Failed(0, 0.0), []),
         (Abandoned(0), []),
-        (Failed(0, 1.0), [Announce(State.OPEN)]),
+        (Failed(0, 1.0), [AnnounceState(State.OPEN)]),
     ],
     "refuses while open": [
         *OPENED,
@@ -70,27 +70,27 @@ PLAYBOOKS: dict[str, list[Step]] = {
         (AdmissionRequested(20.75), [Refuse(0.0)]),
         (AdmissionRequested(21.0), [Admit(2)]),
         (AdmissionRequested(21.25), [Refuse(0.0)]),
-        (Succeeded(2), [Announce(State.CLOSED)]),
+        (Succeeded(2), [AnnounceState(State.CLOSED)]),
         (Failed(2, 22.0), []),
         (AdmissionRequested(23.0), [Admit(3)]),
     ],
     "the try succeeds": [
         *HALF_OPENED,
-        (Succeeded(2), [Announce(State.CLOSED)]),
+        (Succeeded(2), [AnnounceState(State.CLOSED)]),
         (AdmissionRequested(11.0), [Admit(3)]),
         (Failed(3, 12.0), []),
         (AdmissionRequested(12.0), [Admit(3)]),
     ],
     "the try fails": [
         *HALF_OPENED,
-        (Failed(2, 15.0), [Announce(State.OPEN)]),
+        (Failed(2, 15.0), [AnnounceState(State.OPEN)]),
         (AdmissionRequested(24.0), [Refuse(1.0)]),
-        (AdmissionRequested(25.0), [Announce(State.HALF_OPEN), Admit(4)]),
+        (AdmissionRequested(25.0), [AnnounceState(State.HALF_OPEN), Admit(4)]),
     ],
     "the try is abandoned: the next one comes at once": [
         *HALF_OPENED,
-        (Abandoned(2), [Announce(State.OPEN)]),
-        (AdmissionRequested(11.0), [Announce(State.HALF_OPEN), Admit(4)]),
+        (Abandoned(2), [AnnounceState(State.OPEN)]),
+        (AdmissionRequested(11.0), [AnnounceState(State.HALF_OPEN), Admit(4)]),
     ],
     "outcomes of before do not decide the try": [
         *HALF_OPENED,
@@ -140,7 +140,7 @@ def test_defaults_need_five_failures() -> None:
 
     effects = [circuit.receive(Failed(0, 0.0)) for _ in range(5)]
 
-    assert effects == [[], [], [], [], [Announce(State.OPEN)]]
+    assert effects == [[], [], [], [], [AnnounceState(State.OPEN)]]
 
 
 STEPS = st.lists(st.tuples(st.sampled_from("asfx"), st.integers(0, 8)), max_size=60)
