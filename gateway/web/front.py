@@ -25,7 +25,7 @@ from gateway.core.notices import OperatorWarning
 from gateway.core.pages import Pages
 from gateway.telemetry.system import turns_of_the_loop
 from gateway.web.exchanges import Exchanges
-from gateway.web.members import Members
+from gateway.web.members import OpenConnections
 from gateway.web.read_rate import ReadRate
 from gateway.web.shared_room import SharedRoom
 from gateway.web.sweep import Sweep
@@ -81,7 +81,7 @@ class Front:
         self.note_handshake = exchanges.note_handshake
         self.read_rate = ReadRate(self.monotonic, self._call_later)
         self.shared_room = SharedRoom(at_once, self)
-        self.members = Members(limits, clock.monotonic)
+        self.members = OpenConnections(limits, clock.monotonic)
         self._connections = self.members.connections
         self.admit = self.members.admit
         self.calm = self.members.calm

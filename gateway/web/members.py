@@ -32,7 +32,7 @@ class Member(Protocol):
         ...
 
 
-class Members:
+class OpenConnections:
     """Counts connections, and those among them that linger."""
 
     def __init__(self, limits: Limits, monotonic: Callable[[], float]) -> None:
