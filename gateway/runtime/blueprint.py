@@ -10,7 +10,7 @@ from gateway.core.logging_config import TEXT, LoggingConfig
 from gateway.core.notices import LogStream
 from gateway.runtime.confinement import Abilities
 from gateway.runtime.environment_limits import EnvironmentLimits
-from gateway.runtime.launch import Launcher, Plan, Room
+from gateway.runtime.launch import Launcher, MountNamespace, Plan
 from gateway.runtime.links import Links
 from gateway.runtime.watch import Watch
 
@@ -120,8 +120,8 @@ class Blueprint:
         layer = next((str(each) for each in self.layers if part.startswith(f"{each}/")), None)
         return part if layer is None else f"/opt{part.removeprefix(layer)}"
 
-    def _room(self) -> Room:
-        return Room(
+    def _room(self) -> MountNamespace:
+        return MountNamespace(
             str(self.code),
             tuple(map(str, self.layers)),
             self.ephemeral_storage_mb * MEGABYTE,

@@ -17,7 +17,7 @@ from pathlib import Path
 from gateway.runtime.call_filter import program
 from gateway.runtime.child import sandbox
 from gateway.runtime.control_groups import ControlGroups, Hierarchy, kernel_text
-from gateway.runtime.launch import LaunchFailed, Plan, Room
+from gateway.runtime.launch import LaunchFailed, MountNamespace, Plan
 from gateway.runtime.peers import Sight, find_sight
 
 SANDBOX = sandbox.__file__
@@ -122,7 +122,9 @@ def works(abilities: Abilities, keep: tuple[str, ...]) -> bool:
 
 def _trial_plan(groups: tuple[str, ...], keep: tuple[str, ...] | None) -> Plan:
     here = str(Path(SANDBOX).parent)
-    room = None if keep is None else Room(here, layers=(here,), tmp_bytes=65536, keep=keep)
+    room = (
+        None if keep is None else MountNamespace(here, layers=(here,), tmp_bytes=65536, keep=keep)
+    )
     command = (sys.executable, "-I", "-S", "-c", "")
     return Plan(command, environ={}, directory="/", room=room, cgroups=groups)
 

@@ -23,7 +23,7 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class MountNamespace:
     """The directories that a process sees in a mount namespace of its own."""
 
     code: str
@@ -49,7 +49,7 @@ class Plan:
     """All variables, nothing is inherited."""
     directory: str
     """The working directory, as the process sees it."""
-    room: Room | None = None
+    room: MountNamespace | None = None
     """None: the process sees the machine's directories as they are."""
     cgroups: tuple[str, ...] = ()
     """Directories of control groups to enter, one per hierarchy."""

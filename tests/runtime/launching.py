@@ -16,7 +16,7 @@ import pytest
 from gateway.runtime.confinement import Abilities, find_abilities
 from gateway.runtime.control_groups import Hierarchy
 from gateway.runtime.interpreter import own
-from gateway.runtime.launch import Outlets, Plan, Room
+from gateway.runtime.launch import MountNamespace, Outlets, Plan
 from gateway.runtime.process import ChildProcess, ProcessLauncher
 
 PATIENCE_SECONDS = 10.0
@@ -52,7 +52,7 @@ def room_plan(code: str, task: Path, *layers: Path, tmp_bytes: int = 65536) -> P
     """Run Python code in a room; skips where that is not possible."""
     need_room()
     names = tuple(str(layer) for layer in layers)
-    room = Room(str(task), layers=names, tmp_bytes=tmp_bytes, keep=keep())
+    room = MountNamespace(str(task), layers=names, tmp_bytes=tmp_bytes, keep=keep())
     return replace(python_plan(code), directory="/var/task", room=room)
 
 

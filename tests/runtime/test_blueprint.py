@@ -8,7 +8,7 @@ from gateway.core.notices import LogStream
 from gateway.runtime.blueprint import Blueprint
 from gateway.runtime.confinement import Abilities
 from gateway.runtime.control_groups import Hierarchy
-from gateway.runtime.launch import LaunchedProcess, Outlets, Plan, Room
+from gateway.runtime.launch import LaunchedProcess, MountNamespace, Outlets, Plan
 from gateway.telemetry.system import SystemClock
 
 MEGABYTE = 1024 * 1024
@@ -60,7 +60,7 @@ def test_environment_finds_its_api_its_log_and_its_code() -> None:
 def test_room_has_code_layers_and_a_limited_tmp() -> None:
     found = plan(ROOM, layers=(BASE, EXTRA), keep=("/usr/python",), ephemeral_storage_mb=64)
 
-    assert found.room == Room(
+    assert found.room == MountNamespace(
         "/srv/shop", ("/srv/base", "/srv/extra"), 64 * MEGABYTE, ("/usr/python",)
     )
     assert (found.command, found.directory) == (("/var/task/bootstrap", "x"), "/var/task")

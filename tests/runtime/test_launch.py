@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.runtime.launch import Plan, Room
+from gateway.runtime.launch import MountNamespace, Plan
 
 PLANS = [
     Plan((), {}, "/"),
@@ -16,7 +16,7 @@ PLANS = [
         ("/var/task/bootstrap", "-x"),
         {"KEY": "value", "EMPTY": ""},
         "/var/task",
-        Room("/srv/code", ("/srv/one", "/srv/two"), 1024, ("/opt/python",)),
+        MountNamespace("/srv/code", ("/srv/one", "/srv/two"), 1024, ("/opt/python",)),
         ("/sys/fs/cgroup/memory/a",),
         data_bytes=1,
         processes=2,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.runtime.launch import LaunchFailed, Outlets, Plan, Room
+from gateway.runtime.launch import LaunchFailed, MountNamespace, Outlets, Plan
 from tests.runtime.forking import Forks, forking
 
 pytestmark = [
@@ -116,7 +116,7 @@ async def test_namespaces_are_met_and_not_kept(forks: Forks) -> None:
 
 async def test_sandbox_that_fails_is_a_failed_launch(forks: Forks) -> None:
     with pytest.raises(LaunchFailed, match="there is no such room"):
-        await forks.begin("", Plan((), {}, "/", room=Room("/")))
+        await forks.begin("", Plan((), {}, "/", room=MountNamespace("/")))
 
     assert await forks.run("") == (0, "")
 

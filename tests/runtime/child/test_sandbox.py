@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.runtime.child import sandbox
-from gateway.runtime.launch import Room
+from gateway.runtime.launch import MountNamespace
 from tests.runtime.child.entering import TRY, entered
 from tests.runtime.launching import (
     abilities,
@@ -133,7 +133,7 @@ def test_other_versions_of_python_run_it(version: str, task: Path) -> None:
     python = interpreter(version)
     if python is None:
         pytest.skip(f"no Python {version} here")
-    room = Room(str(task), tmp_bytes=65536)
+    room = MountNamespace(str(task), tmp_bytes=65536)
     plan = asdict(replace(python_plan(""), room=room, directory="/var/task"))
     script = "import json, os, sys; plan = json.loads(sys.argv[2])\n"
     script += "sys.path.append(sys.argv[1]); import sandbox; sandbox.enter(plan)\n"
