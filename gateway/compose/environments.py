@@ -28,7 +28,7 @@ from gateway.runtime.environment import ProcessEnvironment
 from gateway.runtime.fork_client import ForkServer, can_fork
 from gateway.runtime.interpreter import Interpreter, check_version, chosen, own
 from gateway.runtime.launch import Launcher, Plan
-from gateway.runtime.leases import LeaseLimits, LeaseQueue, Leases
+from gateway.runtime.leases import LeaseLimits, LeaseQueue, VersionLeases
 from gateway.runtime.leftovers import sweep
 from gateway.runtime.links import find_links
 from gateway.runtime.pool import Pool, PoolSettings
@@ -257,7 +257,7 @@ async def prepared(
 
         make = await made(function, runtime)
         told, version = sink or Fanout([]), function.completed_name()
-        leases = Leases(
+        leases = VersionLeases(
             {version: LeaseQueue(lease_limits(function.execution), told, busy(function.execution))}
         )
         pool = Pool(

@@ -18,7 +18,7 @@ from gateway.invokers.aws import AwsLambda, AwsSettings
 from gateway.invokers.credentials import CredentialsProvider, RenewedCredentials, botocore_source
 from gateway.invokers.rie import Emulator, RiePool, RieSettings
 from gateway.invokers.wrappers import CircuitBreaker, ConcurrencyCap
-from gateway.runtime.leases import LeaseLimits, LeaseQueue, Leases
+from gateway.runtime.leases import LeaseLimits, LeaseQueue, VersionLeases
 from gateway.wire.client import Peer, PeerSettings, environment_proxy
 
 
@@ -80,7 +80,7 @@ async def _function(  # noqa: PLR0913, PLR0917 - what is brought together here
         f"the function is busy with {limits.concurrency} invocations; raise --concurrency, "
         "or let others wait with --queue-timeout"
     )
-    leases = Leases({place.name: LeaseQueue(limits, sink, reason)})
+    leases = VersionLeases({place.name: LeaseQueue(limits, sink, reason)})
     stack.callback(leases.end)
     return ConcurrencyCap(breaker, leases, place.name)
 

@@ -145,7 +145,7 @@ class LeaseContext:
         self._lease.release()
 
 
-class Leases:
+class VersionLeases:
     """Leases of several versions (core/interfaces.py); versions may share a queue, as those of one
     function share its reserved concurrency."""
 

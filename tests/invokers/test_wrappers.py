@@ -19,7 +19,7 @@ from gateway.core.invocation import Invocation, InvocationResult
 from gateway.core.notices import OperatorWarning
 from gateway.core.outcomes import outcome
 from gateway.invokers.wrappers import CircuitBreaker, ConcurrencyCap
-from gateway.runtime.leases import LeaseLimits, LeaseQueue, Leases
+from gateway.runtime.leases import LeaseLimits, LeaseQueue, VersionLeases
 from gateway.testing import FakeClock, FakeInvoker, FakeSink
 from tests.invokers.gate import invocation
 from tests.wire.origin import until
@@ -137,7 +137,7 @@ async def test_one_tries_and_a_caller_that_leaves_lets_the_next_one() -> None:
 async def test_cap_holds_a_lease_for_the_length_of_an_invocation() -> None:
     inner = Holding()
     queue = LeaseQueue(LeaseLimits(1), FakeSink(), "busy")
-    capped = ConcurrencyCap(inner, Leases({"shop": queue}), "shop")
+    capped = ConcurrencyCap(inner, VersionLeases({"shop": queue}), "shop")
     async with asyncio.TaskGroup() as tasks:
         first = tasks.create_task(capped.invoke(invocation()))
         await inner.wait_for(1)

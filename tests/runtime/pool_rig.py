@@ -9,7 +9,7 @@ from anyio.lowlevel import checkpoint
 from gateway.core.errors import Throttled
 from gateway.core.invocation import FunctionRef, Invocation, InvocationResult
 from gateway.core.notices import OperatorWarning
-from gateway.runtime.leases import LeaseLimits, LeaseQueue, Leases
+from gateway.runtime.leases import LeaseLimits, LeaseQueue, VersionLeases
 from gateway.runtime.pool import Pool, PoolSettings
 from gateway.runtime.slots import Environment, InitFailed, Readiness, Undelivered
 from gateway.testing import FakeSink
@@ -116,11 +116,11 @@ class Rig:
         self.pool, self.leases = self.leased(**settings)
         self.tasks: list[asyncio.Task[Any]] = []
 
-    def leased(self, concurrency: int = 50, **settings: Any) -> tuple[Pool, Leases]:
+    def leased(self, concurrency: int = 50, **settings: Any) -> tuple[Pool, VersionLeases]:
         """Return a pool, and as many leases as it has environments."""
         waits = {name: settings.pop(name) for name in WAITS if name in settings}
         queue = LeaseQueue(LeaseLimits(concurrency, **waits), self.sink, BUSY)
-        leases = Leases({FUNCTION.name: queue})
+        leases = VersionLeases({FUNCTION.name: queue})
         limits = PoolSettings(concurrency, **settings)
         parts = {"clock": LoopClock(), "sink": self.sink, "leases": leases}
         return Pool(self.make, limits, version=FUNCTION.name, **parts), leases

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.core.concurrency import Lease
 from gateway.core.errors import Throttled
-from gateway.core.interfaces import Leases as LeasesProtocol
+from gateway.core.interfaces import VersionLeases as LeasesProtocol
 from gateway.core.notices import OperatorWarning
 from gateway.runtime.leases import (
     REPORT_SECONDS,
@@ -16,7 +16,7 @@ from gateway.runtime.leases import (
     ZERO_REASON,
     LeaseLimits,
     LeaseQueue,
-    Leases,
+    VersionLeases,
 )
 from gateway.testing import FakeSink
 from tests.runtime.fake_time import (
@@ -37,7 +37,7 @@ class World:
     def __init__(self, concurrency: int = 1, **limits: Any) -> None:
         self.sink = FakeSink()
         self.queue = LeaseQueue(LeaseLimits(concurrency, **limits), self.sink, REASON)
-        self.leases: LeasesProtocol = Leases({SHOP: self.queue})
+        self.leases: LeasesProtocol = VersionLeases({SHOP: self.queue})
         self.running: list[int] = []
         self.tasks: list[asyncio.Task[None]] = []
         self.may_end: list[asyncio.Event] = []
@@ -283,7 +283,9 @@ async def test_throttled_are_counted_for_a_second_and_at_the_end() -> None:
 
 async def test_versions_that_share_a_queue_share_its_leases() -> None:
     queue = LeaseQueue(LeaseLimits(1), FakeSink(), REASON)
-    leases = Leases({"1": queue, "2": queue, "other": LeaseQueue(LeaseLimits(1), FakeSink(), "")})
+    leases = VersionLeases(
+        {"1": queue, "2": queue, "other": LeaseQueue(LeaseLimits(1), FakeSink(), "")}
+    )
     async with leases.of("1"), leases.of("other"):
         with pytest.raises(Throttled):
             await leases.of("2").__aenter__()
