@@ -10,7 +10,7 @@ from gateway.core.turns import Claim
 NO_ROOM = "the body has waited too long for room in memory"
 
 
-class Front(Protocol):
+class RoomFront(Protocol):
     """What the room needs of the front."""
 
     limits: Limits
@@ -31,7 +31,7 @@ class SharedRoom:
     it came in costs no invocation, and connections that were read together share the turn.
     """
 
-    def __init__(self, at_once: int, front: Front) -> None:
+    def __init__(self, at_once: int, front: RoomFront) -> None:
         """Take how many invocations HTTP/2 may run at once."""
         self.room = Room(at_once, front.limits.room_bytes)
         self._front = front
