@@ -64,7 +64,7 @@ class Reply:
     body: bytes
 
 
-class Owner(Protocol):
+class ConnectionOwner(Protocol):
     """What a connection needs of the pool that made it."""
 
     loop: asyncio.AbstractEventLoop
@@ -111,7 +111,7 @@ class Connection(asyncio.Protocol):
 
     _transport: asyncio.Transport
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: ConnectionOwner) -> None:
         self._owner = owner
         self._loop = owner.loop
         self._parser = httptools.HttpResponseParser(self)
