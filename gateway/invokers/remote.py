@@ -17,7 +17,7 @@ from gateway.core.errors import (
 from gateway.core.http import Headers
 from gateway.core.interfaces import Clock
 from gateway.core.invocation import Invocation
-from gateway.wire.client import DeadlinePassed, Interrupted, Reply, ReplyTooLarge, Unreachable
+from gateway.wire.client import DeadlineExceeded, Interrupted, Reply, ReplyTooLarge, Unreachable
 
 
 class Origin(Protocol):
@@ -65,7 +65,7 @@ async def posted(  # noqa: PLR0913 - a request and its two times
         is_late = isinstance(error.__cause__, TimeoutError)
         kind = ConnectionTimedOut if is_late else ServiceUnreachable
         raise kind(str(error)) from error
-    except DeadlinePassed as error:
+    except DeadlineExceeded as error:
         raise ServiceTimedOut(str(error)) from error
     except ReplyTooLarge as error:
         raise ResponseTooLarge("payload", "not read to its end", str(error)) from error

@@ -21,7 +21,7 @@ from gateway.core.http import Headers
 from gateway.wire.addresses import Address, addresses_of, check_literal
 from gateway.wire.client_connection import (
     Connection,
-    DeadlinePassed,
+    DeadlineExceeded,
     Interrupted,
     Reply,
     ReplyTooLarge,

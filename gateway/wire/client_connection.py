@@ -47,7 +47,7 @@ class Interrupted(Exception):
     """The request was sent, wholly or in part, and no complete response came: it may have run."""
 
 
-class DeadlinePassed(Interrupted):
+class DeadlineExceeded(Interrupted):
     """No complete response came before the deadline."""
 
 
@@ -312,6 +312,6 @@ class Connection(asyncio.Protocol):
         if self._loop.time() < self._due:
             self._set_due(self._due)
         elif self._reply is not None:
-            self._fail(DeadlinePassed("no complete response came before the deadline"))
+            self._fail(DeadlineExceeded("no complete response came before the deadline"))
         else:
             self.close()

@@ -17,7 +17,7 @@ from gateway.core.http import Headers
 from gateway.core.outcomes import outcome
 from gateway.invokers.remote import posted, seconds_left
 from gateway.testing import FakeClock
-from gateway.wire.client import DeadlinePassed, Interrupted, Peer, Reply, Unreachable
+from gateway.wire.client import DeadlineExceeded, Interrupted, Peer, Reply, Unreachable
 from tests.invokers.gate import invocation
 from tests.wire.origin import OK, SHORT_SECONDS, Origin, Visit, answering, serving, spoken_to
 
@@ -47,7 +47,7 @@ class Failing:
         (Unreachable("x"), None, ServiceUnreachable, (502, "LambdaConnectionError")),
         (Unreachable("x"), OSError(), ServiceUnreachable, (502, "LambdaConnectionError")),
         (Unreachable("x"), TimeoutError(), ConnectionTimedOut, (504, "LambdaConnectionTimeout")),
-        (DeadlinePassed("x"), None, ServiceTimedOut, (504, "LambdaConnectionTimeout")),
+        (DeadlineExceeded("x"), None, ServiceTimedOut, (504, "LambdaConnectionTimeout")),
         (Interrupted("x"), None, ServiceInterrupted, (502, "LambdaConnectionError")),
     ],
 )

@@ -11,7 +11,7 @@ from gateway.core.http import Headers
 from gateway.telemetry.system import turns_of_the_loop
 from gateway.wire.addresses import Address
 from gateway.wire.client import (
-    DeadlinePassed,
+    DeadlineExceeded,
     Interrupted,
     Peer,
     PeerSettings,
@@ -327,7 +327,7 @@ async def test_many_exchanges_of_all_kinds_leave_nothing() -> None:
 
     by_kind = {kind: outcomes[number :: len(kinds)] for number, kind in enumerate(kinds)}
     assert {type(outcome) for outcome in by_kind[b"reset"]} == {Interrupted}
-    assert {type(outcome) for outcome in by_kind[b"silent"]} <= {DeadlinePassed, Unreachable}
+    assert {type(outcome) for outcome in by_kind[b"silent"]} <= {DeadlineExceeded, Unreachable}
     assert {type(outcome) for outcome in by_kind[b"close"] + by_kind[b"good"]} == {Reply}
     assert origin.most_open <= 5
 

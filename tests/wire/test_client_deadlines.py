@@ -4,7 +4,7 @@ import pytest
 
 from gateway.telemetry.system import turns_of_the_loop
 from gateway.wire.client import (
-    DeadlinePassed,
+    DeadlineExceeded,
 )
 from tests.wire.client_fakes import FakeOwner, answered, timed
 from tests.wire.origin import (  # noqa: F401 - the event loops
@@ -37,7 +37,7 @@ def sized(body: bytes, *headers: bytes) -> bytes:
 async def test_peer_that_does_not_answer_in_time_is_left(response: bytes) -> None:
     async with serving(sending(response)) as origin, spoken_to(origin) as peer:
         began = peer.loop.time()
-        with pytest.raises(DeadlinePassed):
+        with pytest.raises(DeadlineExceeded):
             await exchange(peer, seconds=SHORT_SECONDS)
         took = peer.loop.time() - began
         await origin.visits[0].over()
@@ -55,7 +55,7 @@ async def test_peer_that_trickles_gets_no_more_time() -> None:
             await turns_of_the_loop(1)
 
     async with serving(script) as origin, spoken_to(origin) as peer:
-        with pytest.raises(DeadlinePassed):
+        with pytest.raises(DeadlineExceeded):
             await exchange(peer, seconds=SHORT_SECONDS)
 
 
@@ -67,7 +67,7 @@ async def test_deadline_of_a_later_exchange_is_kept_though_a_timer_runs_already(
 
     async with serving(script) as origin, spoken_to(origin) as peer:
         await exchange(peer, seconds=DEADLINE_SECONDS)
-        with pytest.raises(DeadlinePassed):
+        with pytest.raises(DeadlineExceeded):
             await exchange(peer, seconds=SHORT_SECONDS)
 
 
@@ -104,7 +104,7 @@ async def test_deadline_and_idle_time_are_kept_whatever_the_timer_was_set_to() -
     loop.wait_until(199.9)
     assert not future.done()
     loop.wait_until(200)
-    assert isinstance(future.exception(), DeadlinePassed)
+    assert isinstance(future.exception(), DeadlineExceeded)
     assert transport.is_aborted
 
 
