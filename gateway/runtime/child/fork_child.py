@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 LOG_VARIABLE = "_LAMBDA_TELEMETRY_LOG_FD"
 
 
-class Runtime(NamedTuple):
+class LoadedModules(NamedTuple):
     """What is loaded once and used by every child."""
 
     sandbox: ModuleType
@@ -38,7 +38,7 @@ class Job(NamedTuple):
     server_pid: int
 
 
-def become(job: Job, runtime: Runtime) -> None:
+def become(job: Job, runtime: LoadedModules) -> None:
     """Make the forked process what the plan says; ends it, with a report, when that fails."""
     report = job.report
     try:
@@ -85,13 +85,13 @@ def close_all_but(kept: list[int]) -> None:
             os.closerange(before + 1, after)
 
 
-def _die_with(parent: int, runtime: Runtime) -> None:
+def _die_with(parent: int, runtime: LoadedModules) -> None:
     runtime.processes.end_with_parent()
     if os.getppid() != parent:
         os._exit(127)
 
 
-def _replace_environ(environ: dict[str, str], runtime: Runtime) -> None:
+def _replace_environ(environ: dict[str, str], runtime: LoadedModules) -> None:
     """Make these all the variables there are, and have /proc/PID/environ name the environment.
 
     A search for all processes of an environment reads them there; without this, a child shows the

@@ -78,7 +78,7 @@ else:
     )
 
 
-def prepare(sandbox_path: str, child_directory: str) -> fork_child.Runtime:
+def prepare(sandbox_path: str, child_directory: str) -> fork_child.LoadedModules:
     """Load what children need, and leave it out of all garbage collections."""
     main = fork_interpreter.main_module(f"{child_directory}/__main__.py")
     loop = importlib.import_module("awslambdaric.bootstrap_loop")
@@ -91,7 +91,7 @@ def prepare(sandbox_path: str, child_directory: str) -> fork_child.Runtime:
     gc.collect()
     gc.disable()
     gc.freeze()
-    return fork_child.Runtime(sandbox, fork_processes, fork_interpreter, main, loop, area)
+    return fork_child.LoadedModules(sandbox, fork_processes, fork_interpreter, main, loop, area)
 
 
 def _environ_area() -> tuple[int, int]:
