@@ -12,7 +12,8 @@ from gateway.core.rules import PathPattern, normalised
 
 @dataclass(frozen=True, slots=True)
 class PreparedRule:
-    """A rule whose action answers the requests that its condition matches."""
+    """A rule with the Responder of its action, which answers the requests that its condition
+    matches."""
 
     priority: int
     condition: PathPattern

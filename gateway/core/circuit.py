@@ -127,7 +127,7 @@ class Circuit:
         return self._state
 
     def receive(self, item: Input, /) -> list[Effect]:
-        """Return what to do: for AdmissionRequested one Admit or Refuse, after any Announce.
+        """Return what to do: for AdmissionRequested one Admit or Refuse, after any AnnounceState.
 
         Raises KeyError for an outcome in a state that admits nothing, and then changes nothing.
         """

@@ -46,7 +46,7 @@ class Blueprint:
     code: Path
     layers: tuple[Path, ...] = ()
     keep: tuple[str, ...] = ()
-    """As in Room."""
+    """As in MountNamespace."""
     links: Links = NO_LINKS
     timeout_seconds: float = 3.0
     init_seconds: float = INIT_SECONDS

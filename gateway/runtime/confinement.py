@@ -70,7 +70,7 @@ OPEN_TO = {
 def find_abilities(keep: tuple[str, ...] = ()) -> Abilities:
     """Try what this machine lets this user do; blocks for about 50 ms.
 
-    `keep` is as in `Room.keep`: what this interpreter needs.
+    `keep` is as in `MountNamespace.keep`: what this interpreter needs.
     """
     if sys.platform != "linux":
         return Abilities()

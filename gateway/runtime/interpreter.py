@@ -47,7 +47,7 @@ class Interpreter:
     search_path: tuple[str, ...]
     """Where it finds modules without those of the function."""
     keep: tuple[str, ...]
-    """Directories that it needs, for `Room.keep`."""
+    """Directories that it needs, for `MountNamespace.keep`."""
     source: str = ""
     """What named it; empty for the gateway's own."""
     note: str = ""

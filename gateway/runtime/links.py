@@ -42,7 +42,7 @@ def find_links(
 ) -> Links:
     """Look through code and layers, paths without links; blocks for about 5 us a file.
 
-    `keep` is as in Room: absolute links to what is visible anyway are left alone.
+    `keep` is as in MountNamespace: absolute links to what is visible anyway are left alone.
     """
     look = _Look(tuple(keep), most_looked_at)
     in_code = look.through((code,), (code,)) if code else ()

@@ -30,7 +30,7 @@ from gateway.wire.client_connection import (
 from gateway.wire.client_proxy import Tunnel, environment_proxy, proxy_of
 from gateway.wire.client_tls import ResumingContext, verifying_context
 
-__all__ = ["DeadlinePassed", "Interrupted", "Peer", "PeerSettings", "Reply", "ReplyTooLarge"]
+__all__ = ["DeadlineExceeded", "Interrupted", "Peer", "PeerSettings", "Reply", "ReplyTooLarge"]
 __all__ += ["Unreachable", "environment_proxy"]
 
 CLOSE_SECONDS = 1.0
