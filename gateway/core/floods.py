@@ -12,7 +12,7 @@ from collections import deque
 from gateway.core.errors import InvalidSetting
 from gateway.core.limits import Limits
 
-DATA, HEADERS, WINDOW_UPDATE, CONTINUATION = 0x0, 0x1, 0x8, 0x9
+DATA, HEADERS, CONTINUATION = 0x0, 0x1, 0x9
 """Frame types (RFC 9113 section 6)."""
 
 END_STREAM, END_HEADERS, PADDED = 0x1, 0x4, 0x8

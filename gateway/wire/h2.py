@@ -27,7 +27,7 @@ __all__ = ["Broken", "Data", "Event", "Frames", "GoAway", "Request", "Reset", "S
 __all__ += ["Trailers", "WindowUpdate"]
 
 NO_ERROR, PROTOCOL_ERROR = 0x0, 0x1
-REFUSED_STREAM, CANCEL, ENHANCE_YOUR_CALM = 0x7, 0x8, 0xB
+REFUSED_STREAM, ENHANCE_YOUR_CALM = 0x7, 0xB
 """Error codes (RFC 9113 section 7)."""
 
 PREFACE_BYTES = 24
