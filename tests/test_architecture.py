@@ -239,6 +239,28 @@ def is_protocol(node: ast.AST) -> bool:
     return isinstance(node, ast.ClassDef) and "Protocol" in map(ast.unparse, node.bases)
 
 
+SHARED_NAMES = {
+    "Client": "AWS's name in a context object, and that of httpx in gateway.testing",
+    "State": "every state machine has its own",
+}
+"""Classes that several modules may define, and why."""
+
+
+def public_classes(tree: ast.Module) -> set[str]:
+    """Return the names of a module's public classes."""
+    names = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
+    return {name for name in names if not is_private(name)}
+
+
+def test_name_of_a_class_has_one_meaning() -> None:
+    defined: dict[str, list[str]] = {}
+    for source in SOURCES:
+        for name in public_classes(parsed(source)) - SHARED_NAMES.keys():
+            defined.setdefault(name, []).append(name_of(source))
+
+    assert {name: places for name, places in defined.items() if len(places) > 1} == {}
+
+
 def waiting_functions(tree: ast.Module) -> list[str]:
     """Return the asynchronous functions that no Protocol holds."""
     inside_protocols = {
