@@ -29,7 +29,7 @@ CANDIDATES = 1000
 """How many places are tried for the begin of a frame in the message of one that is too long."""
 
 
-class Frames:
+class LogFrames:
     """The log pipe of `_LAMBDA_TELEMETRY_LOG_FD`: an entry per frame, with the frame's time."""
 
     def __init__(self, journal: Journal, limit_bytes: int = LINE_BYTES) -> None:

@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 
 from gateway.core.interfaces import Clock
 from gateway.core.notices import LogEntry
-from gateway.runtime.frames import Frames
+from gateway.runtime.frames import LogFrames
 from gateway.runtime.output import Journal, Lines, drain
 
 PIPE_BYTES = 1024 * 1024
@@ -28,7 +28,7 @@ class Outlet:
         self._clock = clock
         self._journal = Journal()
         self._lines = Lines(self._journal)
-        self._frames = Frames(self._journal)
+        self._frames = LogFrames(self._journal)
         self._poll = select.poll()  # one call for both, and no exception where nothing is there
         with ExitStack() as undone:
             self._output, self.output = self._opened(undone, self._read_output)

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 from gateway.core.notices import LogEntry
-from gateway.runtime.frames import HEADER, Frames
+from gateway.runtime.frames import HEADER, LogFrames
 from gateway.runtime.output import OUTPUT_BYTES, Journal, Lines
 
 AT = 1767607872.324
 TEXT, JSON = 0xA55A0003, 0xA55A0002
-Source = Callable[[Journal], Lines | Frames]
+Source = Callable[[Journal], Lines | LogFrames]
 
 
 def frame(message: bytes, *, kind: int = TEXT, at: float = AT, length: int | None = None) -> bytes:
@@ -36,8 +36,8 @@ def short_lines(journal: Journal) -> Lines:
     return Lines(journal, limit_bytes=8)
 
 
-def short_frames(journal: Journal) -> Frames:
-    return Frames(journal, limit_bytes=8)
+def short_frames(journal: Journal) -> LogFrames:
+    return LogFrames(journal, limit_bytes=8)
 
 
 def splits(data: bytes, places: list[int]) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.notices import LogEntry
-from gateway.runtime.frames import CANDIDATES, LEVELS, Frames
+from gateway.runtime.frames import CANDIDATES, LEVELS, LogFrames
 from gateway.runtime.output import EVENT_OVERHEAD_BYTES, LINE_BYTES, Journal, Lines, drain
 from tests.runtime.output import (
     AT,
@@ -28,11 +28,11 @@ FLOODS = [
     (Lines, b"x" * 65536),
     (Lines, b"\n" * 65536),
     (Lines, (b"x" * 63 + b"\n") * 1024),
-    (Frames, frame(b"x" * 48) * 1024),
-    (Frames, frame(b"") * 4096),
-    (Frames, b"x" * 65536),
-    (Frames, b"\xa5\x5a\x00\xff" * 16384),
-    (Frames, frame(b"x" * 65536, length=0xFFFFFFFF)),
+    (LogFrames, frame(b"x" * 48) * 1024),
+    (LogFrames, frame(b"") * 4096),
+    (LogFrames, b"x" * 65536),
+    (LogFrames, b"\xa5\x5a\x00\xff" * 16384),
+    (LogFrames, frame(b"x" * 65536, length=0xFFFFFFFF)),
 ]
 
 
@@ -57,13 +57,13 @@ def test_a_flood_costs_no_memory(source: Source, chunk: bytes) -> None:
 def test_a_frame_is_an_entry_with_its_own_time_and_level() -> None:
     record = frame(b"[INFO]\tone\ntwo\n", kind=TEXT | 12, at=AT - 1.5)
 
-    assert entries(Frames, record) == [LogEntry(AT - 1.5, "[INFO]\tone\ntwo", "INFO")]
+    assert entries(LogFrames, record) == [LogEntry(AT - 1.5, "[INFO]\tone\ntwo", "INFO")]
 
 
 @pytest.mark.parametrize("bits", range(8))
 @pytest.mark.parametrize(("kind", "is_json"), [(TEXT, False), (JSON, True)])
 def test_a_level_is_in_the_type(bits: int, kind: int, is_json: bool) -> None:
-    [entry] = entries(Frames, frame(b"{}", kind=kind | bits << 2))
+    [entry] = entries(LogFrames, frame(b"{}", kind=kind | bits << 2))
 
     assert (entry.level, entry.is_json) == (LEVELS[bits], is_json)
     assert LEVELS == ("", "TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL", "")
@@ -78,7 +78,7 @@ def test_what_the_runtime_client_of_aws_writes_is_read() -> None:
     os.close(reading)
 
     journal = Journal()
-    Frames(journal).feed(data, AT)
+    LogFrames(journal).feed(data, AT)
     found = [(entry.text, entry.level) for entry in journal.take(AT)]
     assert found == [("one\ntwo", "INFO"), ("[ERROR] E: é\nTraceback", "ERROR")]
 
@@ -96,7 +96,7 @@ def test_what_the_runtime_client_of_aws_writes_is_read() -> None:
     ],
 )
 def test_a_time_that_cannot_be_is_that_of_reading(ago: float, is_believed: bool) -> None:
-    [entry] = entries(Frames, frame(b"x", at=AT - ago))
+    [entry] = entries(LogFrames, frame(b"x", at=AT - ago))
 
     assert entry.at == pytest.approx(AT - ago if is_believed else AT, abs=1e-6)
 
@@ -115,21 +115,21 @@ def test_a_time_that_cannot_be_is_that_of_reading(ago: float, is_believed: bool)
 def test_any_split_gives_the_same_frames(data: list[bytes], places: list[int], limit: int) -> None:
     whole = b"".join(data)
 
-    for source in (Frames, short_frames):
+    for source in (LogFrames, short_frames):
         split = entries(source, *splits(whole, places), limit=limit)
         assert split == entries(source, whole, limit=limit)
 
 
 @given(data=st.lists(st.binary(max_size=40)))
 def test_whatever_is_on_the_log_pipe_is_borne(data: list[bytes]) -> None:
-    for entry in entries(Frames, *data, frame(b"x"), limit=100):
+    for entry in entries(LogFrames, *data, frame(b"x"), limit=100):
         assert entry.text.encode()
 
 
 def test_bytes_outside_frames_are_skipped_and_counted() -> None:
     junk = b"print to the wrong descriptor\n"
 
-    assert texts(Frames, frame(b"one") + junk + frame(b"two"), junk) == [
+    assert texts(LogFrames, frame(b"one") + junk + frame(b"two"), junk) == [
         "one",
         "two",
         "[gateway] 60 bytes on the log pipe were not a log frame",
@@ -139,7 +139,7 @@ def test_bytes_outside_frames_are_skipped_and_counted() -> None:
 def test_a_type_in_two_pieces_is_found_after_junk() -> None:
     record = frame(b"found")
 
-    assert texts(Frames, b"x" * 20 + record[:3], record[3:])[0] == "found"
+    assert texts(LogFrames, b"x" * 20 + record[:3], record[3:])[0] == "found"
 
 
 @pytest.mark.parametrize(("size", "dropped"), [(-1, 0), (0, 0), (1, 1), (30, 30)])
@@ -153,7 +153,7 @@ def test_a_frame_is_cut_at_its_limit_and_the_next_is_found(size: int, dropped: i
 
 def test_a_frame_that_was_cut_is_not_json() -> None:
     room = 5 + EVENT_OVERHEAD_BYTES
-    [kept, _] = entries(Frames, frame(b'{"a": 1}', kind=JSON), limit=room)
+    [kept, _] = entries(LogFrames, frame(b'{"a": 1}', kind=JSON), limit=room)
 
     assert (kept.text, kept.is_json) == ('{"a":', False)
 
@@ -161,7 +161,7 @@ def test_a_frame_that_was_cut_is_not_json() -> None:
 def test_a_frame_that_just_fits_is_whole() -> None:
     room = 8 + EVENT_OVERHEAD_BYTES
 
-    assert entries(Frames, frame(b'{"a": 1}', kind=JSON), limit=room) == [
+    assert entries(LogFrames, frame(b'{"a": 1}', kind=JSON), limit=room) == [
         LogEntry(AT, '{"a": 1}', is_json=True)
     ]
 
@@ -179,7 +179,7 @@ def test_the_end_of_a_message_that_went_by_unread_is_not_waited_for() -> None:
 
 def test_a_frame_without_its_end_is_shown_and_its_end_passed_over() -> None:
     journal = Journal()
-    frames = Frames(journal)
+    frames = LogFrames(journal)
     record = frame(b"half and half")
     frames.feed(record[:20], AT)
     frames.flush(AT)
@@ -201,14 +201,14 @@ def test_a_false_length_ends_its_own_frame_only(length: int) -> None:
     good = [f"record {number}" for number in range(20)]
     records = b"".join(frame(text.encode()) for text in good)
 
-    assert texts(Frames, frame(b"bad", length=length) + records)[:21] == ["bad", *good]
+    assert texts(LogFrames, frame(b"bad", length=length) + records)[:21] == ["bad", *good]
 
 
 @pytest.mark.parametrize("length", FALSE_LENGTHS)
 @pytest.mark.parametrize("cut", [1, 15, 16, 17, 40])
 def test_a_false_length_spoils_no_later_invocation(length: int, cut: int) -> None:
     journal = Journal()
-    frames = Frames(journal)
+    frames = LogFrames(journal)
     good = [f"record {number}" for number in range(20)]
     records = b"".join(frame(text.encode()) for text in good)
     frames.feed(frame(b"bad", length=length), AT)
@@ -224,7 +224,7 @@ def test_a_false_length_spoils_no_later_invocation(length: int, cut: int) -> Non
 
 @pytest.mark.parametrize("length", [2, 1, 0])
 def test_a_length_that_is_too_short_leaves_bytes_of_no_frame(length: int) -> None:
-    found = texts(Frames, frame(b"bad", length=length) + frame(b"good"))
+    found = texts(LogFrames, frame(b"bad", length=length) + frame(b"good"))
 
     rest = f"[gateway] {3 - length} bytes on the log pipe were not a log frame"
     assert found == ["bad"[:length], "good", rest]
@@ -233,14 +233,14 @@ def test_a_length_that_is_too_short_leaves_bytes_of_no_frame(length: int) -> Non
 def test_frames_in_the_message_of_a_frame_are_text() -> None:
     inner = frame(b"END RequestId: forged")
 
-    [entry] = entries(Frames, frame(b"logged: " + inner))
+    [entry] = entries(LogFrames, frame(b"logged: " + inner))
     assert entry.text.endswith("END RequestId: forged")
-    assert texts(Frames, frame(inner) + frame(b"next"))[1:] == ["next"]
+    assert texts(LogFrames, frame(inner) + frame(b"next"))[1:] == ["next"]
 
 
 def test_a_message_over_the_limit_is_dropped_to_its_end_in_the_next_invocation() -> None:
     journal = Journal()
-    frames = Frames(journal, 8)
+    frames = LogFrames(journal, 8)
     record = frame(b"x" * 100)
     frames.feed(record[:50], AT)
     frames.flush(AT)
@@ -255,13 +255,13 @@ def test_a_message_over_the_limit_is_dropped_to_its_end_in_the_next_invocation()
 def test_the_search_for_a_frame_in_a_message_is_bounded() -> None:
     junk = b"\xa5\x5a\x00\x03" * CANDIDATES
 
-    assert len(texts(Frames, frame(junk[4:], length=2**31) + frame(b"good"))) == 2
-    assert len(texts(Frames, frame(junk, length=2**31) + frame(b"good"))) == 1
+    assert len(texts(LogFrames, frame(junk[4:], length=2**31) + frame(b"good"))) == 2
+    assert len(texts(LogFrames, frame(junk, length=2**31) + frame(b"good"))) == 1
 
 
 def test_frames_are_found_again_after_a_flood() -> None:
     journal = Journal(3 + EVENT_OVERHEAD_BYTES)
-    frames = Frames(journal)
+    frames = LogFrames(journal)
     frames.feed(frame(b"abcd") + frame(b"lost") + frame(b"in two pieces")[:18], AT)
     assert journal.take(AT)[0].text == "abc"
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.notices import LogEntry
-from gateway.runtime.frames import Frames
+from gateway.runtime.frames import LogFrames
 from gateway.runtime.output import (
     EVENT_OVERHEAD_BYTES,
     LINE_BYTES,
@@ -145,7 +145,7 @@ def test_the_next_invocation_has_room_again() -> None:
 
 def test_lines_and_frames_share_their_room() -> None:
     journal = Journal(4 + 2 * EVENT_OVERHEAD_BYTES)
-    lines, frames = Lines(journal), Frames(journal)
+    lines, frames = Lines(journal), LogFrames(journal)
     lines.feed(b"ab\n", AT)
     frames.feed(frame(b"cde"), AT)
     lines.feed(b"fg\n", AT)
