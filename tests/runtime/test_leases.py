@@ -8,7 +8,7 @@ import pytest
 
 from gateway.core.concurrency import Lease
 from gateway.core.errors import Throttled
-from gateway.core.interfaces import VersionLeases as LeasesProtocol
+from gateway.core.interfaces import Leases
 from gateway.core.notices import OperatorWarning
 from gateway.runtime.leases import (
     REPORT_SECONDS,
@@ -37,7 +37,7 @@ class World:
     def __init__(self, concurrency: int = 1, **limits: Any) -> None:
         self.sink = FakeSink()
         self.queue = LeaseQueue(LeaseLimits(concurrency, **limits), self.sink, REASON)
-        self.leases: LeasesProtocol = VersionLeases({SHOP: self.queue})
+        self.leases: Leases = VersionLeases({SHOP: self.queue})
         self.running: list[int] = []
         self.tasks: list[asyncio.Task[None]] = []
         self.may_end: list[asyncio.Event] = []
