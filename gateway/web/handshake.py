@@ -39,6 +39,10 @@ PLAIN_HTTP = "HTTP_REQUEST"
 CLOSE_NOTIFY_SECONDS = 2.0
 """How long a connection that closes waits for the client's close_notify."""
 
+FIRST_BYTES = 4 * 1024
+"""What is read, and kept, of a client whose handshake has not begun; the rest of a larger
+ClientHello waits in the system."""
+
 LATER_SECONDS = 1.0
 """How much later than the sweep the event loop ends a handshake: never first, so that a limit is
 counted as one."""
@@ -53,13 +57,15 @@ class Handshakes:
         self.certificates = certificates
         self.make = make
         self.pace = HandshakePace()
+        self.buffer = memoryview(bytearray(FIRST_BYTES))
+        """What is read into; it is copied at once."""
 
     def __call__(self) -> "Handshake":
         """Return the protocol of a new connection."""
         return Handshake(self)
 
 
-class Handshake(asyncio.Protocol):
+class Handshake(asyncio.BufferedProtocol):
     """Shakes hands, then the connection's real protocol replaces it."""
 
     _transport: asyncio.Transport
@@ -70,6 +76,7 @@ class Handshake(asyncio.Protocol):
         self._front = handshakes.front
         self._task: asyncio.Task[None] | None = None
         self._is_waiting = False
+        self._first = b""
         self._early: list[bytes] = []
         self._began_at = 0.0
         self._is_over = False
@@ -88,6 +95,14 @@ class Handshake(asyncio.Protocol):
             self._is_over = True
             self._transport.abort()
 
+    def get_buffer(self, _sizehint: int) -> memoryview:
+        """Return what all handshakes of the listener are read into."""
+        return self._all.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what was read."""
+        self.data_received(bytes(self._all.buffer[:nbytes]))
+
     def data_received(self, data: bytes) -> None:
         """Begin with the first bytes, or keep those that come with the end of the handshake: one
         read of the TLS layer at most."""
@@ -97,7 +112,8 @@ class Handshake(asyncio.Protocol):
             self._refuse_plain()
         else:
             self._transport.pause_reading()
-            self._begin(data)
+            self._first = data
+            self._begin()
 
     def connection_lost(self, _error: Exception | None) -> None:
         """Forget a client that left."""
@@ -105,26 +121,26 @@ class Handshake(asyncio.Protocol):
 
     # The handshake.
 
-    def _begin(self, first: bytes) -> None:
+    def _begin(self) -> None:
         """Begin the handshake, or later where those of this address keep failing."""
         delay = self._all.pace.delay(self.client[0], self._front.monotonic())
         if not delay:
-            self._start(first)
+            self._start()
         elif delay >= self._front.limits.handshake_seconds:
             self._fail(TOO_MANY)
             self._transport.abort()
         else:
             self._is_waiting = True
-            asyncio.get_running_loop().call_later(delay, self._start, first)
+            asyncio.get_running_loop().call_later(delay, self._start)
 
-    def _start(self, first: bytes) -> None:
+    def _start(self) -> None:
         if not self._is_over:
-            self._task = self._front.start(self._run(first))
+            self._task = self._front.start(self._run())
 
-    async def _run(self, first: bytes) -> None:
+    async def _run(self) -> None:
         """Shake hands and go on, or note why not; nothing of it is printed."""
         try:
-            tls = await self._shake_hands(first)
+            tls = await self._shake_hands()
             self._hand_over(tls)
         except ssl.SSLError as error:
             self._fail(error.reason or "UNKNOWN")
@@ -137,11 +153,12 @@ class Handshake(asyncio.Protocol):
             return
         self._transport.abort()
 
-    async def _shake_hands(self, first: bytes) -> asyncio.Transport:
+    async def _shake_hands(self) -> asyncio.Transport:
         """Return the TLS layer's transport; raises OSError, for a client that left as well."""
         limits = self._front.limits
         loop = asyncio.get_running_loop()
         # Runs between start_tls's making of the layer and the layer's beginning.
+        first, self._first = self._first, b""
         feeding = loop.call_soon(feed, self._transport, first)
         try:
             tls = await loop.start_tls(
@@ -186,7 +203,9 @@ class Handshake(asyncio.Protocol):
         lingering = Lingering(
             front, self._transport, self.client, progress, Stall(self._transport, progress)
         )
+        self._transport.pause_reading()  # uvloop changes between kinds of protocol only then
         self._transport.set_protocol(lingering)  # which hears whether the client takes it
+        self._transport.resume_reading()
         self._transport.write(head + response.body)
         front.note(request, response, 400, len(head) + len(response.body))
         lingering.begin(self)

@@ -16,7 +16,7 @@ import trustme
 from gateway.core.handshake_pace import FAILURE_BURST, FAILURES_PER_SECOND
 from gateway.core.http import Tls
 from gateway.web.h1_connection import Http1Connection
-from gateway.web.handshake import LEFT, TIME_OUT, Handshake
+from gateway.web.handshake import FIRST_BYTES, LEFT, TIME_OUT, Handshake
 from gateway.wire.tls import Certificates, MutualTls
 from tests.web.handshakes import CLOSE, LIMITS, Serve, client_hello
 from tests.web.https import (
@@ -239,6 +239,28 @@ def test_handshake_that_would_wait_too_long_is_refused(serve: Serve) -> None:
 
     https.wait_until(lambda: not https.front.members.connections)
     assert https.failures == ["TOO_MANY"]
+
+
+def test_handshake_that_waits_for_its_turn_keeps_little_of_what_was_sent(serve: Serve) -> None:
+    https = serve()
+    failed(https, FAILURE_BURST + 2)
+    with https.connect() as client:
+        client.sendall(client_hello() + b"x" * 200_000)
+        members = https.front.members.connections
+        https.wait_until(lambda: any(one._is_waiting for one in members))
+        (kept,) = https.ask(lambda: [len(one._first) for one in members])
+        assert 0 < kept <= FIRST_BYTES
+
+
+@pytest.mark.parametrize("size", [FIRST_BYTES, 3 * FIRST_BYTES])
+def test_client_hello_of_more_than_is_read_first_is_served(serve: Serve, size: int) -> None:
+    names = [b"%0200d" % number for number in range(size // 200)]
+    context = offering(*(name.decode() for name in names), "http/1.1")
+    https = serve()
+
+    with https.secure(context) as client:
+        client.sendall(CLOSE)
+        assert replies(read_all(client))[0].status == 200
 
 
 def test_waiting_handshake_that_is_aborted_never_begins(serve: Serve) -> None:
