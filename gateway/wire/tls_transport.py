@@ -23,8 +23,8 @@ from typing import cast
 READ_BYTES = 32 * 1024
 """What is read at once; the layer would read, and keep for each connection, eight times as much."""
 
-PIECE_BYTES = 32 * 1024
-"""What is encrypted at once: two records (RFC 8446 section 5.1)."""
+PIECE_BYTES = 64 * 1024
+"""What is encrypted at once: four records (RFC 8446 section 5.1)."""
 
 NEVER = 2**30
 """More than ever waits: the layer itself does not ask the connection to pause."""
