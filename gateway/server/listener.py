@@ -37,7 +37,7 @@ class ServedFront:
     """A front with its socket."""
 
     front: Front
-    protocols: Callable[[], asyncio.Protocol]
+    protocols: Callable[[], asyncio.BaseProtocol]
     """Makes the protocol of a new connection."""
     listening: socket.socket
 

@@ -1,7 +1,7 @@
 """What one process serves, where, and how it reports."""
 
 import socket
-from asyncio import AbstractEventLoop, Protocol
+from asyncio import AbstractEventLoop, BaseProtocol
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -34,7 +34,7 @@ class Secured:
     """Reads certificates that change; problems are said."""
     renew: Callable[[], list[str]]
     """Reads all certificates again and returns the problems."""
-    protocols: Callable[[Front], Callable[[], Protocol]]
+    protocols: Callable[[Front], Callable[[], BaseProtocol]]
     """Returns what makes the protocol of a new connection."""
 
 
