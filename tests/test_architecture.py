@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -41,9 +41,23 @@ EXCUSED = {
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-@lru_cache
+@cache
 def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def nodes(tree: ast.AST) -> list[ast.AST]:
+    """Return everything that is in a tree: several rules look at each file."""
+    return list(ast.walk(tree))
+
+
+def dotted(node: ast.AST) -> str | None:
+    """Return a name as it is written (`time.sleep`), or nothing for any other expression."""
+    if isinstance(node, ast.Attribute):
+        before = dotted(node.value)
+        return before and f"{before}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else None
 
 
 def name_of(path: Path) -> str:
@@ -58,7 +72,7 @@ def mirror(source: Path) -> Path:
 
 
 def functions(tree: ast.AST) -> Iterator[Function]:
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, Function):
             yield node
 
@@ -133,7 +147,7 @@ def package_of(module: str) -> str:
 def imports(tree: ast.Module) -> dict[str, str]:
     """Return what a file calls modules and names of ours, with their full names."""
     found: dict[str, str] = {}
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.ImportFrom):
             found |= {
                 alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names
@@ -147,9 +161,9 @@ def private_names(tree: ast.Module, own_package: str) -> list[str]:
     """Return the private names that a file takes from packages of ours other than its own."""
     imported = imports(tree)
     attributes = [
-        f"{imported[ast.unparse(node.value)]}.{node.attr}"
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in imported
+        f"{imported[owner]}.{node.attr}"
+        for node in nodes(tree)
+        if isinstance(node, ast.Attribute) and (owner := dotted(node.value)) in imported
     ]
     return [
         full
@@ -170,13 +184,13 @@ def test_tests_use_no_private_name_of_another_package() -> None:
 def forbidden(tree: ast.Module) -> list[str]:
     """Return what tests must not use: mocks, and sleeping."""
     found = []
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names if alias.name.startswith("unittest.mock")]
         elif isinstance(node, ast.ImportFrom):
             names = [f"{node.module}.{alias.name}" for alias in node.names]
             found += [name for name in names if name.startswith(("unittest.mock", "time.sleep"))]
-        elif isinstance(node, ast.Attribute) and ast.unparse(node) == "time.sleep":
+        elif isinstance(node, ast.Attribute) and dotted(node) == "time.sleep":
             found.append("time.sleep")
     return found
 
@@ -264,7 +278,7 @@ def test_name_of_a_class_has_one_meaning() -> None:
 def waiting_functions(tree: ast.Module) -> list[str]:
     """Return the asynchronous functions that no Protocol holds."""
     inside_protocols = {
-        function for node in ast.walk(tree) if is_protocol(node) for function in functions(node)
+        function for node in nodes(tree) if is_protocol(node) for function in functions(node)
     }
     waiting = [node for node in functions(tree) if isinstance(node, ast.AsyncFunctionDef)]
     return [function.name for function in waiting if function not in inside_protocols]
@@ -324,7 +338,7 @@ def test_unpublished_version_is_written_in_one_file() -> None:
     written = {
         name_of(path)
         for path in SOURCES
-        for node in ast.walk(parsed(path))
+        for node in nodes(parsed(path))
         if isinstance(node, ast.Constant) and node.value == "$LATEST"
     }
 
