@@ -3,7 +3,7 @@ HOST = 127.0.0.1
 PORT = 8080
 BIN = .venv/bin
 SOAK_SECONDS = 60
-SOAKS = tests/fuzz tests/process tests/promises tests/runtime
+SOAKS = tests/cli tests/e2e tests/fuzz tests/process tests/promises tests/runtime
 
 # Most tests wait for a process: see `pytest_xdist_auto_num_workers` in tests/conftest.py.
 AT_ONCE = -q -n auto --dist loadfile --no-loadscope-reorder

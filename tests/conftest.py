@@ -19,7 +19,7 @@ sys.dont_write_bytecode = False
 
 Golden = Callable[[Case, str], None]
 
-EXAMPLES = 200 if IS_SOAK else 50
+EXAMPLES = 200 if IS_SOAK else 25
 """Of each property; the first are those of the short form."""
 
 # The suite draws the same examples every time: red or green never depends on luck. To look

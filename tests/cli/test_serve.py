@@ -10,7 +10,8 @@ import pytest
 
 from gateway.cli.serve import announce
 from gateway.config.https import Https
-from tests.cli.commands import HANDLERS, process_refusal, run_process
+from tests.cli.commands import HANDLERS, process_refusal, refusal, run, run_process
+from tests.soaking import in_soak
 
 CAPABILITIES = (1, 2)  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH: root reads every directory
 PR_CAPBSET_DROP = 24
@@ -46,7 +47,7 @@ def test_handler_that_cannot_be_had_in_process_is_one_line(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", [(), ("--in-process",)], ids=["isolated", "in-process"])
+@pytest.mark.parametrize("way", [(), *in_soak(("--in-process",))], ids=["isolated", "in-process"])
 @pytest.mark.parametrize(
     ("handler", "line"),
     [
@@ -155,7 +156,7 @@ def without_privilege() -> Callable[[], None] | None:
     ],
 )
 def test_bad_setting_is_one_line(code: Path, options: list[str], line: str) -> None:
-    said = process_refusal("serve", "app.handler", "--code", str(code), "--port", "0", *options)
+    said = refusal(run("serve", "app.handler", "--code", str(code), "--port", "0", *options))
 
     assert line in said
 

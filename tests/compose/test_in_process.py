@@ -82,7 +82,7 @@ async def test_import_that_fails_at_the_start_is_repeated_by_an_invocation(shop:
     (shop.code / f"{NAME}.py").write_text("raise ValueError('no database')\n")
     sink = FakeSink()
 
-    async with running(shop, sink) as invoker:
+    async with running(replace(shop, timeout_seconds=60), sink) as invoker:
         failed = await invoker.invoke(asked(shop))
         (shop.code / f"{NAME}.py").write_text(module)
         served = await invoker.invoke(asked(shop))

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.e2e.serving import FRONTS, HTTPS, IN_PROCESS, PLAIN, Gate, Server, serving
+from tests.soaking import in_soak
 
 Serve = Callable[..., Server]
 
@@ -15,7 +16,7 @@ def named(front: list[str]) -> str:
     return " ".join(front) or "default"
 
 
-def on(*fronts: list[str]) -> pytest.MarkDecorator:
+def on(*fronts: object) -> pytest.MarkDecorator:
     """Run a test on some fronts only: each test runs on those between which it can differ."""
     return pytest.mark.parametrize("front", fronts, ids=named, indirect=True, scope="session")
 
@@ -28,6 +29,9 @@ BOTH_WAYS = on([], IN_PROCESS[0])
 IN_THIS_PROCESS = on(*IN_PROCESS)
 WITHOUT_TLS = on(*PLAIN)
 WITH_AND_WITHOUT_TLS = on([], IN_PROCESS[1], HTTPS[0])
+ON_THREE = on([], IN_PROCESS[1], HTTPS[0], *in_soak(IN_PROCESS[0], HTTPS[1]))
+ON_TWO_BRIEFLY = on([], IN_PROCESS[1], *in_soak(IN_PROCESS[0], *HTTPS))
+ON_ANOTHER = on(HTTPS[0], *in_soak(IN_PROCESS[0], HTTPS[1]))
 
 
 @pytest.fixture(scope="session", params=FRONTS, ids=named)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.e2e.conftest import ON_THE_OTHERS, ON_TWO, Serve
+from tests.e2e.conftest import ON_ANOTHER, ON_TWO, ON_TWO_BRIEFLY, Serve
 from tests.e2e.serving import APPS, Server, connect
 
 pytestmark = pytest.mark.slow
@@ -270,7 +270,7 @@ def test_flask_behind_apig_wsgi(
     check(straight_flask, through, case, known_difference("apig-wsgi", named(mode), case.name))
 
 
-@ON_THE_OTHERS
+@ON_ANOTHER
 @pytest.mark.parametrize("mode", modes())
 def test_fastapi_behind_mangum_takes_an_upload(
     shared: Serve, straight_fastapi: Server, mode: list[str]
@@ -278,7 +278,7 @@ def test_fastapi_behind_mangum_takes_an_upload(
     check(straight_fastapi, shared("fastapi_app.handler", *LISTENER, *mode), upload(), None)
 
 
-@ON_THE_OTHERS
+@ON_ANOTHER
 @pytest.mark.parametrize("mode", modes())
 def test_flask_behind_apig_wsgi_takes_an_upload(
     shared: Serve, straight_flask: Server, mode: list[str]
@@ -341,6 +341,7 @@ def test_powertools_finds_a_header(powertools: Server) -> None:
     assert json.loads(came.body)["x-one"] in ("1", ["1"])
 
 
+@ON_TWO_BRIEFLY
 def test_powertools_returns_bytes(powertools: Server) -> None:
     came = ask(powertools, Case("image", "/image"))
 

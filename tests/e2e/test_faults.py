@@ -33,6 +33,7 @@ from tests.e2e.leftovers import (
     wait_until,
 )
 from tests.e2e.serving import APPS, Gate, Process, Server, gateway_command, get, serving
+from tests.soaking import IS_SOAK
 
 pytestmark = [
     pytest.mark.slow,
@@ -61,6 +62,10 @@ FAULTS = {
     "/allocate/1000": KILLED,
 }
 """What the handler does, and the type and message of the error that the caller of Invoke gets."""
+
+GROUPED = [[*FAULTS][:6], [*FAULTS][6:8], [*FAULTS][8:10], [*FAULTS][10:]]
+TOGETHER = [[path] for path in FAULTS] if IS_SOAK else GROUPED
+"""Faults that one server sees after each other."""
 
 MISDEEDS = {
     "/leave": (EXIT, "Error: Runtime exited with error: exit status 3"),
@@ -101,19 +106,18 @@ def answer(server: Server, path: str) -> Any:
 # --- through the load balancer ---
 
 
-@pytest.mark.parametrize("path", FAULTS)
-def test_fault_is_a_502_and_leaves_nothing(tmp_path: Path, path: str) -> None:
+@pytest.mark.parametrize("paths", TOGETHER, ids=" ".join)
+def test_fault_is_a_502_and_leaves_nothing(tmp_path: Path, paths: list[str]) -> None:
     # One environment: some processes end after their answer, and a second one would take over.
     options = (*OPTIONS, *ONE)
     with watched("faulty.handler", *options, code=APPS, place=tmp_path / "temporary") as faulty:
         get(faulty, "/nothing")
         before = counts(faulty)
 
-        status, _ = get(faulty, path)
-
-        assert status == 502
-        assert get(faulty, "/nothing")[0] == 200
-        wait_until(lambda: counts(faulty) <= before, lambda: (counts(faulty), before))
+        for path in paths:
+            assert get(faulty, path)[0] == 502, path
+            assert get(faulty, "/nothing")[0] == 200, path
+            wait_until(lambda: counts(faulty) <= before, lambda: (paths, counts(faulty), before))
 
 
 def counts(server: Server) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.conftest import ON_TWO, WITHOUT_TLS, Serve
+from tests.e2e.conftest import ON_THREE, ON_TWO, WITHOUT_TLS, Serve
 from tests.e2e.serving import (
     Gate,
     Process,
@@ -21,12 +21,17 @@ from tests.e2e.serving import (
     wait_until_refused,
 )
 from tests.e2e.waiting import code_with_gate, waiting_request
+from tests.soaking import IS_SOAK, in_soak
 
 pytestmark = pytest.mark.slow
 
 ECHO = "echo.handler"
 LONG = ("--timeout", "60")
 STOPPING = [signal.SIGTERM, signal.SIGINT]
+EITHER = pytest.mark.parametrize(
+    "number", [STOPPING[0], *in_soak(STOPPING[1])], ids=lambda number: number.name
+)
+REQUESTS = 200 if IS_SOAK else 60
 FIELD = re.compile(r'"[^"]*"|\S+')
 
 
@@ -38,7 +43,7 @@ def echo(shared: Serve) -> Server:
 # --- stopping ---
 
 
-@pytest.mark.parametrize("number", STOPPING, ids=lambda number: number.name)
+@EITHER
 def test_signal_lets_the_running_request_finish(serve: Serve, gate: Gate, number: int) -> None:
     server = serve(ECHO, *LONG)
 
@@ -82,7 +87,7 @@ def test_second_interrupt_ends_at_once(serve: Serve, gate: Gate) -> None:
     assert server.errors.wait_for_end() == []
 
 
-@pytest.mark.parametrize("number", STOPPING, ids=lambda number: number.name)
+@EITHER
 def test_idle_server_stops_with_status_0(serve: Serve, number: int) -> None:
     server = serve(ECHO, "--limit", "drain_seconds=0.5")
     with closing(connect(server)) as idle:
@@ -167,6 +172,7 @@ def test_timeout_is_a_502_and_the_next_request_works(serve: Serve, gate: Gate) -
     server.output.wait_for(r"^    502 LambdaUnhandled: .*Task timed out after 0.20 seconds$")
 
 
+@ON_THREE
 def test_many_requests_at_once_get_their_own_bodies(echo: Server) -> None:
     async def ask_all() -> list[tuple[str, str]]:
         limits = httpx.Limits(max_connections=20)
@@ -182,11 +188,11 @@ def test_many_requests_at_once_get_their_own_bodies(echo: Server) -> None:
                 same = event["body"] == sent and event["headers"]["x-number"] == str(number)
                 return event["path"], f"/{number}" if same else "another's"
 
-            return await asyncio.gather(*[ask(number) for number in range(200)])
+            return await asyncio.gather(*[ask(number) for number in range(REQUESTS)])
 
     answers = asyncio.run(ask_all())
 
-    assert len(answers) == 200
+    assert len(answers) == REQUESTS
     assert [path for path, own in answers if path != own] == []
 
 

@@ -28,6 +28,7 @@ from tests.e2e.workers import (
     traffic,
     wait_for_requests,
 )
+from tests.soaking import in_soak
 
 pytestmark = pytest.mark.slow
 
@@ -181,7 +182,7 @@ def handler(event, context):
 """
 
 
-@pytest.mark.parametrize("way", [(), ("--in-process",), TWO], ids=" ".join)
+@pytest.mark.parametrize("way", [(), TWO, *in_soak(("--in-process",))], ids=" ".join)
 def test_service_manager_hands_over_a_socket_and_is_told(
     code: Path, tmp_path: Path, way: tuple[str, ...]
 ) -> None:

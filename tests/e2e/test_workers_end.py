@@ -24,6 +24,7 @@ from tests.e2e.workers import (
     waiting,
     worker_of,
 )
+from tests.soaking import in_soak
 
 pytestmark = pytest.mark.slow
 
@@ -68,7 +69,9 @@ def test_worker_that_dies_again_and_again_is_started_later_each_time(code: Path)
 # --- the end of the parent ---
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, *in_soak(signal.SIGINT)], ids=lambda number: number.name
+)
 def test_stop_lets_requests_finish_and_leaves_nothing(gate: Gate, number: int) -> None:
     with adopting() as left:
         with serving("echo.handler", *TWO, "--timeout", "60") as server:

@@ -22,12 +22,13 @@ from tests.e2e.serving import (
     connect,
     gateway_command,
 )
+from tests.soaking import IS_SOAK
 
 TWO = ("--workers", "2")
 RATE = 250
 CONNECTIONS = 40
 
-PATIENT = ("--concurrency", "8", "--queue-timeout", "20")
+PATIENT = ("--concurrency", "8" if IS_SOAK else "4", "--queue-timeout", "20")
 """New environments start cold: a request that comes meanwhile waits and is not throttled."""
 
 CODE = """

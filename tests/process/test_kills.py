@@ -26,7 +26,7 @@ from tests.e2e.serving import Server, connect, serving
 from tests.process.recording import recording
 from tests.process.whole import Look, look
 from tests.promises.conftest import Report, report  # noqa: F401 - a fixture
-from tests.soaking import IS_SOAK
+from tests.soaking import IS_SOAK, in_soak
 
 APPS = Path(__file__).parent / "apps"
 
@@ -172,7 +172,7 @@ def counted(it: Look) -> tuple[int, int, int]:
     return it.descriptors, it.processes, it.listening
 
 
-@pytest.mark.parametrize("way", STARTS)
+@pytest.mark.parametrize("way", ["forked", "awslambdaric", *in_soak("executed")])
 def test_kill_costs_the_request_that_runs_and_no_other(
     way: str,
     report: Report,  # noqa: F811

@@ -17,6 +17,7 @@ from tests.e2e.leftovers import children, wait_until
 from tests.e2e.serving import DEADLINE_SECONDS, LISTENING, Server
 from tests.process.apps.many import NAMES
 from tests.process.whole import look
+from tests.soaking import in_soak
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +39,7 @@ def handler(event, context):
     return {{"statusCode": 200, "multiValueHeaders": headers, "body": json.dumps(found)}}
 """
 
-WORKERS = pytest.mark.parametrize("workers", [1, 2])
+WORKERS = pytest.mark.parametrize("workers", [*in_soak(1), 2])
 
 
 def save(directory: Path, name: str, word: str) -> None:

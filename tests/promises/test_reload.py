@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 RELOADS = 10 if IS_SOAK else 1
 RATE = 500 if IS_SOAK else 100
-HTTP1, HTTP2 = (200, 20) if IS_SOAK else (40, 10)
+HTTP1, HTTP2 = (200, 20) if IS_SOAK else (20, 5)
 CALM_REQUESTS = 1000 if IS_SOAK else 100
 BETWEEN = HTTP1 + HTTP2 + 30
 """Requests from one reload to the next: more than there are connections."""
@@ -41,6 +41,8 @@ CODE = """
 def handler(event, context):
     return {{"statusCode": 200, "body": "{version}"}}
 """
+
+FEW = () if IS_SOAK else ("--concurrency", "4")
 
 Figures = dict[str, Any]
 
@@ -119,7 +121,7 @@ def test_nothing_is_lost_while_code_certificate_and_workers_are_replaced(
     tmp_path: Path, report: Report, workers: str, said: str
 ) -> None:
     site = Site(tmp_path)
-    options = ("--certificate", str(site.certificate), "--workers", workers, *PATIENT)
+    options = ("--certificate", str(site.certificate), "--workers", workers, *PATIENT, *FEW)
     with serving("app.handler", *options, code=site.code) as server:
         with client(server) as calm:
             answered(server, CALM_REQUESTS)

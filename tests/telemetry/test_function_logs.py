@@ -64,7 +64,7 @@ def test_notices_of_one_environment_are_one_file_in_order(tmp_path: Path) -> Non
 
 
 def test_json_records_come_after_the_time_too(tmp_path: Path) -> None:
-    with FunctionLogs(tmp_path, LoggingConfig("JSON")) as logs:
+    with FunctionLogs(tmp_path, {STREAM.function_name: LoggingConfig("JSON")}) as logs:
         logs.emit(invocation_reported())
 
     records = [line.partition(" ")[2] for line in (tmp_path / PATH).read_text().splitlines()]
@@ -245,7 +245,7 @@ def test_what_drives_a_terminal_is_shown(tmp_path: Path, code: int) -> None:
 def test_json_stays_json_of_the_same_meaning(tmp_path: Path) -> None:
     told = {"level": "INFO", "timestamp": "2026-10-08T07:30:27Z", "a": "\x7f\x9b\u202e\u2028é\n"}
     text = json.dumps(told, ensure_ascii=False, indent=1).replace("\n", "\r\n")
-    with FunctionLogs(tmp_path, LoggingConfig("JSON")) as logs:
+    with FunctionLogs(tmp_path, {STREAM.function_name: LoggingConfig("JSON")}) as logs:
         logs.emit(invocation_reported(entries=[LogEntry(AT, text, is_json=True)]))
 
     written = (tmp_path / PATH).read_text()
