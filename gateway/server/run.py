@@ -20,7 +20,7 @@ from gateway.config.function import Function
 from gateway.core.errors import InvalidSetting
 from gateway.core.interfaces import Sink
 from gateway.server import descriptors, memory, parent, presence, privileges, systemd
-from gateway.server.listener import ServedFront, serve_fronts, serve_portable
+from gateway.server.listener import ServedFront, serve_fronts
 from gateway.server.reload import reloading
 from gateway.server.signals import (
     STOP_SIGNALS,
@@ -165,6 +165,8 @@ async def _serve_listeners(
     if stage.document.process.server == "uvicorn":
         [listener] = listeners
         seen_as, responder = running.addresses[listener], running.responders[listener]
+        from gateway.server.portable import serve_portable  # noqa: PLC0415 - 15 ms
+
         portable = portable_front(listener, seen_as, responder, stage.sink)
         await serve_portable(portable, stage, on_ready)
         return

@@ -7,7 +7,9 @@ from tests.process.whole import WAYS
 
 pytestmark = pytest.mark.slow
 
-DEAR = {"pydantic", "starlette", "httpx", "cryptography", "ngh2", "gateway.compose.https"}
+DEAR = {"pydantic", "starlette", "httpx", "cryptography", "ngh2", "uvicorn"} | {
+    "gateway.compose.https"
+}
 """What costs tens of milliseconds and megabytes, and is for other features."""
 
 

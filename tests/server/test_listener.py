@@ -6,6 +6,7 @@ import signal
 import socket
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 
 from gateway.compose.listener import listener_front
 from gateway.config.command_line import document
@@ -15,6 +16,7 @@ from gateway.core.listener import ListenerAddress
 from gateway.server.listener import ServedFront, serve_fronts
 from gateway.server.stage import Stage
 from gateway.server.systemd import notifier
+from gateway.web.h1_connection import Http1Connection
 
 PATIENCE_SECONDS = 10.0
 SEEN_AS = ListenerAddress("http", 80, "shop-1.eu-west-1.elb.amazonaws.com")
@@ -47,7 +49,7 @@ async def test_every_listener_has_its_responder_and_a_signal_ends_all() -> None:
             listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
             listening.setblocking(False)
             front = listener_front(ONE.listeners[0], SEEN_AS, Named(name), None, at_once=1)
-            served.append(ServedFront(front, front, listening))
+            served.append(ServedFront(front, partial(Http1Connection, front), listening))
         sockets = tuple(one.listening for one in served)
         two = replace(ONE, listeners=ONE.listeners * 2)
         stage = Stage(two, None, sockets, notifier({}, lambda: 0.0), lambda _: None)
