@@ -19,7 +19,6 @@ from gateway.core.floods import (
     REQUEST_FRAMES,
     RESETS_PER_SECOND,
     TINY_BYTES,
-    WINDOW_UPDATE,
     Bucket,
     Calmed,
     Floods,
@@ -28,6 +27,7 @@ from gateway.core.floods import (
 from gateway.core.limits import Limits
 
 PING = (0x6, 0, 8)
+WINDOW_UPDATE = 0x8
 
 
 @pytest.mark.parametrize(("amount", "is_over"), [(9, False), (10, False), (11, True)])

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from gateway.core.floods import CONTINUATION, END_HEADERS, HEADERS, Frame
 from gateway.wire.h2 import (
-    CANCEL,
     ENHANCE_YOUR_CALM,
     NO_ERROR,
     PROTOCOL_ERROR,
@@ -30,6 +29,7 @@ from gateway.wire.h2 import (
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 GET = [(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "/a?b")]
 PING_KIND, GOAWAY_KIND, RST_KIND = 0x6, 0x7, 0x3
+CANCEL = 0x8
 
 
 def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
