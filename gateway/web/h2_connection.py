@@ -193,7 +193,9 @@ class Http2Connection(asyncio.Protocol):
             self._leave(now - CLOSE_SECONDS)  # nothing is on its way
 
     def _begin(self, event: Request, now: float) -> None:
-        """Take a request's head."""
+        """Take a request's head, unless it was read with a GOAWAY that it came behind."""
+        if self._ending.stage >= Stage.LEAVING:
+            return
         if self._streams.is_full:
             self.reset(event.stream_id, REFUSED_STREAM, now)
             return

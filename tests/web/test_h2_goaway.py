@@ -8,7 +8,7 @@ from gateway.core.floods import CONCURRENT_STREAMS, IDLE_FRAMES
 from gateway.core.goaway import CLOSE_SECONDS, LAST_SECONDS, QUIET_SECONDS
 from gateway.core.limits import STOP_PAUSE_SECONDS, SWEEP_SECONDS, UPLOAD_SECONDS, Limits
 from gateway.web.front import LAST_SECONDS as STOP_SECONDS
-from tests.web.h2_peer import POST, H2Client, asked, frame, statuses
+from tests.web.h2_peer import BLOCK, POST, H2Client, asked, frame, statuses
 from tests.web.peer import Held, Serve, World
 
 LIMITS = Limits()
@@ -222,6 +222,18 @@ def test_client_that_says_goaway_is_answered_and_left(serve: Serve) -> None:
     client.read()
 
     assert (client.status(stream), client.peer.is_closed) == (200, True)
+
+
+@pytest.mark.parametrize("has_body", [False, True])
+def test_request_behind_the_clients_goaway_is_not_run(serve: Serve, *, has_body: bool) -> None:
+    """The parser reads it before the gateway has named the last stream."""
+    world = serve()
+    client = H2Client(world)
+    behind = frame(1, 4, 1, BLOCK) + frame(0, 1, 1, b"abc") if has_body else asked(1)
+
+    client.raw(frame(7, 0, 0, bytes(8)) + behind)
+
+    assert (world.requests, client.goaways, client.peer.is_closed) == ([], [(0, 0)], True)
 
 
 def test_close_if_idle_spares_clients_that_wait(serve: Serve) -> None:
