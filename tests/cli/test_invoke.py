@@ -107,14 +107,12 @@ def test_handler_that_is_not_there_is_the_reply_and_status_2(code: str, way: lis
     assert f"[ERROR] Runtime.ImportModuleError: {error['errorMessage']}" in errors
 
 
-@WAYS
-@pytest.mark.parametrize("client", ["bootstrap", "awslambdaric"])
+@pytest.mark.parametrize("way", [[], ["--in-process"], ["--runtime-client", "awslambdaric"]])
 def test_init_that_fails_is_the_reply_with_its_traceback_and_status_1(
-    code: str, way: list[str], client: str
+    code: str, way: list[str]
 ) -> None:
     Path(code, "broken.py").write_text("print('loading')\nraise ValueError('no database')\n")
-    options = ["--runtime-client", client, *way]
-    status, [line], errors = run_process("invoke", "broken.handler", "--code", code, *options)
+    status, [line], errors = run_process("invoke", "broken.handler", "--code", code, *way)
 
     error = json.loads(line)
     assert status == 1

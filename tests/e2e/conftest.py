@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.e2e.serving import FRONTS, HTTPS, IN_PROCESS, PLAIN, Gate, Server, serving
-from tests.soaking import in_soak
+from tests.soaking import in_soak, soak_only
 
 Serve = Callable[..., Server]
 
@@ -24,9 +24,8 @@ def on(*fronts: object) -> pytest.MarkDecorator:
 # The portable front with a process of ours runs no line that the listener's own with environments
 # runs, so that these two differ most.
 ON_TWO = on([], IN_PROCESS[1])
-ON_THE_OTHERS = on(IN_PROCESS[0], *HTTPS)
 BOTH_WAYS = on([], IN_PROCESS[0])
-IN_THIS_PROCESS = on(*IN_PROCESS)
+IN_THIS_PROCESS = on(IN_PROCESS[0], *in_soak(IN_PROCESS[1]))
 WITHOUT_TLS = on(*PLAIN)
 WITH_AND_WITHOUT_TLS = on([], IN_PROCESS[1], HTTPS[0])
 ON_THREE = on([], IN_PROCESS[1], HTTPS[0], *in_soak(IN_PROCESS[0], HTTPS[1]))
@@ -34,7 +33,13 @@ ON_TWO_BRIEFLY = on([], IN_PROCESS[1], *in_soak(IN_PROCESS[0], *HTTPS))
 ON_ANOTHER = on(HTTPS[0], *in_soak(IN_PROCESS[0], HTTPS[1]))
 
 
-@pytest.fixture(scope="session", params=FRONTS, ids=named)
+# The listener's own with a process of ours is seen with TLS, and without TLS with environments.
+BRIEF_FRONTS = [
+    pytest.param(front, marks=soak_only) if front == IN_PROCESS[0] else front for front in FRONTS
+]
+
+
+@pytest.fixture(scope="session", params=BRIEF_FRONTS, ids=named)
 def front(request: pytest.FixtureRequest) -> list[str]:
     """Return the arguments of one front."""
     arguments: list[str] = request.param

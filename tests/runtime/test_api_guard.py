@@ -22,6 +22,7 @@ from gateway.runtime.process import MARKER, Members
 from tests.runtime.api_client import NEXT, connected, post
 from tests.runtime.api_rig import Fake
 from tests.runtime.launching import Launched, abilities, launched, python_plan
+from tests.soaking import soak_only
 
 pytestmark = [
     pytest.mark.slow,
@@ -144,8 +145,15 @@ async def said(it: Launched) -> str:
     return it.text().strip()
 
 
-@GROUPS
-@pytest.mark.parametrize("is_known", [True, False], ids=["known", "not yet known"])
+@pytest.mark.parametrize(
+    ("groups", "is_known"),
+    [
+        pytest.param(grouped, True, id="groups-known"),
+        pytest.param(nullcontext, False, id="no groups-not yet known"),
+        pytest.param(grouped, False, id="groups-not yet known", marks=soak_only),
+        pytest.param(nullcontext, True, id="no groups-known", marks=soak_only),
+    ],
+)
 @pytest.mark.parametrize("way", WAYS)
 async def test_every_process_and_thread_of_the_environment_is_served(
     way: str, is_known: bool, groups: Callable[[Owner], Any]

@@ -9,6 +9,7 @@ import pytest
 from gateway.runtime.child.packages import SHIPPED
 from gateway.testing import FakeSink
 from tests.runtime.child.functions import WAYS, WAYS_AND_AWSS, replies, warnings
+from tests.soaking import in_soak
 
 pytestmark = pytest.mark.slow
 
@@ -71,9 +72,8 @@ async def test_packages_of_this_machine_are_told_of_once(
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("head", [
-    "import fastapi, orjson",
     "import fastapi\nfrom orjson import dumps",
-    "import fastapi\nfrom starlette.requests import Request",
+    *in_soak("import fastapi, orjson", "import fastapi\nfrom starlette.requests import Request"),
 ])  # fmt: skip
 async def test_what_another_package_has_brought_is_told_of_when_it_is_used(
     tmp_path: Path, way: dict[str, Any], head: str
