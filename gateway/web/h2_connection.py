@@ -194,7 +194,7 @@ class Http2Connection(asyncio.Protocol):
 
     def _begin(self, event: Request, now: float) -> None:
         """Take a request's head, unless it was read with a GOAWAY that it came behind."""
-        if self._ending.stage >= Stage.LEAVING:
+        if self._ending.stage >= EndingStage.LEAVING:
             return
         if self._streams.is_full:
             self.reset(event.stream_id, REFUSED_STREAM, now)
