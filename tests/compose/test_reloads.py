@@ -261,6 +261,8 @@ async def test_variables_before_a_broken_save_stay(shop: Function, directory: Pa
         save_text(directory, "broken(\n")
         replaced(shop.environment_file, "GW_WORD=two\n")
         await sink.wait_notice()
+        while os.environ["GW_WORD"] != "one":  # the second save is being taken in
+            await sink.wait_notice()
         meanwhile, variable = await answer(invoker), os.environ["GW_WORD"]
 
     assert isinstance(unread, FunctionReloaded)

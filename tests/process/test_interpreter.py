@@ -45,7 +45,9 @@ def test_environment_in_the_code_is_used_and_said(code: Path) -> None:
 def test_package_of_this_machine_is_said_once_on_the_console(code: Path, workers: str) -> None:
     with Process(command(code, "--workers", workers)) as process:
         process.output.wait_for("listening on")
-        lines = process.output()
+        process.output.wait_for("on AWS these must be")
+        assert process.stop() == 0
+        lines = process.output.wait_for_end()
 
     assert lines.count("on AWS these must be in the package or a layer: click") == 1
     assert not [line for line in lines if line.startswith("python ")]
