@@ -10,6 +10,10 @@ from hypothesis import settings
 from tests.golden import Case, compressed
 from tests.soaking import IS_SOAK
 
+# The processes that tests start run without coverage: a traced start takes 0.3 s more.
+for name in [name for name in os.environ if name.startswith("COVERAGE_")]:
+    del os.environ[name]
+
 # An environment that is active where the tests are run is not the one that they serve with.
 os.environ.pop("VIRTUAL_ENV", None)
 

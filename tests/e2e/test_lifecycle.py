@@ -148,10 +148,12 @@ def test_server_outlives_handlers_that_want_to_end_it(echo: Server) -> None:
 
 
 def test_invocation_goes_on_without_its_client(echo: Server, gate: Gate) -> None:
-    with waiting_request(echo, gate), httpx.Client(base_url=echo.url, verify=False) as others:
-        seconds = 0.0
-        while seconds < 0.1:  # a client that left is looked for after 50 ms
-            seconds += others.get("/meanwhile").elapsed.total_seconds()
+    with httpx.Client(base_url=echo.url, verify=False) as others:
+        with waiting_request(echo, gate):
+            seconds = 0.0
+            while seconds < 0.1:  # a client that left is looked for after 50 ms
+                seconds += others.get("/meanwhile").elapsed.total_seconds()
+        others.get("/meanwhile")  # by its answer the server has read that the client left
     before = len(echo.output())
 
     gate.open()
